@@ -1,0 +1,1 @@
+"""The backup engine: scan, chunk, archive, plan a restore, restore, verify. Opens no socket."""

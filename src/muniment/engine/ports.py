@@ -1,0 +1,294 @@
+"""What the engine asks of the world. Filled by `muniment.client` and, in tests, by plain objects.
+
+The engine opens no socket and knows no HTTP; time, randomness, disk and the vault reach it through here.
+Every method may be called from several threads at once unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from muniment.model.entry import Owner
+from muniment.model.ids import ChunkId, PackId, PageId, SnapshotId
+from muniment.model.packs import ChunkAddress, SealedPack
+
+
+# --- the vault
+
+
+class PackSink(Protocol):
+    """Takes finished packs and brings them to the vault."""
+
+    def send(self, pack: SealedPack, content: memoryview, chunks: Mapping[ChunkId, ChunkAddress]) -> None:
+        """Spool the pack, record its chunks and upload it, in the background.
+
+        `content` is only valid during the call. Blocks while too many bytes are in flight. Idempotent by
+        pack id. Raises the error of an earlier upload that cannot succeed (`VaultFull`, `NotGranted`, …).
+        """
+
+    def drain(self) -> None:
+        """Return when every pack sent so far is acknowledged by the vault; raises as `send` does."""
+
+
+class BlockSource(Protocol):
+    """Reads ranges of stored packs."""
+
+    def read(self, pack: PackId, *, offset: int, length: int) -> bytes:
+        """Exactly `length` bytes of the pack at `offset`.
+
+        Raises DamagedObject when the vault no longer holds them, ServerUnreachable after retries. Never
+        trusts what it returns: the caller authenticates it.
+        """
+
+
+class ChunkIndex(Protocol):
+    """Which chunks the vault already holds, as this device knows it. A cache, safe to lose."""
+
+    def find(self, ids: Sequence[ChunkId]) -> Mapping[ChunkId, ChunkAddress]:
+        """The addresses of those of `ids` that are held (in committed packs, or in packs of this run)."""
+
+
+class PageCache(Protocol):
+    """Pages kept beside the client, sealed there by the implementation."""
+
+    def get(self, page: PageId) -> bytes | None:
+        """The page's plaintext, or None. The caller checks it against its id all the same."""
+
+    def put(self, page: PageId, content: bytes) -> None: ...
+
+    def packs_of(self, page: PageId) -> frozenset[PackId] | None:
+        """Memo: the packs that this page and all pages under it name; None where not known."""
+
+    def note_packs(self, page: PageId, packs: frozenset[PackId]) -> None: ...
+
+
+# --- the disk
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """lstat of one name. Times in nanoseconds; `blocks` in units of 512 bytes."""
+
+    mode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    device: int
+    links: int
+    uid: int
+    gid: int
+    rdev: int
+    blocks: int
+
+
+class OpenFile(Protocol):
+    """A regular file open for reading."""
+
+    def read_into(self, buffer: memoryview, *, offset: int) -> int:
+        """Bytes read at `offset`; 0 at the end."""
+
+    def read_all(self, size: int) -> bytes:
+        """The whole file in one go, given its expected size; longer or shorter when it changed."""
+
+    def data_ranges(self, size: int) -> Iterator[tuple[int, int]]:
+        """(offset, length) of the parts that are not holes."""
+
+    def stat(self) -> FileStat: ...
+
+    def xattrs(self) -> list[tuple[bytes, bytes]]: ...
+
+    def close(self) -> None: ...
+
+
+class Directory(Protocol):
+    """An open directory: every name is looked up relative to it, no link followed (`openat`)."""
+
+    def names(self) -> list[bytes]:
+        """All names but `.` and `..`, unsorted."""
+
+    def stat(self, name: bytes) -> FileStat: ...
+
+    def stats(self, names: Sequence[bytes]) -> list[FileStat | OSError]:
+        """`stat` of many at once (the hot path)."""
+
+    def stat_self(self) -> FileStat: ...
+
+    def open_file(self, name: bytes) -> OpenFile: ...
+
+    def open_directory(self, name: bytes) -> Directory: ...
+
+    def read_link(self, name: bytes) -> bytes: ...
+
+    def xattrs(self, name: bytes) -> list[tuple[bytes, bytes]]:
+        """Sorted; [] where the file system has none."""
+
+    def close(self) -> None: ...
+
+
+class SourceDisk(Protocol):
+    """The machine being backed up."""
+
+    def open_root(self, path: bytes) -> Directory:
+        """The directory `path` (absolute); its parents may be links, itself is resolved first."""
+
+    def owner(self, uid: int, gid: int) -> Owner:
+        """With the names these ids have here; remembered."""
+
+    def mount_of(self, device: int, path: bytes) -> tuple[bytes, str]:
+        """(mount point, file-system type) of the file system `device` met at `path`."""
+
+
+class Overwrite(Enum):
+    """What to do where a restored path already exists."""
+
+    NEVER = "never"
+    OLDER = "older"
+    ALWAYS = "always"
+
+
+class Special(Enum):
+    """Whether device nodes, and set-id bits, are made."""
+
+    SKIP = "skip"
+    RESTORE = "restore"
+
+
+class TargetDirectory(Protocol):
+    """A directory inside the restore target; nothing done through it can leave the target."""
+
+    def make_directory(self, name: bytes) -> TargetDirectory:
+        """Open `name`, made (0700) where missing; UnsafePath when it is a link or no directory."""
+
+    def existing(self, name: bytes) -> FileStat | None: ...
+
+    def make_link(self, name: bytes, *, target: bytes) -> None: ...
+
+    def make_special(self, name: bytes, *, mode: int, device: tuple[int, int]) -> None: ...
+
+    def hard_link(self, name: bytes, *, to: StagedFile | tuple[TargetDirectory, bytes]) -> None: ...
+
+    def remove(self, name: bytes) -> None:
+        """Remove a file, link or empty directory that stands in the way."""
+
+    def set_metadata(self, name: bytes | None, metadata: Metadata) -> list[str]:
+        """Owner, xattrs, mode, times in that order, of `name` or (None) of the directory itself.
+
+        Returns what could not be set, as short texts; never raises for lack of rights.
+        """
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What is set on a restored object. `mode` has no set-id bits unless Special.RESTORE."""
+
+    mode: int
+    owner: Owner
+    mtime_ns: int
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class StagedFile(Protocol):
+    """A file written beside its place, published later by rename."""
+
+    def write(self, data: bytes | memoryview, *, offset: int) -> None: ...
+
+    def set_size(self, size: int) -> None:
+        """Final size; unwritten parts are holes."""
+
+    def set_metadata(self, metadata: Metadata) -> list[str]: ...
+
+    def close(self) -> None:
+        """No more writes. Stays unpublished until the target publishes its batch."""
+
+
+class TargetDisk(Protocol):
+    """The restore target."""
+
+    def root(self) -> TargetDirectory: ...
+
+    def stage(self, size: int) -> StagedFile:
+        """A new empty file beside the target; raises TargetFull."""
+
+    def publish(self, files: Sequence[tuple[StagedFile, TargetDirectory, bytes]]) -> None:
+        """Sync all content once (`syncfs`), then rename each into its place, replacing what is there."""
+
+    def discard(self) -> None:
+        """Remove whatever was staged and not published."""
+
+
+# --- time and progress
+
+
+class Clock(Protocol):
+    def now_ns(self) -> int:
+        """Wall clock, nanoseconds since the epoch."""
+
+    def monotonic(self) -> float:
+        """Seconds, for durations."""
+
+
+class Problem(Enum):
+    """Why a path is not, or not fully, protected or restored."""
+
+    UNREADABLE = "could not be read"
+    VANISHED = "vanished during the run"
+    CHANGED = "changed while it was read"
+    UNSUPPORTED = "is of a kind that is not backed up"
+    DAMAGED = "its stored content is damaged"
+    METADATA = "not all of its metadata could be set"
+    EXISTS = "exists already and was left alone"
+    SKIPPED = "needs --special"
+    WRITE = "could not be written"
+
+
+class Progress(Protocol):
+    """Told what happens; must be cheap, it is called often."""
+
+    def found(self, *, files: int, content: int) -> None:
+        """`files` entries of `content` bytes were dealt with (changed or not)."""
+
+    def stored(self, *, new: int, sealed: int) -> None:
+        """`new` bytes of new content became `sealed` bytes of pack."""
+
+    def at(self, path: bytes) -> None: ...
+
+    def problem(self, path: bytes, problem: Problem, *, detail: str) -> None: ...
+
+    def excluded(self, path: bytes, *, rule: str) -> None: ...
+
+
+StopRequested = Callable[[], bool]
+"""Asked between batches: True once the person pressed Ctrl-C."""
+
+
+# --- rules
+
+
+class Excludes(Protocol):
+    """Exclusion rules of a set, in gitignore syntax, matched against the path below the root."""
+
+    def rule_for(self, path: bytes, *, directory: bool) -> str | None:
+        """The rule that excludes the path, None where it is kept. `path` is absolute, with slashes."""
+
+    @property
+    def tag_files(self) -> Collection[bytes]:
+        """Names whose presence excludes the directory that holds them (`CACHEDIR.TAG`, `.nobackup`)."""
+
+    def is_tagged(self, directory: Directory, names: Collection[bytes]) -> str | None:
+        """The tag that excludes this directory's content, if any (CACHEDIR.TAG is checked for its signature)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitDraft:
+    """What the engine hands to whoever commits: a sealed head and the packs its tree needs."""
+
+    snapshot: SnapshotId
+    sealed_head: bytes
+    packs: frozenset[PackId]
+    partial: bool

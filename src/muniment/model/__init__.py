@@ -1,0 +1,1 @@
+"""Nouns of a backup service: ids, packs, entries, snapshots, errors. Frozen, standard library only."""

@@ -1,0 +1,1 @@
+"""Bytes in flight: messages, versions, error codes. No sockets."""
