@@ -1,0 +1,68 @@
+# Everything a contributor or a stranger needs. Prerequisites: git, make, python3 (3.11+) with venv.
+# The targets set up .venv themselves, from hash-checked locks, and need no compiler.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help quickstart serve test test-fast bench lint types docs locks changelog build clean
+
+FILES  ?=
+DATA   ?= .serve
+PORT   ?= 8440
+SCALE  ?= standard
+TESTS  ?= tests
+PYTEST ?= -n auto --dist loadfile -q
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+quickstart: ## Back FILES up to a local service, restore, compare everything (FILES=path; default: this checkout)
+	@scripts/bootstrap server
+	@.venv/bin/python -m muniment.main.quickstart $(if $(FILES),--files "$(FILES)")
+
+serve: ## Run the service on loopback (DATA=dir PORT=n)
+	@scripts/bootstrap server
+	@.venv/bin/muniment serve --data "$(DATA)" --port "$(PORT)"
+
+test: ## Everything CI runs: contracts, lint, types, then every test
+	@scripts/bootstrap dev
+	@.venv/bin/python -m pytest $(PYTEST) $(TESTS)
+
+test-fast: ## Unit and golden tests only
+	@scripts/bootstrap dev
+	@.venv/bin/python -m pytest -q tests/unit tests/golden
+
+bench: ## Measure beside restic and borg on the same data (SCALE=large adds a million files and 4 GiB)
+	@scripts/bootstrap dev
+	@scripts/need "make bench" restic:restic zstd:zstd xz:xz-utils /usr/src/linux-source-6.1.tar.xz:linux-source-6.1 \
+	  gcc:gcc pkg-config:pkg-config /usr/include/openssl/ssl.h:libssl-dev /usr/include/sys/acl.h:libacl1-dev \
+	  /usr/include/lz4.h:liblz4-dev /usr/include/zstd.h:libzstd-dev /usr/include/xxhash.h:libxxhash-dev \
+	  /usr/include/python3.11/Python.h:python3-dev
+	@scripts/bootstrap bench .venv-bench
+	@.venv/bin/python -m benches --scale "$(SCALE)"
+
+lint: ## Import contracts, ruff, house rules, types, locks: what tests/lint runs, with the tools' own output
+	@scripts/bootstrap dev
+	@scripts/lint
+
+types: ## mypy and basedpyright only
+	@scripts/bootstrap dev
+	@scripts/lint types
+
+docs: ## Build the documentation into docs/_build
+	@scripts/bootstrap docs .venv-docs
+	@.venv-docs/bin/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+locks: ## Compile requirements/*.txt again (existing pins stay; UPGRADE=1 moves them)
+	@scripts/bootstrap dev
+	@scripts/compile-locks $(if $(UPGRADE),--upgrade)
+
+changelog: ## Show what the next release's notes would say
+	@scripts/bootstrap dev
+	@.venv/bin/towncrier build --draft --version next
+
+build: ## Build the wheel into dist/
+	@scripts/bootstrap dev
+	@.venv/bin/python -m hatchling build -t wheel
+
+clean: ## Remove what these targets wrote, environments included
+	rm -rf .venv .venv-bench .venv-docs .quickstart .bench docs/_build dist .pytest_cache .mypy_cache .ruff_cache
