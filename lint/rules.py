@@ -1,0 +1,368 @@
+"""The house rules that no off-the-shelf linter has, each with code it must pass and code it must refuse.
+
+    python -m lint.rules src tests benches lint
+
+A line may waive a rule with a reason: ``# house-rule: function-length, a table reads best in one piece``.
+What ruff, mypy and import-linter can check is left to them.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Finding = tuple[int, str]
+
+MODULE_LINES = 600
+FUNCTION_LINES = 80
+PURE = ("model", "crypto", "format", "wire", "engine")
+WAIVER = re.compile(r"#\s*house-rule:\s*(?P<rule>[a-z-]+)\s*,\s*\S+")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A parsed file; `path` is relative to the repository, with forward slashes."""
+
+    path: PurePosixPath
+    text: str
+    tree: ast.Module
+
+    @classmethod
+    def parse(cls, path: str, text: str) -> Source:
+        return cls(PurePosixPath(path), text, ast.parse(text))
+
+    @property
+    def package(self) -> str:
+        """The package under src/muniment that holds the file, or the empty string."""
+        parts = self.path.parts
+        return parts[2] if len(parts) > 3 and parts[:2] == ("src", "muniment") else ""
+
+    @property
+    def is_ours(self) -> bool:
+        return self.path.parts[:2] == ("src", "muniment")
+
+    @property
+    def is_test(self) -> bool:
+        return self.path.parts[0] == "tests" and self.path.name.startswith("test_")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`where` is the path at which the examples are read."""
+
+    name: str
+    why: str
+    find: Callable[[Source], Iterator[Finding]]
+    where: str
+    good: tuple[str, ...]
+    bad: tuple[str, ...]
+
+
+def _functions(tree: ast.AST) -> Iterator[Function]:
+    return (node for node in ast.walk(tree) if isinstance(node, Function))
+
+
+def _dotted(node: ast.AST) -> str:
+    """`a.b.c` for a chain of attributes on a name, otherwise the empty string."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        head = _dotted(node.value)
+        return f"{head}.{node.attr}" if head else ""
+    return ""
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [("." * node.level) + (node.module or "")]
+    return []
+
+
+WALL_CLOCKS = {
+    "time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today",
+    "datetime.datetime.now", "datetime.datetime.utcnow", "datetime.date.today",
+}  # fmt: skip
+RANDOMNESS = {"random", "secrets"}
+
+
+def wall_clock(source: Source) -> Iterator[Finding]:
+    if source.package not in PURE:
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call) and _dotted(node.func) in WALL_CLOCKS:
+            yield node.lineno, f"{_dotted(node.func)}() reads the wall clock; take the time as an argument"
+
+
+def ambient_randomness(source: Source) -> Iterator[Finding]:
+    if source.package not in ("engine", "format"):
+        return
+    for node in ast.walk(source.tree):
+        if RANDOMNESS & set(_imported(node)):
+            yield node.lineno, "randomness reaches this layer as an argument or a port"
+        if isinstance(node, ast.Call) and _dotted(node.func) == "os.urandom":
+            yield node.lineno, "randomness reaches this layer as an argument or a port"
+
+
+def own_import_in_function(source: Source) -> Iterator[Finding]:
+    if not source.is_ours:
+        return
+    for function in _functions(source.tree):
+        for node in ast.walk(function):
+            for name in _imported(node):
+                if name.split(".")[0] in ("muniment", ""):
+                    yield node.lineno, f"{name} is ours: import it at the top, or break the cycle"
+
+
+def star_import(source: Source) -> Iterator[Finding]:
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
+            yield node.lineno, "name what is imported"
+
+
+VAGUE_MODULES = {"util", "utils", "helper", "helpers", "common", "manager", "managers", "misc", "stuff"}
+
+
+def vague_module(source: Source) -> Iterator[Finding]:
+    for part in (*source.path.parts[:-1], source.path.stem):
+        if part in VAGUE_MODULES:
+            yield 1, f"{part!r} says nothing: name the module after what it knows"
+
+
+VAGUE_VERB = re.compile(r"^(process|handle|do|manage|perform)(_|$)")
+
+
+def vague_verb(source: Source) -> Iterator[Finding]:
+    if not source.is_ours or "management" in source.path.parts:
+        return
+    for function in _functions(source.tree):
+        if VAGUE_VERB.match(function.name):
+            yield function.lineno, f"{function.name} is no verb of the domain; see docs/glossary.md"
+
+
+def module_length(source: Source) -> Iterator[Finding]:
+    lines = source.text.count("\n") + 1
+    if lines > MODULE_LINES:
+        yield 1, f"{lines} lines, at most {MODULE_LINES} (aim for 400): split by meaning"
+
+
+def _docstring_lines(function: Function) -> int:
+    first = function.body[0]
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        return (first.end_lineno or first.lineno) - first.lineno + 1
+    return 0
+
+
+def function_length(source: Source) -> Iterator[Finding]:
+    if "migrations" in source.path.parts:
+        return
+    for function in _functions(source.tree):
+        lines = (function.end_lineno or function.lineno) - function.lineno + 1 - _docstring_lines(function)
+        if lines > FUNCTION_LINES:
+            yield function.lineno, f"{function.name} has {lines} lines, at most {FUNCTION_LINES} (aim for 50)"
+
+
+def foreign_import_in_model(source: Source) -> Iterator[Finding]:
+    if source.package != "model":
+        return
+    for node in ast.walk(source.tree):
+        for name in _imported(node):
+            root = name.split(".")[0]
+            if root not in sys.stdlib_module_names and root != "muniment":
+                yield node.lineno, f"model is standard library only, not {root or 'relative imports'}"
+
+
+def swallowed_exception(source: Source) -> Iterator[Finding]:
+    if not source.is_ours:
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.ExceptHandler):
+            broad = node.type is None or _dotted(node.type) in ("Exception", "BaseException")
+            empty = all(isinstance(step, ast.Pass) or _is_ellipsis(step) for step in node.body)
+            if broad and empty:
+                yield node.lineno, "an error of unknown kind vanishes here: name it, or act on it"
+
+
+def _is_ellipsis(step: ast.stmt) -> bool:
+    return isinstance(step, ast.Expr) and isinstance(step.value, ast.Constant) and step.value.value is ...
+
+
+def module_docstring(source: Source) -> Iterator[Finding]:
+    if source.is_ours and source.text.strip() and "migrations" not in source.path.parts:
+        if ast.get_docstring(source.tree) is None:
+            yield 1, "say in one line what this module is for"
+
+
+ASSERTING = re.compile(r"(^|_|\.)(assert|check|expect|raises|warns|fail|run_state_machine_as_test)")
+
+
+def _asserts(function: Function) -> bool:
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assert):
+            return True
+        if isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else _dotted(node.func)
+            if ASSERTING.search(name):
+                return True
+    return False
+
+
+def test_without_assertion(source: Source) -> Iterator[Finding]:
+    if not source.is_test:
+        return
+    for function in _functions(source.tree):
+        if function.name.startswith("test_") and not _asserts(function):
+            yield function.lineno, f"{function.name} asserts nothing"
+
+
+SKIPS = {"pytest.skip", "pytest.xfail", "pytest.mark.skip", "pytest.mark.xfail", "pytest.importorskip"}
+
+
+def skipped_test(source: Source) -> Iterator[Finding]:
+    if source.path.parts[0] != "tests":
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Attribute) and _dotted(node) in SKIPS:
+            yield node.lineno, f"{_dotted(node)}: a test that does not run proves nothing"
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "no-wall-clock",
+        "time reaches the inner layers as an argument, so that tests can own it",
+        wall_clock,
+        "src/muniment/engine/example.py",
+        good=("def expired(snapshots, *, now): ...", "import time\ntime.monotonic()"),
+        bad=("import time\nnow = time.time()", "from datetime import datetime\nnow = datetime.now()"),
+    ),
+    Rule(
+        "no-ambient-randomness",
+        "formats and runs are repeatable when their randomness is given",
+        ambient_randomness,
+        "src/muniment/format/example.py",
+        good=("def seal(content, *, randomness): ...",),
+        bad=("import secrets", "from random import choice", "import os\nos.urandom(16)"),
+    ),
+    Rule(
+        "no-own-import-in-function",
+        "a hidden import hides a cycle",
+        own_import_in_function,
+        "src/muniment/client/example.py",
+        good=("from muniment.model.ids import PackId", "def show():\n    import rich"),
+        bad=("def f():\n    from muniment.model.ids import PackId", "def f():\n    from . import other"),
+    ),
+    Rule(
+        "no-star-import",
+        "a reader must see where a name comes from",
+        star_import,
+        "src/muniment/client/example.py",
+        good=("from os import path",),
+        bad=("from os import *",),
+    ),
+    Rule(
+        "no-vague-module",
+        "a module that fits everything attracts everything",
+        vague_module,
+        "src/muniment/client/common.py",
+        good=(),
+        bad=("x = 1",),
+    ),
+    Rule(
+        "no-vague-verb",
+        "names are verbs of the domain",
+        vague_verb,
+        "src/muniment/client/example.py",
+        good=("def commit_snapshot(): ...", "def doze(): ..."),
+        bad=("def process_packs(): ...", "async def handle(request): ..."),
+    ),
+    Rule(
+        "module-length",
+        "the tail of long modules is what tells a good code base from a bad one",
+        module_length,
+        "src/muniment/client/example.py",
+        good=("x = 1\n" * 400,),
+        bad=("x = 1\n" * 601,),
+    ),
+    Rule(
+        "function-length",
+        "a function is read in one look",
+        function_length,
+        "src/muniment/client/example.py",
+        good=("def f():\n" + "    x = 1\n" * 60, 'def f():\n    """' + "words\n" * 90 + '"""\n    x = 1'),
+        bad=("def f():\n" + "    x = 1\n" * 81,),
+    ),
+    Rule(
+        "model-is-standard-library",
+        "the innermost layer depends on nothing that can change under it",
+        foreign_import_in_model,
+        "src/muniment/model/example.py",
+        good=("import enum\nfrom muniment.model.ids import PackId",),
+        bad=("import msgspec", "from rich import print"),
+    ),
+    Rule(
+        "no-swallowed-exception",
+        "backups fail silently in exactly such places",
+        swallowed_exception,
+        "src/muniment/client/example.py",
+        good=("try:\n    f()\nexcept FileNotFoundError:\n    pass", "try:\n    f()\nexcept Exception as e:\n    log(e)"),
+        bad=("try:\n    f()\nexcept Exception:\n    pass", "try:\n    f()\nexcept:\n    ..."),
+    ),
+    Rule(
+        "module-docstring",
+        "a newcomer reads the first line of a module first",
+        module_docstring,
+        "src/muniment/client/example.py",
+        good=('"""Where the keys of this machine are kept."""\nx = 1', ""),
+        bad=("x = 1",),
+    ),
+    Rule(
+        "test-asserts",
+        "a test that cannot fail proves nothing",
+        test_without_assertion,
+        "tests/unit/test_example.py",
+        good=(
+            "def test_a():\n    assert f() == 1",
+            "def test_b():\n    with pytest.raises(ValueError):\n        f()",
+            "def test_c(page):\n    assert_same_tree(page)",
+        ),
+        bad=("def test_a():\n    f()",),
+    ),
+    Rule(
+        "no-skipped-test",
+        "a test that does not run must not look like one that passed",
+        skipped_test,
+        "tests/unit/test_example.py",
+        good=("@pytest.mark.slow\ndef test_a():\n    assert 1",),
+        bad=("@pytest.mark.skip\ndef test_a():\n    assert 1", "def test_a():\n    pytest.skip('later')"),
+    ),
+)
+
+
+def broken_rules(source: Source, *, rules: Iterable[Rule] = RULES) -> Iterator[str]:
+    """`path:line: rule: message` for each finding that its line does not waive."""
+    lines = source.text.splitlines()
+    for rule in rules:
+        for line, message in rule.find(source):
+            waiver = WAIVER.search(lines[line - 1]) if line <= len(lines) else None
+            if waiver is None or waiver["rule"] != rule.name:
+                yield f"{source.path}:{line}: {rule.name}: {message}"
+
+
+def main(roots: list[str]) -> int:
+    broken = 0
+    for root in roots:
+        for path in sorted(Path(root).rglob("*.py")):
+            for complaint in broken_rules(Source.parse(path.as_posix(), path.read_text(encoding="utf-8"))):
+                print(complaint)
+                broken += 1
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
