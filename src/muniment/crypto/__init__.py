@@ -1,0 +1,1 @@
+"""Keys, key slots, sealing and keyed digests. Pure: no I/O, no state beyond the keys themselves."""

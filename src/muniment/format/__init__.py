@@ -1,0 +1,1 @@
+"""Bytes at rest: blocks, packs, pages, trees, heads. Pure: bytes in, nouns of `muniment.model` out."""
