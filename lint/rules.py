@@ -77,12 +77,13 @@ def _dotted(node: ast.AST) -> str:
     return ""
 
 
-def _imported(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom):
-        return [("." * node.level) + (node.module or "")]
-    return []
+def _imports(tree: ast.AST) -> Iterator[tuple[ast.stmt, str]]:
+    """Every imported module with the statement that imports it; relative ones begin with a dot."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node, "." * node.level + (node.module or "")
 
 
 WALL_CLOCKS = {
@@ -103,21 +104,21 @@ def wall_clock(source: Source) -> Iterator[Finding]:
 def ambient_randomness(source: Source) -> Iterator[Finding]:
     if source.package not in ("engine", "format"):
         return
-    for node in ast.walk(source.tree):
-        if RANDOMNESS & set(_imported(node)):
+    for node, name in _imports(source.tree):
+        if name in RANDOMNESS:
             yield node.lineno, "randomness reaches this layer as an argument or a port"
-        if isinstance(node, ast.Call) and _dotted(node.func) == "os.urandom":
-            yield node.lineno, "randomness reaches this layer as an argument or a port"
+    for call in ast.walk(source.tree):
+        if isinstance(call, ast.Call) and _dotted(call.func) == "os.urandom":
+            yield call.lineno, "randomness reaches this layer as an argument or a port"
 
 
 def own_import_in_function(source: Source) -> Iterator[Finding]:
     if not source.is_ours:
         return
     for function in _functions(source.tree):
-        for node in ast.walk(function):
-            for name in _imported(node):
-                if name.split(".")[0] in ("muniment", ""):
-                    yield node.lineno, f"{name} is ours: import it at the top, or break the cycle"
+        for node, name in _imports(function):
+            if name.split(".")[0] in ("muniment", ""):
+                yield node.lineno, f"{name} is ours: import it at the top, or break the cycle"
 
 
 def star_import(source: Source) -> Iterator[Finding]:
@@ -153,10 +154,10 @@ def module_length(source: Source) -> Iterator[Finding]:
 
 
 def _docstring_lines(function: Function) -> int:
+    if ast.get_docstring(function, clean=False) is None:
+        return 0
     first = function.body[0]
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-        return (first.end_lineno or first.lineno) - first.lineno + 1
-    return 0
+    return (first.end_lineno or first.lineno) - first.lineno + 1
 
 
 def function_length(source: Source) -> Iterator[Finding]:
@@ -171,11 +172,10 @@ def function_length(source: Source) -> Iterator[Finding]:
 def foreign_import_in_model(source: Source) -> Iterator[Finding]:
     if source.package != "model":
         return
-    for node in ast.walk(source.tree):
-        for name in _imported(node):
-            root = name.split(".")[0]
-            if root not in sys.stdlib_module_names and root != "muniment":
-                yield node.lineno, f"model is standard library only, not {root or 'relative imports'}"
+    for node, name in _imports(source.tree):
+        root = name.split(".")[0]
+        if root not in sys.stdlib_module_names and root != "muniment":
+            yield node.lineno, f"model is standard library only, not {root or 'relative imports'}"
 
 
 def swallowed_exception(source: Source) -> Iterator[Finding]:
@@ -194,9 +194,9 @@ def _is_ellipsis(step: ast.stmt) -> bool:
 
 
 def module_docstring(source: Source) -> Iterator[Finding]:
-    if source.is_ours and source.text.strip() and "migrations" not in source.path.parts:
-        if ast.get_docstring(source.tree) is None:
-            yield 1, "say in one line what this module is for"
+    expected = source.is_ours and source.text.strip() and "migrations" not in source.path.parts
+    if expected and ast.get_docstring(source.tree) is None:
+        yield 1, "say in one line what this module is for"
 
 
 ASSERTING = re.compile(r"(^|_|\.)(assert|check|expect|raises|warns|fail|run_state_machine_as_test)")
@@ -310,7 +310,10 @@ RULES: tuple[Rule, ...] = (
         "backups fail silently in exactly such places",
         swallowed_exception,
         "src/muniment/client/example.py",
-        good=("try:\n    f()\nexcept FileNotFoundError:\n    pass", "try:\n    f()\nexcept Exception as e:\n    log(e)"),
+        good=(
+            "try:\n    f()\nexcept FileNotFoundError:\n    pass",
+            "try:\n    f()\nexcept Exception as e:\n    log(e)",
+        ),
         bad=("try:\n    f()\nexcept Exception:\n    pass", "try:\n    f()\nexcept:\n    ..."),
     ),
     Rule(

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 
-CHECKS = {
+CHECKS: dict[str, list[object]] = {
     "ruff": [BIN / "ruff", "check", "--no-cache", "."],
     "mypy": [BIN / "mypy"],
     "mypy of the server": [BIN / "mypy", "--config-file", "lint/mypy-server.ini"],

@@ -11,6 +11,10 @@ from lint.rules import RULES, Rule, Source, broken_rules
 ROOT = Path(__file__).parents[2]
 
 
+def parse(path: Path) -> Source:
+    return Source.parse(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_good_code_passes(rule: Rule) -> None:
     for text in rule.good:
@@ -37,6 +41,6 @@ def test_the_repository_obeys(part: str) -> None:
     complaints = [
         complaint
         for path in sorted((ROOT / part).rglob("*.py"))
-        for complaint in broken_rules(Source.parse(path.relative_to(ROOT).as_posix(), path.read_text("utf-8")))
+        for complaint in broken_rules(parse(path))
     ]
     assert complaints == []
