@@ -7,12 +7,22 @@ understand is not acted on. Times are seconds since the epoch, from the server's
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 PROTOCOL = 1
 PREFIX = "/dp/v1"
+
+Id = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$", min_length=32, max_length=32)]
+"""An identifier of 16 bytes."""
+SnapshotName = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", min_length=64, max_length=64)]
+"""The SHA-256 of a sealed head."""
+Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+Label = Annotated[str, msgspec.Meta(max_length=100)]
+"""Short text that a person wrote."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,58 +46,60 @@ class ErrorReply(Message):
     request: str | None = None
     missing: list[str] = []
     reason: str | None = None
+    newest: HeadRecord | None = None
+    """With commit_conflict over a counter: the device's newest head."""
 
 
 # --- enrolment and vaults
 
 
 class EnrolRequest(Message):
-    secret: bytes
+    secret: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
     """The secret of a one-time enrolment code, 16 bytes."""
-    device_name: str
-    public_key: bytes
+    device_name: Label
+    public_key: Digest
     """X25519, 32 bytes: the device's slot is wrapped for it."""
 
 
 class VaultInfo(Message):
-    vault: str
+    vault: Id
     name: str
     created_at: float
-    allowance: int
-    used: int
+    allowance: Count
+    used: Count
 
 
 class Enrolled(Message):
-    device: str
+    device: Id
     token: str
     account: str
     vaults: list[VaultInfo]
 
 
 class CreateVault(Message):
-    vault: str
-    name: str = ""
+    vault: Id
+    name: Label = ""
 
 
 class SlotInfo(Message):
     """A line of the slot list. `kind`: passphrase, kit or device; `digest`: SHA-256 of the wrapped key."""
 
-    slot: str
+    slot: Id
     kind: Literal["passphrase", "kit", "device"]
-    label: str
-    device: str | None
-    added_by: str
+    label: Label
+    device: Id | None
+    added_by: Label
     added_at: float
-    digest: bytes
-    epoch: int = 0
+    digest: Digest
+    epoch: Number = 0
 
 
 class RemovalRecord(Message):
     """Takes a slot out of the list once its owner confirmed and the delay passed; MACed under the vault key."""
 
-    vault: str
-    slot: str
-    list_number: int
+    vault: Id
+    slot: Id
+    list_number: Number
     made_at: float
 
 
@@ -100,8 +112,8 @@ class SignedRemoval(Message):
 class SlotList(Message):
     """The numbered, chained list of slots. `previous` is the SHA-256 of the list before (empty for number 1)."""
 
-    vault: str
-    number: int
+    vault: Id
+    number: Number
     previous: bytes
     slots: list[SlotInfo]
     removals: list[SignedRemoval] = []
@@ -117,24 +129,24 @@ class SignedSlotList(Message):
 class PutSlotList(Message):
     """Compare-and-swap: applied when the server's newest list has this number and hash (0 and empty: none)."""
 
-    expected_number: int
+    expected_number: Number
     expected_hash: bytes
     signed: SignedSlotList
 
 
 class WrappedSlot(Message):
-    slot: str
-    wrapped: bytes
+    slot: Id
+    wrapped: Annotated[bytes, msgspec.Meta(min_length=1, max_length=16384)]
 
 
 class HeadRecord(Message):
     """A committed snapshot as the server knows it; `head` is its sealed record."""
 
-    snapshot: str
-    device: str
-    set_id: str
-    counter: int
-    parent: str | None
+    snapshot: SnapshotName
+    device: Id
+    set_id: Id
+    counter: Number
+    parent: SnapshotName | None
     received_at: float
     partial: bool
     head: bytes
@@ -150,14 +162,14 @@ class VaultKeys(Message):
 
 
 class RegisterKit(Message):
-    slot: str
-    credential_hash: bytes
+    slot: Id
+    credential_hash: Digest
     """SHA-256 of the kit's credential."""
 
 
 class KitLogin(Message):
-    vault: str
-    credential: bytes
+    vault: Id
+    credential: Digest
 
 
 class KitToken(Message):
@@ -170,20 +182,20 @@ class KitToken(Message):
 
 class OpenSession(Message):
     purpose: Literal["backup", "restore"]
-    client_version: str
-    cursor: int = 0
+    client_version: Label
+    cursor: Count = 0
     """Feed position of the local index: only newer index packs are listed."""
 
 
 class IndexPackInfo(Message):
-    pack: str
-    epoch: int
-    size: int
-    covers: list[str]
+    pack: Id
+    epoch: Number
+    size: Count
+    covers: list[Id]
 
 
 class SessionOpened(Message):
-    session: str
+    session: Id
     expires_at: float
     heartbeat_seconds: int
     server_time: float
@@ -199,8 +211,8 @@ class SessionOpened(Message):
 
 
 class KnownPacksRequest(Message):
-    session: str
-    packs: list[str]
+    session: Id
+    packs: Annotated[list[Id], msgspec.Meta(max_length=10_000)]
 
 
 class KnownPacks(Message):
@@ -208,32 +220,45 @@ class KnownPacks(Message):
     """Of the packs asked about, those durably held, with their SHA-256."""
 
 
+class SessionAlive(Message):
+    expires_at: float
+    server_time: float
+
+
+class Stored(Message):
+    """Answer to requests that put something in place: `created` is False for a repeat."""
+
+    created: bool
+
+
 class PackStored(Message):
-    pack: str
+    pack: Id
     created: bool
 
 
 class Commit(Message):
-    session: str
-    installation: str
-    counter: int
-    set_id: str
-    parent: str | None
+    session: Id
+    installation: Id
+    counter: Number
+    set_id: Id
+    parent: SnapshotName | None
     """The snapshot whose reference set `add` and `remove` start from; not necessarily the parent of the run."""
-    head: bytes
-    add: list[str]
-    remove: list[str]
-    packs_hash: bytes
+    head: Annotated[bytes, msgspec.Meta(min_length=64, max_length=1 << 20)]
+    add: list[Id]
+    remove: list[Id]
+    packs_hash: Digest
     """SHA-256 of the full sorted list of pack ids (16 bytes each, concatenated)."""
     partial: bool
-    slot_list_number: int
+    slot_list_number: Number
     index_packs: list[IndexPackInfo] = []
-    continues: str | None = None
+    continues: SnapshotName | None = None
     """After lost state: the newest head of this device that the new installation goes on from."""
+    damaged: list[Id] = []
+    """Packs in quarantine that the parent holds and this snapshot carries on knowingly."""
 
 
 class Committed(Message):
-    snapshot: str
+    snapshot: SnapshotName
     created: bool
     received_at: float
 
@@ -241,23 +266,23 @@ class Committed(Message):
 class Coverage(Message):
     """Counts by reason, never names."""
 
-    read: int = 0
-    unchanged: int = 0
-    excluded: int = 0
-    unreadable: int = 0
-    changed: int = 0
-    unsupported: int = 0
+    read: Count = 0
+    unchanged: Count = 0
+    excluded: Count = 0
+    unreadable: Count = 0
+    changed: Count = 0
+    unsupported: Count = 0
 
 
 class RunReport(Message):
-    session: str | None
-    set_id: str
+    session: Id | None
+    set_id: Id
     outcome: Literal["done", "incomplete", "failed", "interrupted"]
     coverage: Coverage
-    bytes_bound: int
+    bytes_bound: Count
     """Bytes read, rounded up to a power of two of at least 1 MiB."""
-    seconds: float
-    client_version: str
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+    client_version: Label
 
 
 class SnapshotPage(Message):
@@ -298,7 +323,7 @@ class AskConfirmation(Message):
     """Ask the owner to confirm. `removal` goes with remove_slot."""
 
     action: Literal["revoke_device", "remove_slot"]
-    subject: str
+    subject: Id
     removal: SignedRemoval | None = None
 
 
