@@ -278,6 +278,15 @@ class Excludes(Protocol):
     def rule_for(self, path: bytes, *, directory: bool) -> str | None:
         """The rule that excludes the path, None where it is kept. `path` is absolute, with slashes."""
 
+    def rules_for(
+        self, directory: bytes, names: Sequence[bytes], *, directories: Collection[bytes]
+    ) -> Mapping[bytes, str]:
+        """Those of `names` in `directory` (absolute, ending in a slash) that a rule excludes, with the rule.
+
+        `directories` are those of `names` that are directories. The hot path: asked once for a slice of a
+        directory, and in most answers an empty mapping.
+        """
+
     @property
     def tag_files(self) -> Collection[bytes]:
         """Names whose presence excludes the directory that holds them (`CACHEDIR.TAG`, `.nobackup`)."""
