@@ -95,7 +95,7 @@ class SlotInfo(Message):
 
 
 class RemovalRecord(Message):
-    """Takes a slot out of the list once its owner confirmed and the delay passed; MACed under the vault key."""
+    """Takes a slot out of the list once its owner confirmed and the delay passed. MACed under the vault."""
 
     vault: Id
     slot: Id
@@ -110,7 +110,7 @@ class SignedRemoval(Message):
 
 
 class SlotList(Message):
-    """The numbered, chained list of slots. `previous` is the SHA-256 of the list before (empty for number 1)."""
+    """The numbered, chained list of slots. `previous`: SHA-256 of the list before (empty for number 1)."""
 
     vault: Id
     number: Number
@@ -127,7 +127,7 @@ class SignedSlotList(Message):
 
 
 class PutSlotList(Message):
-    """Compare-and-swap: applied when the server's newest list has this number and hash (0 and empty: none)."""
+    """Compare-and-swap: applied when the newest list has this number and hash (0 and empty: none)."""
 
     expected_number: Number
     expected_hash: bytes
@@ -242,7 +242,7 @@ class Commit(Message):
     counter: Number
     set_id: Id
     parent: SnapshotName | None
-    """The snapshot whose reference set `add` and `remove` start from; not necessarily the parent of the run."""
+    """The snapshot whose reference set `add` and `remove` start from; need not be the run's parent."""
     head: Annotated[bytes, msgspec.Meta(min_length=64, max_length=1 << 20)]
     add: list[Id]
     remove: list[Id]
