@@ -1,0 +1,272 @@
+"""`make quickstart`: one whole life of a backup, on this machine, with everything proved on the way.
+
+Starts the real service as its own process on a free loopback port, drives the real command line as a
+user would, loses the machine, restores with the recovery kit alone, compares with code that the engine
+does not share, and looks for names and contents in everything the service stored. Writes only below
+its working directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import secrets
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from muniment.main.likeness import Likeness, compare_trees
+
+OWN_PLACES = (".venv", ".venv-bench", ".venv-docs", ".quickstart", ".bench", ".serve")
+"""Left out when the checkout itself is backed up: what the make targets write there."""
+
+MARKER = b"muniment quickstart"
+START_SECONDS = 60
+
+
+class QuickstartFailed(Exception):
+    """A step did not do what it promises; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """The command line as one user on one machine has it."""
+
+    home: Path
+    secrets: Mapping[str, str]
+
+    def run(self, *arguments: str, accept: tuple[int, ...] = (0,)) -> Any:
+        """Run `muniment ARGUMENTS --json`; the last line of its output, decoded."""
+        outside = {key: value for key, value in os.environ.items() if not key.startswith("MUNIMENT_")}
+        environment = outside | {"MUNIMENT_HOME": str(self.home)} | dict(self.secrets)
+        command = [sys.executable, "-m", "muniment", *arguments, "--json"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode not in accept:
+            shown = " ".join(arguments[:2])
+            raise QuickstartFailed(
+                f"muniment {shown} ended with exit code {done.returncode}:\n{done.stdout}{done.stderr}"
+            )
+        lines = done.stdout.strip().splitlines()
+        return json.loads(lines[-1]) if lines else {}
+
+
+@contextlib.contextmanager
+def running_service(data: Path, *, log: Path) -> Iterator[str]:
+    """The service on a free loopback port, as its own process; yields its URL, stops it by its id."""
+    command = [sys.executable, "-m", "muniment", "serve", "--data", str(data), "--port", "0", "--json"]
+    with log.open("wb") as errors:
+        service = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
+    try:
+        yield _announced_url(service, log=log)
+    finally:
+        service.send_signal(signal.SIGTERM)
+        try:
+            service.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            service.kill()
+            service.wait()
+
+
+def _announced_url(service: subprocess.Popen[bytes], *, log: Path) -> str:
+    """The URL from the first JSON line the service prints once it accepts connections."""
+    assert service.stdout is not None
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        ready, _, _ = select.select([service.stdout], [], [], 0.2)
+        line = service.stdout.readline() if ready else b""
+        if line.startswith(b"{"):
+            return str(json.loads(line)["url"])
+        if service.poll() is not None:
+            break
+    raise QuickstartFailed(f"the service did not start:\n{log.read_text(encoding='utf-8', errors='replace')}")
+
+
+def fresh_place(place: Path) -> Path:
+    """An empty working directory; one that an earlier quickstart left is removed, nothing else ever is."""
+    tag = place / "made-by-quickstart"
+    if place.exists():
+        if not tag.exists() and any(place.iterdir()):
+            raise QuickstartFailed(f"{place} holds something that no quickstart wrote; move it away")
+        for directory, _, _ in os.walk(place):
+            os.chmod(directory, 0o700)
+        shutil.rmtree(place)
+    place.mkdir(mode=0o700, parents=True)
+    tag.write_bytes(MARKER)
+    return place
+
+
+def make_zoo(zoo: Path, *, canary: str) -> None:
+    """A few things that backups get wrong, and a file whose name and content the service must never see."""
+    (zoo / "empty").mkdir(parents=True)
+    (zoo / f"{canary}.txt").write_text(f"{canary}\n" * 3, encoding="utf-8")
+    (zoo / "executable").write_bytes(b"#!/bin/sh\nexit 0\n")
+    (zoo / "executable").chmod(0o750)
+    os.link(zoo / "executable", zoo / "hard link")
+    (zoo / "symbolic link").symlink_to("nowhere/at all")
+    os.mkfifo(zoo / "fifo")
+    with open(os.fsencode(zoo) + b"/name that is no text \xff\xfe", "wb") as file:
+        file.write(secrets.token_bytes(3000))
+    with (zoo / "sparse").open("wb") as file:
+        file.seek(64 << 20)
+        file.write(b"end")
+    with contextlib.suppress(OSError):  # some file systems have no user attributes
+        os.setxattr(zoo / "executable", "user.origin", b"quickstart")
+    for number, entry in enumerate(sorted(zoo.iterdir())):
+        stamp = 1_000_000_000_123_456_789 + number
+        os.utime(entry, ns=(stamp, stamp), follow_symlinks=False)
+    os.utime(zoo, ns=(987_654_321, 987_654_321))
+
+
+def traces(place: Path, words: tuple[bytes, ...]) -> list[Path]:
+    """Files below `place` whose name or content holds one of `words`."""
+    found = []
+    for directory, _, names in os.walk(place):
+        for name in names:
+            path = Path(directory) / name
+            content = path.read_bytes()
+            if any(word in content or word in os.fsencode(name) for word in words):
+                found.append(path)
+    return found
+
+
+def size_of(place: Path) -> int:
+    files = (Path(directory) / name for directory, _, names in os.walk(place) for name in names)
+    return sum(file.stat().st_size for file in files)
+
+
+@dataclass(frozen=True, slots=True)
+class Walkthrough:
+    """One run of the quickstart over `files`."""
+
+    files: Path
+    place: Path
+
+    @property
+    def zoo(self) -> Path:
+        return self.place / "zoo"
+
+    def exclusions(self) -> list[str]:
+        """Absolute places that the backup is told to leave out."""
+        return [str(self.files / name) for name in OWN_PLACES if (self.files / name).exists()]
+
+    def leaves_out(self, path: bytes) -> bool:
+        return os.fsdecode(path) in self.exclusions()
+
+    def run(self) -> None:
+        canary = f"canary-{secrets.token_hex(8)}"
+        make_zoo(self.zoo, canary=canary)
+        with running_service(self.place / "server", log=self.place / "server.log") as url:
+            say(f"The service runs at {url}; embedded database and packs are in {self.place / 'server'}.")
+            kit = self.back_up(url)
+            self.restore_with_kit(kit)
+        self.look_for_traces(canary)
+        say("Done. The service is stopped.", f"Everything written is in {self.place}; delete it as you like.")
+
+    def back_up(self, url: str) -> str:
+        """Make account, vault and two backups; the recovery kit."""
+        user = Commands(self.place / "home", {"MUNIMENT_PASSPHRASE": secrets.token_urlsafe(24)})
+        account = user.run("admin", "create-account", "demo@localhost", "--data", str(self.place / "server"))
+        device = user.run("connect", url, "--code", account["code"], "--name", "quickstart", "--new")
+        say(f"Made an account, a vault ({device['vault']}) and its keys. The keys never left this machine.")
+        excluded = [part for path in self.exclusions() for part in ("--exclude", f"/{Path(path).name}")]
+        roots = [str(self.files), str(self.zoo)]
+        for what in ("First backup", "Same again"):
+            before = time.monotonic()
+            run = user.run("backup", *roots, *excluded, accept=(0, 3))
+            seconds = time.monotonic() - before
+            say(
+                f"{what}: {run['files']:,} files, {human(run['bytes'])} in {seconds:.1f} s; "
+                f"new {human(run['new_bytes'])}, stored {human(run['stored_bytes'])} sealed."
+            )
+            if run["errors"]:
+                raise QuickstartFailed(f"{run['errors']} files could not be read or changed meanwhile: {run}")
+        listed = user.run("snapshots")
+        say(f"The vault lists {len(rows(listed))} snapshots.")
+        return str(device["recovery_kit"])
+
+    def restore_with_kit(self, kit: str) -> None:
+        """Restore as on a machine that was never connected, and compare."""
+        stranger = Commands(self.place / "another-home", {"MUNIMENT_RECOVERY_KIT": kit})
+        target = self.place / "restored"
+        special = ["--special"] if os.geteuid() == 0 else []
+        before = time.monotonic()
+        run = stranger.run("restore", "latest", "--target", str(target), *special)
+        seconds = time.monotonic() - before
+        say(f"Restored on a blank machine with the recovery kit alone: {run['files']:,} files in {seconds:.1f} s.")
+        for root in (self.files, self.zoo):
+            likeness = compare_trees(root, target / root.relative_to("/"), leaves_out=self.leaves_out)
+            report_likeness(root, likeness)
+
+    def look_for_traces(self, canary: str) -> None:
+        words = (canary.encode(), b"hard link", b"symbolic link", b"name that is no text")
+        server = self.place / "server"
+        found = traces(server, words) + traces(self.place / "another-home", words[:1])
+        if not traces(self.zoo, words):
+            raise QuickstartFailed("the search for traces finds nothing even where it must")
+        if found or any(word in (self.place / "server.log").read_bytes() for word in words):
+            raise QuickstartFailed(f"names or contents were found in {[str(path) for path in found]}")
+        say(
+            f"Searched all {human(size_of(server))} that the service keeps, database, packs and logs, "
+            "for the name and content of a marker file: no trace."
+        )
+
+
+def rows(listed: Any) -> list[Any]:
+    """The snapshots, whether the command gives them bare or under a key."""
+    return listed["snapshots"] if isinstance(listed, dict) else listed
+
+
+def report_likeness(root: Path, likeness: Likeness) -> None:
+    """Say what was compared; QuickstartFailed with the first differences where there are any."""
+    if likeness.differences:
+        shown = "\n".join(f"  {os.fsdecode(path)!r}: {what}" for path, what in likeness.differences[:20])
+        raise QuickstartFailed(f"{len(likeness.differences)} differences under {root}:\n{shown}")
+    say(
+        f"Compared {root}: {likeness.entries:,} entries, {human(likeness.bytes)} and "
+        f"{likeness.attributes:,} attributes, {likeness.hard_link_groups} groups of hard links. All alike."
+    )
+
+
+def human(size: int) -> str:
+    if size < 10_000:
+        return f"{size} B"
+    return f"{size / 1024:.0f} KiB" if size < 1 << 20 else f"{size / (1 << 20):,.1f} MiB"
+
+
+def say(*lines: str) -> None:
+    for line in lines:
+        print(f"• {line}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make quickstart", description=__doc__)
+    parser.add_argument("--files", type=Path, default=Path.cwd(), help="what to back up (default: this directory)")
+    parser.add_argument("--place", type=Path, default=Path.cwd() / ".quickstart", help="where to write")
+    options = parser.parse_args()
+    files = options.files.resolve()
+    if not files.exists():
+        parser.error(f"{files} does not exist")
+    try:
+        walkthrough = Walkthrough(files, fresh_place(options.place.resolve()))
+        left_out = ", ".join(Path(path).name for path in walkthrough.exclusions()) or "nothing"
+        say(f"Backing up {files}, leaving out: {left_out}; and a small zoo of difficult files.")
+        walkthrough.run()
+    except QuickstartFailed as failure:
+        print(f"quickstart failed: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""The independent comparer finds each kind of difference, and none where there is none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from muniment.main.likeness import compare_trees
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Path, Path]:
+    original = tmp_path / "original"
+    (original / "deep" / "empty").mkdir(parents=True)
+    (original / "file").write_bytes(b"content" * 1000)
+    (original / "other").write_bytes(b"other")
+    os.link(original / "file", original / "deep" / "linked")
+    (original / "link").symlink_to("file")
+    os.mkfifo(original / "fifo")
+    os.setxattr(original / "file", "user.note", b"kept")
+    restored = tmp_path / "restored"
+    shutil.copytree(original, restored, symlinks=True, ignore=shutil.ignore_patterns("fifo"))
+    os.mkfifo(restored / "fifo")
+    (restored / "deep" / "linked").unlink()
+    os.link(restored / "file", restored / "deep" / "linked")
+    for path in sorted(original.rglob("*"), reverse=True) + [original]:
+        status = path.lstat()
+        twin = restored / path.relative_to(original)
+        os.utime(twin, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
+    return original, restored
+
+
+def test_equal_trees_are_alike(pair: tuple[Path, Path]) -> None:
+    likeness = compare_trees(*pair)
+    assert likeness.differences == []
+    assert (likeness.files, likeness.directories, likeness.links, likeness.others) == (3, 3, 1, 1)
+    assert likeness.hard_link_groups == 1
+    assert likeness.bytes == 7000 * 2 + 5
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    """Change the bytes and nothing else."""
+    status = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def unlink_keeping_times(path: Path) -> None:
+    status = path.parent.stat()
+    path.unlink()
+    os.utime(path.parent, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def split_link(restored: Path) -> None:
+    linked = restored / "deep" / "linked"
+    status, parent = linked.stat(), linked.parent.stat()
+    content = linked.read_bytes()
+    linked.unlink()
+    linked.write_bytes(content)
+    os.setxattr(linked, "user.note", b"kept")
+    os.utime(linked, ns=(status.st_atime_ns, status.st_mtime_ns))
+    os.utime(linked.parent, ns=(parent.st_atime_ns, parent.st_mtime_ns))
+
+
+HARM: dict[str, tuple[Callable[[Path], None], str]] = {
+    "byte": (lambda tree: rewrite(tree / "other", b"othes"), "content differs"),
+    "shorter": (lambda tree: rewrite(tree / "other", b"othe"), "size differs"),
+    "missing": (lambda tree: unlink_keeping_times(tree / "other"), "was not restored"),
+    "mode": (lambda tree: (tree / "other").chmod(0o600), "mode differs"),
+    "file time": (lambda tree: os.utime(tree / "other", ns=(1, 1)), "mtime_ns differs"),
+    "directory time": (lambda tree: os.utime(tree / "deep", ns=(1, 1)), "mtime_ns differs"),
+    "link time": (lambda tree: os.utime(tree / "link", ns=(1, 1), follow_symlinks=False), "mtime_ns differs"),
+    "attribute": (lambda tree: os.removexattr(tree / "file", "user.note"), "attribute user.note differs"),
+    "hard link": (split_link, "hard links differ"),
+    "extra": (lambda tree: (tree / "extra").touch(), "is in the restored tree only"),
+}
+
+
+@pytest.mark.parametrize("harm", HARM)
+def test_each_harm_is_found(pair: tuple[Path, Path], harm: str) -> None:
+    act, finding = HARM[harm]
+    act(pair[1])
+    assert any(finding in what for _, what in compare_trees(*pair).differences)
+
+
+def test_what_was_left_out_is_not_missed(pair: tuple[Path, Path]) -> None:
+    original, restored = pair
+    unlink_keeping_times(restored / "other")
+    left_out = os.fsencode(original / "other")
+    assert compare_trees(original, restored, leaves_out=lambda path: path == left_out).differences == []
