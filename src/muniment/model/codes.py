@@ -72,7 +72,8 @@ def read_flags(raw: int, known: CodeFlag) -> CodeFlag:
     """The flags of a code; MistypedCode for one that this version does not know."""
     if raw & ~known:
         raise MistypedCode(
-            "the code was made by a newer version", advice="Install a newer version of muniment on this machine."
+            "the code was made by a newer version",
+            advice="Install a newer version of muniment on this machine.",
         )
     return CodeFlag(raw)
 
@@ -125,5 +126,8 @@ class EnrolmentCode:
             raise _mistyped()
         flags = read_flags(payload[0], CodeFlag.NEW_VAULT | CodeFlag.PINNED)
         return cls(
-            payload[1:17], payload[17:], new_vault=CodeFlag.NEW_VAULT in flags, pinned=CodeFlag.PINNED in flags
+            payload[1:17],
+            payload[17:],
+            new_vault=CodeFlag.NEW_VAULT in flags,
+            pinned=CodeFlag.PINNED in flags,
         )
