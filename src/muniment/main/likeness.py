@@ -18,13 +18,13 @@ READ = 1 << 20
 
 @dataclass(slots=True)
 class Likeness:
-    """What was compared, and every difference as (path, what differs)."""
+    """What was compared (`content` in bytes), and every difference as (path, what differs)."""
 
     files: int = 0
     directories: int = 0
     links: int = 0
     others: int = 0
-    bytes: int = 0
+    content: int = 0
     attributes: int = 0
     hard_link_groups: int = 0
     differences: list[tuple[bytes, str]] = field(default_factory=list)
@@ -91,7 +91,7 @@ def _compare_entry(path: bytes, twin: bytes, likeness: Likeness) -> None:
             likeness.differences.append((path, what))
     if stat.S_ISREG(ours.st_mode):
         likeness.files += 1
-        likeness.bytes += ours.st_size
+        likeness.content += ours.st_size
         if stat.S_ISREG(theirs.st_mode) and not _same_content(path, twin):
             likeness.differences.append((path, "content differs"))
     elif stat.S_ISDIR(ours.st_mode):

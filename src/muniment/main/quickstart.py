@@ -29,6 +29,7 @@ from muniment.main.likeness import Likeness, compare_trees
 OWN_PLACES = (".venv", ".venv-bench", ".venv-docs", ".quickstart", ".bench", ".serve")
 """Left out when the checkout itself is backed up: what the make targets write there."""
 
+MUNIMENT = str(Path(sys.executable).with_name("muniment"))
 MARKER = b"muniment quickstart"
 START_SECONDS = 60
 
@@ -48,7 +49,7 @@ class Commands:
         """Run `muniment ARGUMENTS --json`; the last line of its output, decoded."""
         outside = {key: value for key, value in os.environ.items() if not key.startswith("MUNIMENT_")}
         environment = outside | {"MUNIMENT_HOME": str(self.home)} | dict(self.secrets)
-        command = [sys.executable, "-m", "muniment", *arguments, "--json"]
+        command = [MUNIMENT, *arguments, "--json"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode not in accept:
             shown = " ".join(arguments[:2])
@@ -62,7 +63,7 @@ class Commands:
 @contextlib.contextmanager
 def running_service(data: Path, *, log: Path) -> Iterator[str]:
     """The service on a free loopback port, as its own process; yields its URL, stops it by its id."""
-    command = [sys.executable, "-m", "muniment", "serve", "--data", str(data), "--port", "0", "--json"]
+    command = [MUNIMENT, "serve", "--data", str(data), "--port", "0", "--json"]
     with log.open("wb") as errors:
         service = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, start_new_session=True)
     try:
@@ -190,7 +191,7 @@ class Walkthrough:
             if run["errors"]:
                 raise QuickstartFailed(f"{run['errors']} files could not be read or changed meanwhile: {run}")
         listed = user.run("snapshots")
-        say(f"The vault lists {len(rows(listed))} snapshots.")
+        say(f"The vault lists {len(listed)} snapshots.")
         return str(device["recovery_kit"])
 
     def restore_with_kit(self, kit: str) -> None:
@@ -201,7 +202,7 @@ class Walkthrough:
         before = time.monotonic()
         run = stranger.run("restore", "latest", "--target", str(target), *special)
         seconds = time.monotonic() - before
-        say(f"Restored on a blank machine with the recovery kit alone: {run['files']:,} files in {seconds:.1f} s.")
+        say(f"On a blank machine, with the recovery kit alone: {run['files']:,} files restored in {seconds:.1f} s.")
         for root in (self.files, self.zoo):
             likeness = compare_trees(root, target / root.relative_to("/"), leaves_out=self.leaves_out)
             report_likeness(root, likeness)
@@ -220,18 +221,13 @@ class Walkthrough:
         )
 
 
-def rows(listed: Any) -> list[Any]:
-    """The snapshots, whether the command gives them bare or under a key."""
-    return listed["snapshots"] if isinstance(listed, dict) else listed
-
-
 def report_likeness(root: Path, likeness: Likeness) -> None:
     """Say what was compared; QuickstartFailed with the first differences where there are any."""
     if likeness.differences:
         shown = "\n".join(f"  {os.fsdecode(path)!r}: {what}" for path, what in likeness.differences[:20])
         raise QuickstartFailed(f"{len(likeness.differences)} differences under {root}:\n{shown}")
     say(
-        f"Compared {root}: {likeness.entries:,} entries, {human(likeness.bytes)} and "
+        f"Compared {root}: {likeness.entries:,} entries, {human(likeness.content)} and "
         f"{likeness.attributes:,} attributes, {likeness.hard_link_groups} groups of hard links. All alike."
     )
 
@@ -249,8 +245,9 @@ def say(*lines: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make quickstart", description=__doc__)
-    parser.add_argument("--files", type=Path, default=Path.cwd(), help="what to back up (default: this directory)")
-    parser.add_argument("--place", type=Path, default=Path.cwd() / ".quickstart", help="where to write")
+    here = Path.cwd()
+    parser.add_argument("--files", type=Path, default=here, help="what to back up (default: %(default)s)")
+    parser.add_argument("--place", type=Path, default=here / ".quickstart", help="where to write")
     options = parser.parse_args()
     files = options.files.resolve()
     if not files.exists():

@@ -27,7 +27,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
     os.mkfifo(restored / "fifo")
     (restored / "deep" / "linked").unlink()
     os.link(restored / "file", restored / "deep" / "linked")
-    for path in sorted(original.rglob("*"), reverse=True) + [original]:
+    for path in [*sorted(original.rglob("*"), reverse=True), original]:
         status = path.lstat()
         twin = restored / path.relative_to(original)
         os.utime(twin, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
@@ -39,7 +39,7 @@ def test_equal_trees_are_alike(pair: tuple[Path, Path]) -> None:
     assert likeness.differences == []
     assert (likeness.files, likeness.directories, likeness.links, likeness.others) == (3, 3, 1, 1)
     assert likeness.hard_link_groups == 1
-    assert likeness.bytes == 7000 * 2 + 5
+    assert likeness.content == 7000 * 2 + 5
 
 
 def rewrite(path: Path, content: bytes) -> None:
