@@ -202,7 +202,7 @@ class Walkthrough:
         before = time.monotonic()
         run = stranger.run("restore", "latest", "--target", str(target), *special)
         seconds = time.monotonic() - before
-        say(f"On a blank machine, with the recovery kit alone: {run['files']:,} files restored in {seconds:.1f} s.")
+        say(f"Blank machine, recovery kit alone: {run['files']:,} files restored in {seconds:.1f} s.")
         for root in (self.files, self.zoo):
             likeness = compare_trees(root, target / root.relative_to("/"), leaves_out=self.leaves_out)
             report_likeness(root, likeness)
