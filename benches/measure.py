@@ -1,0 +1,114 @@
+"""What a command cost: wall time, CPU seconds and peak memory, its own and the service's beside it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class CommandFailed(Exception):
+    """A measured command did not do its work; a bench that hides this measures nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Seconds and bytes of one command; `server_*` are the service's share while it ran."""
+
+    seconds: float
+    cpu: float
+    peak: int
+    server_cpu: float | None = None
+    server_peak: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerProbe:
+    """CPU and peak memory of a process that runs beside the measured command."""
+
+    pid: int
+
+    def cpu(self) -> float:
+        """User and system seconds so far. proc(5): fields 14 and 15, counted after the name."""
+        text = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8")
+        fields = text.rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def peak(self) -> int:
+        """VmHWM in bytes: the most that was resident since `forget_peak`."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8")
+        found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+        return int(found[1]) * 1024 if found else 0
+
+    def forget_peak(self) -> None:
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5", encoding="ascii")
+
+
+def run_measured(
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    log: Path,
+    server: ServerProbe | None = None,
+    accept: tuple[int, ...] = (0,),
+    stdout: Callable[[bytes], None] | None = None,
+) -> Cost:
+    """Run `command` to its end and say what it cost, children included.
+
+    Peak memory is the largest single process of the command. CommandFailed carries the log's end.
+    """
+    before = server.cpu() if server else 0.0
+    if server:
+        server.forget_peak()
+    with log.open("wb") as errors:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if stdout else errors,
+            stderr=errors,
+        )
+        if process.stdout is not None and stdout is not None:
+            stdout(process.stdout.read())
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in accept:
+        tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
+        raise CommandFailed(f"{command} ended with exit code {process.returncode}:\n{tail}")
+    return Cost(
+        seconds=seconds,
+        cpu=usage.ru_utime + usage.ru_stime,
+        peak=usage.ru_maxrss * 1024,
+        server_cpu=server.cpu() - before if server else None,
+        server_peak=server.peak() if server else None,
+    )
+
+
+def machine(place: Path) -> dict[str, str]:
+    """What the figures were measured on, without naming the machine."""
+    info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    model = re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    kind = subprocess.run(
+        ["stat", "-f", "-c", "%T", place], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return {
+        "cpu": model[1].strip() if model else platform.machine(),
+        "cores": str(os.cpu_count()),
+        "memory": f"{memory / (1 << 30):.0f} GiB",
+        "kernel": platform.release(),
+        "system": platform.freedesktop_os_release().get("PRETTY_NAME", platform.system()),
+        "file system": kind,
+        "python": platform.python_version(),
+    }
