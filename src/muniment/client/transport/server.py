@@ -111,16 +111,13 @@ class Server:
         )
         return _decoded(reply, wire.PackStored)
 
-    def read_pack(
-        self, vault: VaultId, pack: PackId, *, offset: int, length: int, session: SessionId | None
-    ) -> bytes:
+    def read_pack(self, vault: VaultId, pack: PackId, *, offset: int, length: int) -> bytes:
         """Exactly `length` bytes of a pack; DamagedObject where the server does not give them."""
         if length == 0:
             return b""
-        query = f"?session={session}" if session else ""
         reply = self._exchange(
             "GET",
-            f"/vaults/{vault}/packs/{pack}{query}",
+            f"/vaults/{vault}/packs/{pack}",
             headers={"Range": f"bytes={offset}-{offset + length - 1}"},
             most=max(length, 1 << 20),
         )
@@ -161,8 +158,9 @@ class Server:
     def devices(self, vault: VaultId) -> wire.DeviceList:
         return self._ask("GET", f"/vaults/{vault}/devices", wire.DeviceList)
 
-    def ask_confirmation(self, vault: VaultId, request: wire.AskConfirmation) -> wire.Confirmation:
-        return self._ask("POST", f"/vaults/{vault}/confirmations", wire.Confirmation, request)
+    def ask_confirmation(self, vault: VaultId, request: wire.AskConfirmation) -> None:
+        """Record a request; the answer is always NeedsOwnerConfirmation, which names it."""
+        self._tell("POST", f"/vaults/{vault}/confirmations", request)
 
     def confirmations(self, vault: VaultId) -> wire.ConfirmationList:
         return self._ask("GET", f"/vaults/{vault}/confirmations", wire.ConfirmationList)
@@ -234,8 +232,8 @@ def clock_warning(server_time: float, *, now: float) -> str | None:
     direction = "ahead of" if difference > 0 else "behind"
     days = abs(difference) / 86_400
     return (
-        f"this machine's clock is {days:.1f} days {direction} the server's: snapshots will carry wrong times, "
-        "and changes may be missed. Set the clock."
+        f"this machine's clock is {days:.1f} days {direction} the server's: snapshots will carry wrong "
+        "times, and changes may be missed. Set the clock."
     )
 
 

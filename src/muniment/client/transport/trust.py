@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import ssl
 from dataclasses import dataclass
 
+from muniment.model.codes import server_key_hash
 from muniment.model.errors import UntrustedServer, UsageError
-
-KEY_HASH_LENGTH = 16
-"""Codes and kits carry this many bytes of SHA-256 of the server's SubjectPublicKeyInfo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +50,11 @@ class Trust:
             )
 
 
-def key_hash(public_key: bytes) -> bytes:
-    """The hash that codes and kits carry of a SubjectPublicKeyInfo (DER)."""
-    return hashlib.sha256(public_key).digest()[:KEY_HASH_LENGTH]
-
-
 def key_hash_of(certificate: bytes) -> bytes:
-    """`key_hash` of the public key inside a certificate (DER)."""
+    """The hash, as codes and kits carry it, of the public key inside a certificate (DER)."""
     # Loaded here: only pinned servers need it, and it costs a rescan 20 ms.
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     key = x509.load_der_x509_certificate(certificate).public_key()
-    return key_hash(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    return server_key_hash(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))

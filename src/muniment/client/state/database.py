@@ -1,0 +1,194 @@
+"""One SQLite file per vault, with a check sum on every row that a decision rests on.
+
+Loss, damage and copies are expected. A file that does not open or does not parse is set aside and made anew;
+a row whose check sum is wrong counts as absent; a file that was copied here from elsewhere keeps its contents,
+but begins a new installation, because two installations must never share a counter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+
+from muniment.model.ids import InstallationId
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+create table meta (key text primary key, value blob not null) without rowid;
+-- `form`: kind (1), epoch (4). `committed`: whether a snapshot of ours is known to hold the pack.
+create table packs (no integer primary key, id blob not null unique, form blob not null,
+                    committed integer not null default 0);
+-- Chunks of packs newly made, one row per pack, until they are merged into `chunks`.
+create table staged (pack integer primary key, records blob not null);
+create table chunks (id blob primary key, place blob not null) without rowid;
+create table heads (device blob, set_id blob, record blob not null,
+                    primary key (device, set_id)) without rowid;
+create table reference_sets (snapshot blob primary key, packs blob not null) without rowid;
+-- `run`: number of the run that last used the page; what is long unused is dropped.
+create table pages (page blob primary key, content blob not null, run integer not null);
+create table page_packs (page blob primary key, packs blob not null, run integer not null) without rowid;
+"""
+
+
+class Origin(Enum):
+    """What was found where the state should be."""
+
+    KEPT = "kept"
+    NEW = "new"
+    DAMAGED = "damaged"
+    COPIED = "copied"
+
+
+def checked(content: bytes, *, context: bytes = b"") -> bytes:
+    """`content` with a check sum that also covers `context`."""
+    return content + zlib.crc32(content, zlib.crc32(context)).to_bytes(4)
+
+
+def unchecked(stored: bytes | None, *, context: bytes = b"") -> bytes | None:
+    """The content of `checked`, or None where the row is missing or damaged."""
+    if stored is None or len(stored) < 4:
+        return None
+    content = stored[:-4]
+    return content if checked(content, context=context) == stored else None
+
+
+class Database:
+    """The connection, shared by all threads under one lock."""
+
+    def __init__(self, path: Path, *, machine: bytes) -> None:
+        """Open or make the state at `path`; `machine` tells this machine from others."""
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path = path
+        self._lock = threading.RLock()
+        self._machine = machine
+        existed = path.exists()
+        try:
+            self._connection = self._open()
+            self.origin = self._recognise(existed=existed)
+        except (sqlite3.DatabaseError, ValueError):
+            # Not only not ours: also cut short, overwritten, or of a version we do not know.
+            self._connection.close()
+            self._set_aside()
+            self._connection = self._open()
+            self._recognise(existed=False)
+            self.origin = Origin.DAMAGED
+        self.run = int.from_bytes(self.get("run") or b"\0") + 1
+        self.put("run", self.run.to_bytes(8))
+
+    # --- rows of `meta`
+
+    def get(self, key: str) -> bytes | None:
+        row = self.one("select value from meta where key = ?", (key,))
+        return unchecked(row[0], context=key.encode()) if row and isinstance(row[0], bytes) else None
+
+    def put(self, key: str, value: bytes) -> None:
+        with self.transaction() as connection:
+            connection.execute(
+                "insert or replace into meta values (?, ?)", (key, checked(value, context=key.encode()))
+            )
+
+    @property
+    def installation(self) -> InstallationId:
+        """This life of the local state; made anew when the state is new, damaged or copied."""
+        raw = self.get("installation")
+        if raw is None or len(raw) != InstallationId.LENGTH:
+            fresh = InstallationId.random()
+            self.put("installation", fresh.raw)
+            return fresh
+        return InstallationId(raw)
+
+    # --- access
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing; nested uses join the outer one."""
+        with self._lock:
+            if self._connection.in_transaction:
+                yield self._connection
+                return
+            self._connection.execute("begin immediate")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.rollback()
+                raise
+            self._connection.commit()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            yield self._connection
+
+    def one(self, query: str, values: tuple[object, ...] = ()) -> tuple[object, ...] | None:
+        with self._lock:
+            row: tuple[object, ...] | None = self._connection.execute(query, values).fetchone()
+            return row
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def forget_everything(self) -> None:
+        """Set the file aside, for a damage that only showed while working. The object is of no use after."""
+        self.close()
+        self._set_aside()
+
+    # --- opening
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=60, isolation_level=None, check_same_thread=False, cached_statements=64
+        )
+        self._connection = connection
+        os.chmod(self.path, 0o600)
+        connection.execute("pragma cache_size = -16384")
+        connection.execute("pragma synchronous = full")
+        connection.execute("pragma temp_store = memory")
+        return connection
+
+    def _recognise(self, *, existed: bool) -> Origin:
+        version = self._connection.execute("pragma user_version").fetchone()[0]
+        if version == 0:
+            self._connection.executescript(
+                f"begin immediate; {_SCHEMA} pragma user_version = {SCHEMA_VERSION}; commit;"
+            )
+            self.put("binding", self._binding())
+            return Origin.DAMAGED if existed else Origin.NEW
+        if version != SCHEMA_VERSION:
+            raise ValueError(f"state of version {version}")
+        self._connection.execute("select count(*) from heads").fetchone()
+        if self.get("binding") != self._binding():
+            with self.transaction():
+                self.put("binding", self._binding())
+                self.put("installation", InstallationId.random().raw)
+            return Origin.COPIED
+        return Origin.KEPT
+
+    def _binding(self) -> bytes:
+        """Machine and inode: a copy differs in at least one."""
+        inode = os.stat(self.path).st_ino
+        return hashlib.sha256(self._machine + inode.to_bytes(16)).digest()
+
+    def _set_aside(self) -> None:
+        for suffix in ("", "-journal"):
+            source = Path(f"{self.path}{suffix}")
+            if source.exists():
+                source.replace(f"{source}.damaged")
+
+
+def machine_identity() -> bytes:
+    """Something that differs between machines and stays on one; empty where the system has nothing such."""
+    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        try:
+            return Path(path).read_bytes().strip()
+        except OSError:
+            continue
+    return b""
