@@ -152,6 +152,10 @@ class PackBuilder:
         self.content_size += sum(lengths)
         return address
 
+    def index_copy(self) -> bytes:
+        """What an index pack holds of this pack: `encode_index_copy` of its index."""
+        return self.pack_id.raw + bytes([self.kind]) + self.epoch.to_bytes(4) + encode_index(self._rows)
+
     def seal(
         self, out: bytearray | None = None, *, compressor: Compressor | None = None
     ) -> tuple[SealedPack, memoryview]:
