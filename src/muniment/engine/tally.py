@@ -1,0 +1,76 @@
+"""What a run has seen so far: counts for the head, and for the report what was not protected and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from muniment.engine.ports import Problem, Progress
+from muniment.model.snapshot import Counts
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageCounts:
+    """Entries by what became of them."""
+
+    read: int = 0
+    unchanged: int = 0
+    excluded: int = 0
+    unreadable: int = 0
+    changed: int = 0
+    unsupported: int = 0
+
+
+class Tally:
+    """Counts of one run. Written by the walking thread only, but for `add_new`, which workers call locked."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.files = self.directories = self.others = self.content = 0
+        self.new_content = 0
+        self.read = self.unchanged = 0
+        self._excluded = self._unreadable = self._changed = self._unsupported = self._vanished = 0
+
+    def unreadable(self, path: bytes, error: OSError) -> None:
+        self._unreadable += 1
+        self._progress.problem(path, Problem.UNREADABLE, detail=error.strerror or str(error))
+
+    def vanished(self, path: bytes) -> None:
+        self._vanished += 1
+        self._progress.problem(path, Problem.VANISHED, detail="")
+
+    def changed(self, path: bytes) -> None:
+        self._changed += 1
+        self._progress.problem(path, Problem.CHANGED, detail="")
+
+    def unsupported(self, path: bytes) -> None:
+        self._unsupported += 1
+        self._progress.problem(path, Problem.UNSUPPORTED, detail="")
+
+    def left_out(self, path: bytes, rule: str) -> None:
+        self._excluded += 1
+        self._progress.excluded(path, rule=rule)
+
+    @property
+    def problems(self) -> int:
+        """What makes a run incomplete. A file that vanished is told, but is none: it is no longer there."""
+        return self._unreadable + self._changed + self._unsupported
+
+    def counts(self) -> Counts:
+        return Counts(
+            files=self.files,
+            directories=self.directories,
+            others=self.others,
+            bytes=self.content,
+            new_bytes=self.new_content,
+            errors=self.problems,
+        )
+
+    def coverage(self) -> CoverageCounts:
+        return CoverageCounts(
+            read=self.read,
+            unchanged=self.unchanged,
+            excluded=self._excluded,
+            unreadable=self._unreadable,
+            changed=self._changed,
+            unsupported=self._unsupported,
+        )

@@ -1,0 +1,444 @@
+"""Walks the roots of a backup set in tree order, a slice of a directory at a time.
+
+Tree order is the order of entry keys (`model.entry`): all names of a directory, sorted as bytes, then what
+its subdirectories hold. The tree has the roots' full absolute paths; a directory above a root appears with
+only the names that lead to roots. Nested and repeated roots are walked once.
+
+Neither depth nor width is bounded by anything but the disk: no recursion, few descriptors (`_KEEP_OPEN`), and
+of a directory only its names are held whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import stat
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from muniment.engine.ports import Directory, Excludes, FileStat, Progress, SourceDisk
+from muniment.engine.tally import Tally
+from muniment.model.entry import child_directory
+from muniment.model.snapshot import FileSystemNote
+
+SLICE = 4096
+"""Most entries handed on at once: bounds memory in a directory of a million."""
+
+_KEEP_OPEN = 64
+"""Directories held open at the lower end of the stack; above it only every 64th stays open."""
+
+_VANISHED = frozenset({errno.ENOENT, errno.ESTALE})
+_KNOWN_TYPES = frozenset(
+    {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK}
+)
+
+
+class MountRule(Enum):
+    """Whether the walk enters a file system mounted under a root."""
+
+    CROSS = "cross"
+    STAY = "stay"
+
+
+class Trust(Enum):
+    """Whether ctime and inode of a root's file system tell anything (not so on most network ones)."""
+
+    FULL = "full"
+    SIZE_AND_MTIME = "size and mtime"
+
+
+@dataclass(slots=True)
+class Slice:
+    """Consecutive names of one directory with what `lstat` told of them, as rows and as columns.
+
+    Columns are what entries hold: sizes of other things than files are 0, and so are ctimes and inodes
+    that are not trusted. `failed` has the names of this directory (of all its slices) whose `lstat` failed.
+    `handle` is open until the walk goes on.
+    """
+
+    directory: bytes
+    path: bytes
+    handle: Directory
+    names: list[bytes]
+    stats: list[FileStat]
+    modes: list[int]
+    sizes: list[int]
+    mtimes: list[int]
+    ctimes: list[int]
+    inodes: list[int]
+    owners: list[tuple[int, int]]
+    file_systems: int | list[int]
+    others: list[int]
+    """Places of what is no regular file."""
+    failed: Mapping[bytes, OSError]
+    last: bool
+    trust: Trust
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A directory that could not be read: what the parent snapshot holds under `directory` is kept."""
+
+    directory: bytes
+    path: bytes
+    cause: OSError
+
+
+@dataclass(slots=True)
+class RootNode:
+    """A place in the trie of roots. `whole`: a root, so all below belongs to the set."""
+
+    children: dict[bytes, RootNode] = field(default_factory=dict)
+    whole: bool = False
+    trust: Trust = Trust.FULL
+
+
+def plant_roots(roots: Sequence[bytes], network_roots: Sequence[bytes] = ()) -> RootNode:
+    """The trie of `roots` (absolute paths). A root in `network_roots` is not trusted with ctime and inode."""
+    top = RootNode()
+    untrusted = {_parts(root) for root in network_roots}
+    for root in roots:
+        node = top
+        for part in _parts(root):
+            node = node.children.setdefault(part, RootNode())
+        node.whole = True
+        node.trust = Trust.SIZE_AND_MTIME if _parts(root) in untrusted else Trust.FULL
+    return top
+
+
+def _parts(path: bytes) -> tuple[bytes, ...]:
+    return tuple(part for part in path.split(b"/") if part and part != b".")
+
+
+class FileSystems:
+    """Ordinals of the file systems met: those that the parent snapshot gave, by mount point, are kept."""
+
+    def __init__(self, disk: SourceDisk, *, known: Sequence[FileSystemNote] = ()) -> None:
+        self._disk = disk
+        self._known = {note.mount_point: note for note in known}
+        self._next = max((note.ordinal for note in known), default=-1) + 1
+        self._ordinals: dict[int, int] = {}
+        self._notes: dict[int, FileSystemNote] = {}
+
+    def ordinal(self, device: int, *, path: bytes, trust: Trust) -> int:
+        found = self._ordinals.get(device)
+        if found is None:
+            point, kind = self._disk.mount_of(device, path.rstrip(b"/") or b"/")
+            before = self._known.pop(point, None)
+            found = self._next if before is None else before.ordinal
+            self._next += before is None
+            self._ordinals[device] = found
+            self._notes[found] = FileSystemNote(
+                ordinal=found, mount_point=point, kind=kind, trust_inode=trust is Trust.FULL
+            )
+        return found
+
+    def notes(self) -> tuple[FileSystemNote, ...]:
+        """What heads say of them, with those of the parent that its kept entries may still name."""
+        kept = {note.ordinal: note for note in self._known.values()}
+        return tuple(note for _, note in sorted((kept | self._notes).items()))
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A directory some of whose subdirectories are still to come (`below`, last first).
+
+    `whole`: all of it belongs to the set; else only what leads to roots. `device` is the only one entered
+    under `MountRule.STAY` (None above the roots).
+    """
+
+    directory: bytes
+    path: bytes
+    handle: Directory
+    roots: Mapping[bytes, RootNode]
+    whole: bool
+    trust: Trust
+    device: int | None
+    is_open: bool = True
+    below: list[bytes] = field(default_factory=list)
+    failed: dict[bytes, OSError] = field(default_factory=dict)
+    devices: dict[bytes, int] = field(default_factory=dict)
+    """Devices of those names that are in `roots`."""
+    passages: set[bytes] = field(default_factory=set)
+    """Names left out by a rule or as another file system, and entered only for the roots beneath."""
+
+    def close(self) -> None:
+        if self.is_open:
+            self.is_open = False
+            self.handle.close()
+
+
+class Walk:
+    """One walk over the roots. Iterate once."""
+
+    def __init__(
+        self,
+        roots: RootNode,
+        *,
+        disk: SourceDisk,
+        excludes: Excludes,
+        mounts: MountRule,
+        file_systems: FileSystems,
+        tally: Tally,
+        progress: Progress,
+    ) -> None:
+        self._roots = roots
+        self._disk = disk
+        self._excludes = excludes
+        self._mounts = mounts
+        self._file_systems = file_systems
+        self._tally = tally
+        self._progress = progress
+        self._stack: list[_Frame] = []
+
+    def __iter__(self) -> Iterator[Slice | Unreadable]:
+        try:
+            yield from self._walk()
+        finally:
+            for frame in self._stack:
+                frame.close()
+
+    def _walk(self) -> Iterator[Slice | Unreadable]:
+        top = _Frame(
+            directory=b"",
+            path=b"/",
+            handle=self._disk.open_root(b"/"),
+            roots=self._roots.children,
+            whole=self._roots.whole,
+            trust=self._roots.trust,
+            device=None,
+        )
+        stack = self._stack
+        stack.append(top)
+        if top.whole:
+            top.device = top.handle.stat_self().device
+        yield from self._list(top)
+        while stack:
+            frame = stack[-1]
+            child = self._enter(frame, frame.below.pop()) if frame.below else None
+            if not frame.below:
+                # Nothing else to come here: a chain of any length holds no more than its last link.
+                stack.pop().close()
+            if isinstance(child, Unreadable):
+                yield child
+            elif child is not None:
+                stack.append(child)
+                yield from self._list(child)
+                self._spare_descriptors()
+
+    # --- opening
+
+    def _enter(self, frame: _Frame, name: bytes) -> _Frame | Unreadable:
+        directory = child_directory(frame.directory, name)
+        path = frame.path + name + b"/"
+        if name in frame.failed:
+            return Unreadable(directory, path, frame.failed[name])
+        node = frame.roots.get(name) if frame.roots else None
+        try:
+            if node is not None:
+                handle = self._disk.open_root(path[:-1])
+            else:
+                if not frame.is_open:
+                    self._reopen()
+                handle = frame.handle.open_directory(name)
+        except OSError as error:
+            self._tally.unreadable(path[:-1], error)
+            return Unreadable(directory, path, error)
+        if node is None:
+            return _Frame(directory, path, handle, {}, whole=True, trust=frame.trust, device=frame.device)
+        if node.whole:
+            trust, device = node.trust, frame.devices.get(name)
+        else:
+            trust, device = frame.trust, frame.device
+        whole = node.whole or (frame.whole and name not in frame.passages)
+        return _Frame(directory, path, handle, node.children, whole=whole, trust=trust, device=device)
+
+    def _spare_descriptors(self) -> None:
+        place = len(self._stack) - 1 - _KEEP_OPEN
+        if place > 0 and place % _KEEP_OPEN:
+            self._stack[place].close()
+
+    def _reopen(self) -> None:
+        """Open the last frame's directory again, and those above it down from the nearest open one."""
+        place = len(self._stack) - 1
+        while not self._stack[place].is_open:
+            place -= 1
+        for upper, frame in zip(self._stack[place:-1], self._stack[place + 1 :], strict=True):
+            handle = upper.handle
+            # The stack leaves out directories that had nothing else to come: several names may be missing.
+            for name in frame.directory[len(upper.directory) : -1].split(b"\0"):
+                passed, handle = handle, handle.open_directory(name)
+                if passed is not upper.handle:
+                    passed.close()
+            frame.handle, frame.is_open = handle, True
+
+    # --- listing
+
+    def _list(self, frame: _Frame) -> Iterator[Slice | Unreadable]:
+        names = list(frame.roots)
+        if frame.whole:
+            try:
+                names = frame.handle.names()
+            except OSError as error:
+                self._tally.unreadable(frame.path[:-1], error)
+                yield Unreadable(frame.directory, frame.path, error)
+                return
+            if self._is_tagged(frame, names):
+                return
+        names.sort()
+        self._progress.at(frame.path)
+        for start in range(0, len(names), SLICE):
+            listed = self._slice(frame, names if len(names) <= SLICE else names[start : start + SLICE])
+            listed.last = start + SLICE >= len(names)
+            if listed.names or (listed.last and frame.failed):
+                yield listed
+        frame.below.reverse()
+
+    def _is_tagged(self, frame: _Frame, names: list[bytes]) -> bool:
+        tags = self._excludes.tag_files
+        present = [tag for tag in tags if tag in names] if tags and not frame.roots else []
+        rule = self._excludes.is_tagged(frame.handle, present) if present else None
+        if rule is not None:
+            self._tally.left_out(frame.path[:-1], rule)
+        return rule is not None
+
+    def _slice(self, frame: _Frame, names: list[bytes]) -> Slice:
+        found = frame.handle.stats(names)
+        asked = names
+        try:
+            columns = list(zip(*found, strict=True))  # type: ignore[arg-type]
+            stats: list[FileStat] = found  # type: ignore[assignment]
+        except TypeError:  # an OSError among them
+            names, stats = self._without_failed(frame, names, found)
+            columns = list(zip(*stats, strict=True))
+        if frame.roots:
+            stats = self._resolve_roots(frame, names, stats)
+            columns = list(zip(*stats, strict=True))
+        others = [place for place, mode in enumerate(columns[0]) if mode & 0o170000 != 0o100000] if stats else []
+        left_out = self._left_out(frame, names, stats, others)
+        if left_out:
+            kept = [place for place, name in enumerate(names) if name not in left_out]
+            names = [names[place] for place in kept]
+            stats = [stats[place] for place in kept]
+            columns = list(zip(*stats, strict=True))
+            others = [place for place, row in enumerate(stats) if not stat.S_ISREG(row.mode)]
+        self._note_below(frame, asked, names, stats, others)
+        return self._columns(frame, names, stats, columns, others)
+
+    def _columns(
+        self,
+        frame: _Frame,
+        names: list[bytes],
+        stats: list[FileStat],
+        columns: list[tuple[int, ...]],
+        others: list[int],
+    ) -> Slice:
+        if not stats:
+            columns = [()] * len(FileStat._fields)
+        modes, sizes, mtimes, ctimes, inodes, devices, _, uids, gids, _, _ = columns
+        sizes_of_files = list(sizes)
+        for place in others:
+            sizes_of_files[place] = 0
+        unknown = [0] * len(names) if frame.trust is not Trust.FULL else None
+        return Slice(
+            directory=frame.directory,
+            path=frame.path,
+            handle=frame.handle,
+            names=names,
+            stats=stats,
+            modes=list(modes),
+            sizes=sizes_of_files,
+            mtimes=list(mtimes),
+            ctimes=unknown or list(ctimes),
+            inodes=unknown or list(inodes),
+            owners=list(zip(uids, gids, strict=True)),
+            file_systems=self._ordinals(frame, names, devices),
+            others=others,
+            failed=frame.failed,
+            last=True,
+            trust=frame.trust,
+        )
+
+    def _ordinals(self, frame: _Frame, names: list[bytes], devices: tuple[int, ...]) -> int | list[int]:
+        ordinal, path, trust = self._file_systems.ordinal, frame.path, frame.trust
+        if not devices:
+            return 0
+        if devices.count(devices[0]) == len(devices):
+            return ordinal(devices[0], path=path, trust=trust)
+        return [ordinal(device, path=path + name, trust=trust) for device, name in zip(devices, names, strict=True)]
+
+    def _without_failed(
+        self, frame: _Frame, names: list[bytes], found: Sequence[FileStat | OSError]
+    ) -> tuple[list[bytes], list[FileStat]]:
+        good: list[bytes] = []
+        stats: list[FileStat] = []
+        for name, result in zip(names, found, strict=True):
+            if not isinstance(result, OSError):
+                good.append(name)
+                stats.append(result)
+            elif result.errno in _VANISHED and name not in frame.roots:
+                self._tally.vanished(frame.path + name)
+            else:
+                # A root that is gone is more likely not mounted than meant to leave the snapshot.
+                self._tally.unreadable(frame.path + name, result)
+                frame.failed[name] = result
+        return good, stats
+
+    def _resolve_roots(self, frame: _Frame, names: list[bytes], stats: list[FileStat]) -> list[FileStat]:
+        """A root, or a directory above one, that is reached by a link counts as where the link leads."""
+        resolved = list(stats)
+        for name in frame.roots:
+            place = bisect_left(names, name)
+            if place == len(names) or names[place] != name:
+                continue
+            if stat.S_ISLNK(stats[place].mode):
+                try:
+                    target = self._disk.open_root(frame.path + name)
+                except OSError:
+                    continue  # it leads to no directory: the link itself is backed up
+                try:
+                    resolved[place] = target.stat_self()
+                finally:
+                    target.close()
+            frame.devices[name] = resolved[place].device
+        return resolved
+
+    # --- what is left out
+
+    def _left_out(
+        self, frame: _Frame, names: list[bytes], stats: list[FileStat], others: list[int]
+    ) -> set[bytes]:
+        left_out: set[bytes] = set()
+        for place in others:
+            if stat.S_IFMT(stats[place].mode) not in _KNOWN_TYPES:
+                self._tally.unsupported(frame.path + names[place])
+                left_out.add(names[place])
+        if not frame.whole:
+            return left_out
+        directories = [names[place] for place in others if stat.S_ISDIR(stats[place].mode)]
+        for name, rule in self._excludes.rules_for(frame.path, names, directories=directories).items():
+            if name in frame.roots:
+                frame.passages.add(name)
+            else:
+                left_out.add(name)
+                self._tally.left_out(frame.path + name, rule)
+        return left_out
+
+    def _note_below(
+        self, frame: _Frame, asked: list[bytes], names: list[bytes], stats: list[FileStat], others: list[int]
+    ) -> None:
+        """Add the subdirectories to be entered, and failed names: those may be directories in the parent."""
+        below = [place for place in others if stat.S_ISDIR(stats[place].mode)]
+        if self._mounts is MountRule.STAY and frame.device is not None:
+            away = [place for place in below if stats[place].device != frame.device]
+            for place in away:
+                if names[place] in frame.roots:
+                    frame.passages.add(names[place])
+                else:
+                    below.remove(place)
+                    self._tally.left_out(frame.path + names[place], "another file system")
+        entered = [names[place] for place in below]
+        if frame.failed:
+            entered = sorted([*entered, *(name for name in asked if name in frame.failed)])
+        frame.below += entered
