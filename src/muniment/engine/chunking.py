@@ -20,6 +20,7 @@ MIN_CHUNK = 256 * KIB
 MEAN_CHUNK = 1 * MIB
 MAX_CHUNK = 4 * MIB
 _NORMALISATION = 2
+_SEED_MASK = (1 << 63) - 1  # pyfastcdc doubles the seed within 64 bits
 
 
 class Cutter:
@@ -36,7 +37,7 @@ class Cutter:
             min_size=MIN_CHUNK,
             max_size=MAX_CHUNK,
             normalized_chunking=_NORMALISATION,
-            seed=keys.chunker_seed,
+            seed=keys.chunker_seed & _SEED_MASK,
         )
 
     def cut(self, data: memoryview) -> list[int]:

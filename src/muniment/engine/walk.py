@@ -315,14 +315,14 @@ class Walk:
         if frame.roots:
             stats = self._resolve_roots(frame, names, stats)
             columns = list(zip(*stats, strict=True))
-        others = [place for place, mode in enumerate(columns[0]) if mode & 0o170000 != 0o100000] if stats else []
+        others = _others(columns[0]) if stats else []
         left_out = self._left_out(frame, names, stats, others)
         if left_out:
             kept = [place for place, name in enumerate(names) if name not in left_out]
             names = [names[place] for place in kept]
             stats = [stats[place] for place in kept]
             columns = list(zip(*stats, strict=True))
-            others = [place for place, row in enumerate(stats) if not stat.S_ISREG(row.mode)]
+            others = _others(columns[0]) if stats else []
         self._note_below(frame, asked, names, stats, others)
         return self._columns(frame, names, stats, columns, others)
 
@@ -366,7 +366,8 @@ class Walk:
             return 0
         if devices.count(devices[0]) == len(devices):
             return ordinal(devices[0], path=path, trust=trust)
-        return [ordinal(device, path=path + name, trust=trust) for device, name in zip(devices, names, strict=True)]
+        pairs = zip(devices, names, strict=True)
+        return [ordinal(device, path=path + name, trust=trust) for device, name in pairs]
 
     def _without_failed(
         self, frame: _Frame, names: list[bytes], found: Sequence[FileStat | OSError]
@@ -442,3 +443,8 @@ class Walk:
         if frame.failed:
             entered = sorted([*entered, *(name for name in asked if name in frame.failed)])
         frame.below += entered
+
+
+def _others(modes: Sequence[int]) -> list[int]:
+    """Places of what is no regular file."""
+    return [place for place, mode in enumerate(modes) if mode & 0o170000 != 0o100000]
