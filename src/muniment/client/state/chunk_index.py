@@ -1,7 +1,7 @@
 """Which chunks the vault holds and where: the engine's ChunkIndex, and what the spool records.
 
-New packs go into `staged`, one row each, and into a dictionary; every 64 Ki chunks they are merged, sorted, into
-the tree of `chunks`. So a first backup writes no random pages and, as the tree is empty, reads none either.
+New packs go into `staged`, one row each, and into a dictionary; every 128 Ki chunks they are merged, sorted,
+into the tree of `chunks`. So a first backup writes no random pages, and reads none while the tree is empty.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from muniment.client.state.database import Database, checked, unchecked
 from muniment.model.ids import ChunkId, PackId
 from muniment.model.packs import BlockAddress, ChunkAddress, PackKind
 
-MERGE_AT = 64 * 1024
+MERGE_AT = 128 * 1024
 QUERY_WIDTH = 256
 
 _PLACE = struct.Struct(">IIIIII")  # pack number, block ordinal, block offset, block length, inner, length

@@ -1,7 +1,7 @@
 """One SQLite file per vault, with a check sum on every row that a decision rests on.
 
 Loss, damage and copies are expected. A file that does not open or does not parse is set aside and made anew;
-a row whose check sum is wrong counts as absent; a file that was copied here from elsewhere keeps its contents,
+a row whose check sum is wrong counts as absent; a file that was copied here from elsewhere keeps its content
 but begins a new installation, because two installations must never share a counter.
 """
 

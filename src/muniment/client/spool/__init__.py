@@ -1,0 +1,1 @@
+"""Sealed packs on their way to the vault."""

@@ -1,0 +1,241 @@
+"""The engine's PackSink: spool, record, upload in the background, remove what is acknowledged.
+
+| beside | send | upload thread | drain |
+|---|---|---|---|
+| send | one lock around the queue; a file each | a file has its name before it is queued | drain waits |
+| upload thread | – | each takes another pack | counted as under way until acknowledged |
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from muniment.client.session import Session
+from muniment.client.spool.directory import SpoolDirectory, SpooledPack
+from muniment.client.state.chunk_index import LocalChunkIndex
+from muniment.client.transport.connections import FileBody
+from muniment.client.transport.server import Server
+from muniment.crypto.keys import VaultKeys
+from muniment.format.pack import check_pack
+from muniment.model.errors import DamagedObject, MunimentError, SessionExpired, TargetFull
+from muniment.model.ids import ChunkId, PackId, VaultId
+from muniment.model.packs import BlockRole, ChunkAddress, SealedPack
+from muniment.wire import messages as wire
+
+UPLOADS = 4
+SPOOL_MOST = 1 << 30
+"""`send` waits while more bytes than this lie in the spool."""
+
+_ASK_AT_ONCE = 1000
+
+
+class Spool:
+    """One run's way to the vault. Leaving its `with` block stops the threads after their current pack."""
+
+    def __init__(
+        self,
+        directory: SpoolDirectory,
+        *,
+        index: LocalChunkIndex,
+        keys: VaultKeys,
+        server: Server,
+        session: Session,
+        uploads: int = UPLOADS,
+        most: int = SPOOL_MOST,
+        sent: Callable[[int], None] = lambda _size: None,
+    ) -> None:
+        self._directory, self._index, self._keys = directory, index, keys
+        self._server, self._session, self._sent, self._most = server, session, sent, most
+        self._waiting: deque[SpooledPack] = deque()
+        self._changed = threading.Condition()
+        self._bytes = 0
+        self._under_way = 0
+        self._failure: MunimentError | None = None
+        self._closing = False
+        self.sent_packs: set[PackId] = set()
+        """Acknowledged during this run."""
+        self._threads = [
+            threading.Thread(target=self._upload_all, name=f"upload-{number}", daemon=True)
+            for number in range(uploads)
+        ]
+
+    def __enter__(self) -> Spool:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._closing = True
+            self._waiting.clear()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def vault(self) -> VaultId:
+        return self._keys.vault
+
+    # --- the engine's port
+
+    def send(self, pack: SealedPack, content: memoryview, chunks: Mapping[ChunkId, ChunkAddress]) -> None:
+        with self._changed:
+            while self._bytes and self._bytes + pack.size > self._most and self._failure is None:
+                self._changed.wait(1.0)
+            self._raise_failure()
+            self._bytes += pack.size
+        try:
+            spooled = self._write(pack, content)
+            # A page pack is recorded too: an acknowledged pack that no snapshot holds yet must be asked for.
+            self._index.add_pack(pack.pack_id, kind=pack.kind, epoch=pack.epoch, chunks=chunks)
+        except BaseException:
+            with self._changed:
+                self._bytes -= pack.size
+            raise
+        self._queue(spooled)
+
+    def drain(self) -> None:
+        with self._changed:
+            while (self._waiting or self._under_way) and self._failure is None:
+                self._changed.wait(1.0)
+            self._raise_failure()
+
+    # --- resuming
+
+    def resume(self) -> int:
+        """Queue what an earlier run sealed and the vault lacks; returns how many packs that is."""
+        leftovers = self._directory.leftovers()
+        unknown = self._index.unknown_of(spooled.pack.pack_id for spooled in leftovers)
+        queued = 0
+        held = self._held([spooled.pack.pack_id for spooled in leftovers])
+        for spooled in leftovers:
+            pack = spooled.pack
+            useless = pack.pack_id in unknown and not self._record_leftover(spooled)
+            if useless or held.get(pack.pack_id) == pack.sha256:
+                spooled.path.unlink(missing_ok=True)
+            else:
+                with self._changed:
+                    self._bytes += pack.size
+                self._queue(spooled)
+                queued += 1
+        self._drop_lost({spooled.pack.pack_id for spooled in leftovers})
+        return queued
+
+    def _record_leftover(self, spooled: SpooledPack) -> bool:
+        """The state was lost, or never got to record this pack: learn its chunks from its own index."""
+        try:
+            index = check_pack(self._keys, spooled.path.read_bytes(), pack_id=spooled.pack.pack_id)
+        except MunimentError:
+            return False
+        chunks = {
+            chunk: address
+            for block in index.blocks
+            if block.role is BlockRole.DATA
+            for chunk, address in block.chunks()
+        }
+        pack = spooled.pack
+        self._index.add_pack(pack.pack_id, kind=pack.kind, epoch=pack.epoch, chunks=chunks)
+        return True
+
+    def _drop_lost(self, spooled: set[PackId]) -> None:
+        """Packs recorded, not committed, not spooled: the vault may have let them go meanwhile."""
+        doubtful = [pack for pack in self._index.uncommitted() if pack not in spooled]
+        held = self._held(doubtful)
+        self._index.drop_packs([pack for pack in doubtful if pack not in held])
+
+    def _held(self, packs: list[PackId]) -> dict[PackId, bytes]:
+        held: dict[PackId, bytes] = {}
+        for start in range(0, len(packs), _ASK_AT_ONCE):
+            part = [pack.hex for pack in packs[start : start + _ASK_AT_ONCE]]
+            request = wire.KnownPacksRequest(session=self._session.current.hex, packs=part)
+            answer = self._server.known_packs(self.vault, request)
+            held |= {PackId.parse(text): digest for text, digest in answer.held.items()}
+        return held
+
+    # --- inside
+
+    def _write(self, pack: SealedPack, content: memoryview) -> SpooledPack:
+        while True:
+            try:
+                return self._directory.write(pack, content)
+            except OSError as error:
+                with self._changed:
+                    # Uploads free room; only when nothing is left to upload is the disk really full.
+                    if self._waiting or self._under_way:
+                        self._changed.wait(1.0)
+                        self._raise_failure()
+                        continue
+                raise TargetFull(
+                    f"sealed packs cannot be kept in {self._directory.path}: {error.strerror}",
+                    advice="Make room on that disk, or move it with MUNIMENT_HOME, and run again.",
+                ) from error
+
+    def _queue(self, spooled: SpooledPack) -> None:
+        with self._changed:
+            self._waiting.append(spooled)
+            self._changed.notify()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _upload_all(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._closing:
+                    self._changed.wait()
+                if self._closing or self._failure is not None:
+                    return
+                spooled = self._waiting.popleft()
+                self._under_way += 1
+            failure: MunimentError | None = None
+            try:
+                self._upload(spooled)
+            except MunimentError as error:
+                failure = error
+            except Exception as error:
+                failure = MunimentError(f"pack {spooled.pack.pack_id} could not be sent: {error!r}")
+            with self._changed:
+                self._under_way -= 1
+                if failure is None:
+                    self._bytes -= spooled.pack.size
+                elif self._failure is None:
+                    self._failure = failure
+                self._changed.notify_all()
+
+    def _upload(self, spooled: SpooledPack) -> None:
+        session = self._session.current
+        for attempt in range(3):
+            try:
+                with spooled.path.open("rb") as file:
+                    body = FileBody(file, spooled.pack.size)
+                    self._server.put_pack(self.vault, session, spooled.pack, body)
+                break
+            except SessionExpired:
+                if attempt == 2:
+                    raise
+                session = self._session.renew(session)
+            except DamagedObject:
+                # The vault holds other bytes under this id; ours can never be stored.
+                spooled.path.unlink(missing_ok=True)
+                self._index.drop_packs([spooled.pack.pack_id])
+                raise
+        self.sent_packs.add(spooled.pack.pack_id)
+        spooled.path.unlink(missing_ok=True)
+        self._sent(spooled.pack.size)
+
+
+class VaultPacks:
+    """The engine's BlockSource: ranges of packs, from the spool while they are there, else from the vault."""
+
+    def __init__(self, server: Server, vault: VaultId, spool: SpoolDirectory | None) -> None:
+        self._server, self._vault, self._spool = server, vault, spool
+
+    def read(self, pack: PackId, *, offset: int, length: int) -> bytes:
+        if self._spool is not None:
+            local = self._spool.read(pack, offset=offset, length=length)
+            if local is not None:
+                return local
+        return self._server.read_pack(self._vault, pack, offset=offset, length=length)
