@@ -82,7 +82,7 @@ def small_files(root: Path, *, count: int, per_directory: int) -> None:
 
 
 def large_files(root: Path, *, bytes_each: int) -> None:
-    """Two files of random bytes and two like disk images: zeros, repeated blocks, text and noise in 64 KiB."""
+    """Two files of random bytes, two like disk images: zeros, repeated blocks, text and noise of 64 KiB."""
     chance = random.Random(SEED)
     for number in range(2):
         with (root / f"random-{number}.bin").open("wb") as out:
@@ -159,7 +159,7 @@ def one_percent_changed(root: Path, *, round_number: int) -> Iterator[int]:
             for path in files
             for _ in range(os.path.getsize(path) // MIB // 100)
         ]
-    kept = [(path, offset, *_overwrite(path, offset, chance.randbytes(size))) for path, offset, size in places]
+    kept = [(path, at, *_overwrite(path, at, chance.randbytes(size))) for path, at, size in places]
     try:
         yield len(places)
     finally:
@@ -182,7 +182,6 @@ def _overwrite(path: str, offset: int, content: bytes) -> tuple[bytes, os.stat_r
 
 def warm(root: Path) -> None:
     """Read everything once, so that every tool finds the page cache equally warm."""
-    subprocess.run(["tar", "-C", root, "-cf", "/dev/null", "--totals=USR1", "."], check=True)
     for path in regular_files(root):
         with open(path, "rb", buffering=0) as file:
             while file.read(MIB):

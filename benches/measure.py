@@ -6,11 +6,12 @@ import os
 import platform
 import re
 import subprocess
-import time
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+LAUNCHER = Path(__file__).with_name("launch.py")
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -55,41 +56,30 @@ def run_measured(
     command: Sequence[str | Path],
     *,
     env: Mapping[str, str],
-    cwd: Path | None = None,
     log: Path,
     server: ServerProbe | None = None,
-    accept: tuple[int, ...] = (0,),
-    stdout: Callable[[bytes], None] | None = None,
 ) -> Cost:
-    """Run `command` to its end and say what it cost, children included.
+    """Run `command` to its end and say what it cost, children included; its output goes to `log`.
 
-    Peak memory is the largest single process of the command. CommandFailed carries the log's end.
+    Peak memory is that of the command's largest single process. CommandFailed carries the log's end.
     """
     before = server.cpu() if server else 0.0
     if server:
         server.forget_peak()
-    with log.open("wb") as errors:
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            [str(part) for part in command],
-            env=dict(env),
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if stdout else errors,
-            stderr=errors,
+    report = log.with_suffix(".cost")
+    launched = [sys.executable, "-I", "-S", str(LAUNCHER), str(report), *map(str, command)]
+    with log.open("wb") as out:
+        done = subprocess.run(
+            launched, env=dict(env), stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False
         )
-        if process.stdout is not None and stdout is not None:
-            stdout(process.stdout.read())
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode not in accept:
+    if done.returncode != 0:
         tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-        raise CommandFailed(f"{command} ended with exit code {process.returncode}:\n{tail}")
+        raise CommandFailed(f"{command} ended with exit code {done.returncode}:\n{tail}")
+    seconds, cpu, peak = report.read_text(encoding="ascii").split()
     return Cost(
-        seconds=seconds,
-        cpu=usage.ru_utime + usage.ru_stime,
-        peak=usage.ru_maxrss * 1024,
+        seconds=float(seconds),
+        cpu=float(cpu),
+        peak=int(peak),
         server_cpu=server.cpu() - before if server else None,
         server_peak=server.peak() if server else None,
     )
@@ -107,7 +97,7 @@ def machine(place: Path) -> dict[str, str]:
         "cpu": model[1].strip() if model else platform.machine(),
         "cores": str(os.cpu_count()),
         "memory": f"{memory / (1 << 30):.0f} GiB",
-        "kernel": platform.release(),
+        "kernel": ".".join(platform.release().split(".")[:2]),
         "system": platform.freedesktop_os_release().get("PRETTY_NAME", platform.system()),
         "file system": kind,
         "python": platform.python_version(),

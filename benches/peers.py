@@ -39,9 +39,9 @@ class Peer(ABC):
     place: Path
     program: str
     server: ServerProbe | None = field(default=None, init=False)
+    runs: int = field(default=0, init=False)
 
     name = ""
-    accept = (0,)
 
     @staticmethod
     @abstractmethod
@@ -239,17 +239,35 @@ class Borg(Peer):
         self.ask(self.program, "init", "--encryption=repokey-blake2")
 
     def backup(self, source: Path) -> Command:
-        return [self.program, "create", "::{now:%Y-%m-%dT%H:%M:%S.%f}", source]
+        self.runs += 1
+        return [self.program, "create", f"::run-{self.runs}", source]
 
     def restore(self, source: Path, target: Path) -> Command:
-        return ["sh", "-c", f'cd "$1" && "$0" extract ::$({self._latest()})', self.program, target]
+        return ["sh", "-c", 'cd "$1" && exec "$0" extract "$2"', self.program, target, f"::run-{self.runs}"]
 
     def restore_one(self, source: Path, one: str, target: Path) -> Command:
-        inside = str(source / one).lstrip("/")
-        return ["sh", "-c", f'cd "$1" && "$0" extract ::$({self._latest()}) "$2"', self.program, target, inside]
+        command = self.restore(source, target)
+        command[2] = 'cd "$1" && exec "$0" extract "$2" "$3"'
+        return [*command, str(source / one).lstrip("/")]
 
-    def _latest(self) -> str:
-        return '"$0" list --short --last 1'
+
+class Borg2(Borg):
+    name = "borg 2"
+
+    @staticmethod
+    def find() -> str | None:
+        return shutil.which("borg2")
+
+    def set_up(self) -> None:
+        self.place.mkdir(parents=True)
+        self.ask(self.program, "repo-create", "--encryption=repokey-blake3-aes-ocb")
+
+    def backup(self, source: Path) -> Command:
+        self.runs += 1
+        return [self.program, "create", f"run-{self.runs}", source]
+
+    def restore(self, source: Path, target: Path) -> Command:
+        return ["sh", "-c", 'cd "$1" && exec "$0" extract "$2"', self.program, target, f"run-{self.runs}"]
 
 
 class Kopia(Peer):
@@ -323,5 +341,5 @@ class Bupstash(Peer):
         return f"id={newest['id']}"
 
 
-PEERS: tuple[type[Peer], ...] = (Muniment, Restic, Borg, Rustic, Kopia, Bupstash)
+PEERS: tuple[type[Peer], ...] = (Muniment, Restic, Borg, Borg2, Rustic, Kopia, Bupstash)
 REQUIRED = ("muniment", "restic", "borg 1.4")

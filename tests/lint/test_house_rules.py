@@ -39,8 +39,6 @@ def test_a_waiver_needs_a_reason() -> None:
 @pytest.mark.parametrize("part", ["src", "tests", "benches", "lint"])
 def test_the_repository_obeys(part: str) -> None:
     complaints = [
-        complaint
-        for path in sorted((ROOT / part).rglob("*.py"))
-        for complaint in broken_rules(parse(path))
+        complaint for path in sorted((ROOT / part).rglob("*.py")) for complaint in broken_rules(parse(path))
     ]
     assert complaints == []
