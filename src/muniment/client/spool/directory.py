@@ -1,8 +1,8 @@
 """The directory of sealed packs that the vault has not acknowledged yet.
 
-A pack's file is complete once it has its name. It is not synced: after a power cut a torn file is recognised,
-and all that was lost is the work of sealing it, for nothing is committed before the vault has acknowledged. What
-is to survive a killed process needs no sync.
+A file is complete once it has its name. It is not synced: after a power cut a torn file is recognised,
+and all that is lost is the work of sealing it, for nothing is committed before the vault has acknowledged.
+What survives a killed process needs no sync.
 """
 
 from __future__ import annotations
