@@ -33,6 +33,7 @@ class ErrorCode(StrEnum):
     TOO_MANY = "too_many_requests"
     STORAGE_FULL = "storage_full"
     UNAVAILABLE = "unavailable"
+    INTERNAL = "internal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ RULES: dict[ErrorCode, ErrorRule] = {
     ErrorCode.HASH_MISMATCH: ErrorRule(422, retry=True),
     ErrorCode.NEEDS_CONFIRMATION: ErrorRule(202),
     ErrorCode.TOO_MANY: ErrorRule(429, retry=True),
+    ErrorCode.INTERNAL: ErrorRule(500, retry=True),
     ErrorCode.UNAVAILABLE: ErrorRule(503, retry=True),
     ErrorCode.VAULT_FULL: ErrorRule(507),
     ErrorCode.PENDING_CAP: ErrorRule(507),

@@ -159,6 +159,8 @@ class VaultKeys(Message):
     signed: SignedSlotList | None
     slots: list[WrappedSlot]
     heads: list[HeadRecord]
+    removals: list[SignedRemoval] = []
+    """Removals that are confirmed and due: the next holder of the key folds them into the list."""
 
 
 class RegisterKit(Message):

@@ -1,0 +1,1 @@
+"""People and their machines: accounts, devices, enrolment codes."""

@@ -1,0 +1,1 @@
+"""Device-facing HTTP: authenticate, parse, one use case, answer."""

@@ -1,0 +1,25 @@
+"""Registers the registry's system check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.core import checks
+
+from muniment.server.privacy.external import EXTERNAL
+from muniment.server.privacy.registry import problems
+from muniment.server.privacy.statement import read_statement
+
+
+def check_registry(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
+    """Fail where a column is undeclared: nothing personal is ever kept by accident."""
+    return [checks.Error(text, id="privacy.E001") for text in problems(read_statement(), EXTERNAL)]
+
+
+class PrivacyConfig(AppConfig):
+    name = "muniment.server.privacy"
+    label = "privacy"
+
+    def ready(self) -> None:
+        checks.register(check_registry)

@@ -1,0 +1,31 @@
+"""Declarations for columns that are not ours: Django's own models and the tables it makes by itself."""
+
+from __future__ import annotations
+
+from muniment.server.privacy.registry import Erase, External, Personal, Placement, Public
+
+_PLUMBING = Public("describes the program, not a person")
+_MEMBERSHIP = Personal("credential", ("sign_in",), "account", Erase.DELETE)
+
+
+def _plumbing(*columns: str) -> External:
+    return External("", Placement.REGION, dict.fromkeys(columns, _PLUMBING))
+
+
+EXTERNAL: dict[str, External] = {
+    "contenttypes.ContentType": _plumbing("id", "app_label", "model"),
+    "auth.Permission": _plumbing("id", "name", "content_type_id", "codename"),
+    "auth.Group": _plumbing("id", "name"),
+    "auth.Group_permissions": _plumbing("id", "group_id", "permission_id"),
+    "migrations.Migration": _plumbing("id", "app", "name", "applied"),
+    "accounts.Account_groups": External(
+        "account",
+        Placement.REGION,
+        {"id": _PLUMBING, "account_id": _MEMBERSHIP, "group_id": _MEMBERSHIP},
+    ),
+    "accounts.Account_user_permissions": External(
+        "account",
+        Placement.REGION,
+        {"id": _PLUMBING, "account_id": _MEMBERSHIP, "permission_id": _MEMBERSHIP},
+    ),
+}

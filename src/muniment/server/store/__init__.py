@@ -1,0 +1,1 @@
+"""Object stores: where sealed packs and other immutable objects lie."""

@@ -1,0 +1,1 @@
+"""Vaults: packs, sessions, snapshots, key slots, confirmations, events."""

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class VaultsConfig(AppConfig):
+    name = "muniment.server.vaults"
+    label = "vaults"
