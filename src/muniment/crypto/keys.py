@@ -101,7 +101,5 @@ class VaultKeys:
 def _of_epoch(keys: Mapping[int, bytes], epoch: int) -> bytes:
     key = keys.get(epoch)
     if key is None:
-        raise DamagedObject(
-            "a sealed object", why=f"its key epoch {epoch} is not ours"
-        )
+        raise DamagedObject("a sealed object", why=f"its key epoch {epoch} is not ours")
     return key
