@@ -7,6 +7,8 @@ deduplication rests on: `tests/golden` holds them.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pyfastcdc import FastCDC
 
 from muniment.crypto.keys import VaultKeys
@@ -19,7 +21,7 @@ WHOLE_BELOW = 512 * KIB
 MIN_CHUNK = 256 * KIB
 MEAN_CHUNK = 1 * MIB
 MAX_CHUNK = 4 * MIB
-_NORMALISATION = 2
+_NORMALISATION: Literal[2] = 2
 _SEED_MASK = (1 << 63) - 1  # pyfastcdc doubles the seed within 64 bits
 
 

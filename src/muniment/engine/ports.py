@@ -15,7 +15,6 @@ from muniment.model.entry import Owner
 from muniment.model.ids import ChunkId, PackId, PageId, SnapshotId
 from muniment.model.packs import ChunkAddress, SealedPack
 
-
 # --- the vault
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from muniment.engine.ports import Problem, Progress
@@ -21,7 +23,7 @@ class CoverageCounts:
 
 
 class Tally:
-    """Counts of one run. Written by the walking thread only, but for `add_new`, which workers call locked."""
+    """Counts of one run. For the walking thread only."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -29,6 +31,28 @@ class Tally:
         self.new_content = 0
         self.read = self.unchanged = 0
         self._excluded = self._unreadable = self._changed = self._unsupported = self._vanished = 0
+
+    def add(self, mode: int, size: int) -> None:
+        """One entry of the new tree that was read, or kept."""
+        if stat.S_ISREG(mode):
+            self.files += 1
+            self.content += size
+        elif stat.S_ISDIR(mode):
+            self.directories += 1
+        else:
+            self.others += 1
+        self._progress.found(files=1, content=size)
+
+    def add_unchanged(self, modes: Sequence[int], *, content: int) -> None:
+        """Entries carried over from the parent."""
+        files = sum(map(stat.S_ISREG, modes))
+        directories = sum(map(stat.S_ISDIR, modes)) if files < len(modes) else 0
+        self.files += files
+        self.directories += directories
+        self.others += len(modes) - files - directories
+        self.content += content
+        self.unchanged += len(modes)
+        self._progress.found(files=len(modes), content=content)
 
     def unreadable(self, path: bytes, error: OSError) -> None:
         self._unreadable += 1

@@ -307,7 +307,7 @@ class Walk:
         found = frame.handle.stats(names)
         asked = names
         try:
-            columns = list(zip(*found, strict=True))  # type: ignore[arg-type]
+            columns = list(zip(*found, strict=True))
             stats: list[FileStat] = found  # type: ignore[assignment]
         except TypeError:  # an OSError among them
             names, stats = self._without_failed(frame, names, found)

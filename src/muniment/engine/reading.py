@@ -1,0 +1,427 @@
+"""Reads changed files into batches: each file once per run, `stat` before the first read.
+
+Small files of one owner are gathered into a batch of about two megabytes; large ones go through windows that
+are cut into chunks here and named, compressed and sealed by the threads. A file that differs after it was
+read from what it was before is read again, up to three times.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from blake3 import blake3
+
+from muniment.engine.chunking import WHOLE_BELOW, Cutter
+from muniment.engine.ports import Clock, Directory, FileStat, OpenFile, SourceDisk, StopRequested
+from muniment.engine.storing import WINDOW, Batch, ChunkStore
+from muniment.engine.tally import Tally
+from muniment.engine.walk import Slice, Trust
+from muniment.model.entry import Entry, EntryFlag, Extent, Owner
+from muniment.model.errors import Interrupted
+from muniment.model.packs import KIB, MIB
+
+BATCH = 2 * MIB
+_BATCH_FILES = 1024
+ATTEMPTS = 3
+LARGE_XATTR = 4 * KIB
+_RACY_NS = 2_000_000_000
+_GONE = frozenset({errno.ENOENT, errno.ESTALE})
+
+Segment = tuple[Batch, int, int] | int
+"""(batch, first piece, pieces), or the length of a hole."""
+
+
+@dataclass(slots=True)
+class Content:
+    """Where the pieces of a file are on their way."""
+
+    segments: list[Segment] = field(default_factory=list)
+
+    @property
+    def is_done(self) -> bool:
+        return all(isinstance(segment, int) or segment[0].is_done for segment in self.segments)
+
+    def batches(self) -> Iterator[Batch]:
+        for segment in self.segments:
+            if not isinstance(segment, int):
+                yield segment[0]
+
+    def extents(self) -> tuple[Extent, ...]:
+        """In file order; waits for the threads."""
+        extents: list[Extent] = []
+        for segment in self.segments:
+            if isinstance(segment, int):
+                extents.append(Extent(segment))
+            else:
+                batch, first, count = segment
+                extents += batch.extents[first : first + count]
+        return tuple(extents)
+
+
+@dataclass(slots=True)
+class Draft:
+    """An entry whose content, or large attributes, are on their way."""
+
+    entry: Entry
+    """Without extents."""
+    content: Content
+    large_xattrs: tuple[tuple[bytes, Content], ...] = ()
+
+    @property
+    def is_done(self) -> bool:
+        return self.content.is_done and all(value.is_done for _, value in self.large_xattrs)
+
+    def batches(self) -> Iterator[Batch]:
+        yield from self.content.batches()
+        for _, value in self.large_xattrs:
+            yield from value.batches()
+
+
+class Unread(Exception):
+    """A name that could not be read; `cause` says why. Never leaves the engine."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+    @property
+    def is_gone(self) -> bool:
+        return self.cause.errno in _GONE
+
+
+@dataclass(slots=True)
+class _Linked:
+    """A file with several names, until the last was met."""
+
+    found: FileStat
+    draft: Draft
+    left: int
+
+
+class Reader:
+    """Makes entries of what is new or changed. For the walking thread."""
+
+    def __init__(
+        self,
+        store: ChunkStore,
+        *,
+        cutter: Cutter,
+        disk: SourceDisk,
+        clock: Clock,
+        tally: Tally,
+        stop: StopRequested,
+    ) -> None:
+        self._store = store
+        self._cutter = cutter
+        self._disk = disk
+        self._clock = clock
+        self._tally = tally
+        self._stop = stop
+        self._open: dict[int, Batch] = {}
+        self._linked: dict[tuple[int, int], _Linked] = {}
+
+    # --- entries
+
+    def read(self, part: Slice, place: int) -> Entry | Draft:
+        """The entry at `place` of the slice, read now. Raises Unread."""
+        found = part.stats[place]
+        name = part.names[place]
+        try:
+            if stat.S_ISREG(found.mode):
+                return self._read_file(part, place, name, found)
+            target = part.handle.read_link(name) if stat.S_ISLNK(found.mode) else b""
+            xattrs = part.handle.xattrs(name)
+        except OSError as error:
+            raise Unread(error) from error
+        device = None
+        if stat.S_ISBLK(found.mode) or stat.S_ISCHR(found.mode):
+            device = (os.major(found.rdev), os.minor(found.rdev))
+        small, large = self._split_xattrs(xattrs, found.uid)
+        entry = self._entry(
+            part,
+            place,
+            found,
+            xattrs=small,
+            link_target=target,
+            device=device,
+            flags=self._racy(found, part.trust),
+        )
+        return Draft(entry, Content(), large) if large else entry
+
+    def unreadable(self, part: Slice, place: int) -> Entry:
+        """The entry of what was never read: metadata alone."""
+        found = part.stats[place]
+        return self._entry(part, place, found, flags=EntryFlag.UNREADABLE)
+
+    def _entry(
+        self,
+        part: Slice,
+        place: int,
+        found: FileStat,
+        *,
+        size: int = 0,
+        xattrs: tuple[tuple[bytes, bytes], ...] = (),
+        link_target: bytes = b"",
+        device: tuple[int, int] | None = None,
+        flags: EntryFlag = EntryFlag.NONE,
+    ) -> Entry:
+        trusted = part.trust is Trust.FULL
+        systems = part.file_systems
+        file_system = systems if isinstance(systems, int) else systems[place]
+        return Entry(
+            directory=part.directory,
+            name=part.names[place],
+            mode=found.mode,
+            size=size,
+            mtime_ns=found.mtime_ns,
+            ctime_ns=found.ctime_ns if trusted else 0,
+            inode=found.inode if trusted else 0,
+            owner=self._owner(found),
+            file_system=file_system,
+            link_target=link_target,
+            device=device,
+            link_group=0 if found.links < 2 or stat.S_ISDIR(found.mode) else link_group(found, file_system),
+            xattrs=xattrs,
+            flags=flags,
+        )
+
+    def _owner(self, found: FileStat) -> Owner:
+        return self._disk.owner(found.uid, found.gid)
+
+    def _racy(self, found: FileStat, trust: Trust) -> EntryFlag:
+        """RACY when changed so shortly ago that a change from now on might leave the same times."""
+        now = self._clock.now_ns()
+        if -_RACY_NS < now - found.mtime_ns < _RACY_NS:
+            return EntryFlag.RACY
+        if trust is Trust.FULL and -_RACY_NS < now - found.ctime_ns < _RACY_NS:
+            return EntryFlag.RACY
+        return EntryFlag.NONE
+
+    # --- files
+
+    def _read_file(self, part: Slice, place: int, name: bytes, found: FileStat) -> Entry | Draft:
+        if found.links > 1:
+            linked = self._linked.get((found.device, found.inode))
+            if linked is not None and linked.found[:6] == found[:6]:
+                return self._link(part, place, linked)
+        draft = self._read_content(part, place, name, found)
+        if found.links > 1:
+            self._linked[found.device, found.inode] = _Linked(found, draft, found.links - 1)
+        return draft
+
+    def _link(self, part: Slice, place: int, linked: _Linked) -> Draft:
+        linked.left -= 1
+        found = linked.found
+        if linked.left <= 0:
+            del self._linked[found.device, found.inode]
+        first = linked.draft
+        entry = self._entry(
+            part,
+            place,
+            found,
+            size=first.entry.size,
+            xattrs=first.entry.xattrs,
+            flags=first.entry.flags,
+        )
+        return Draft(entry, first.content, first.large_xattrs)
+
+    def _read_content(self, part: Slice, place: int, name: bytes, found: FileStat) -> Draft:
+        for attempt in range(ATTEMPTS):
+            flags = self._racy(found, part.trust)
+            file = part.handle.open_file(name)
+            try:
+                content, taken = self._take(file, found)
+                after = file.stat()
+                xattrs = file.xattrs()
+            finally:
+                file.close()
+            if taken == found.size and after[:6] == found[:6]:
+                break
+            if attempt < ATTEMPTS - 1:
+                found = self._regular(part.handle, name)
+            else:
+                flags |= EntryFlag.CHANGED
+                self._tally.changed(part.path + name)
+        small, large = self._split_xattrs(xattrs, found.uid)
+        entry = self._entry(part, place, found, size=taken, xattrs=small, flags=flags)
+        return Draft(entry, content, large)
+
+    def _regular(self, handle: Directory, name: bytes) -> FileStat:
+        found = handle.stat(name)
+        if not stat.S_ISREG(found.mode):
+            raise OSError(errno.ESTALE, "became something else while it was read")
+        return found
+
+    def _take(self, file: OpenFile, found: FileStat) -> tuple[Content, int]:
+        """The content of an open file, and how many bytes it turned out to have."""
+        size = found.size
+        sparse = found.blocks * 512 < size
+        if size > WHOLE_BELOW or sparse:
+            return self._take_ranges(file, found, sparse=sparse)
+        if not size:
+            return Content(), 0
+        data = file.read_all(size)
+        if not data:
+            return Content(), 0
+        if len(data) > size:
+            data = data[:size]
+        return Content([self._gather(data, found.uid)]), len(data)
+
+    def _gather(self, data: bytes, uid: int) -> Segment:
+        """Put a small piece into the open batch of its owner."""
+        batch = self._open.get(uid)
+        if batch is None:
+            batch = self._open[uid] = Batch()
+        segment = (batch, batch.add(data), 1)
+        if batch.size >= BATCH or len(batch.parts) >= _BATCH_FILES:
+            self.submit(batch)
+        return segment
+
+    def submit(self, batch: Batch) -> None:
+        """Hand a batch to the threads now, though it may not be full."""
+        for uid, gathering in list(self._open.items()):
+            if gathering is batch:
+                del self._open[uid]
+        if not batch.is_submitted:
+            self._store.submit(batch)
+
+    def submit_all(self) -> None:
+        for batch in list(self._open.values()):
+            self.submit(batch)
+
+    def _split_xattrs(
+        self, xattrs: list[tuple[bytes, bytes]], uid: int
+    ) -> tuple[tuple[tuple[bytes, bytes], ...], tuple[tuple[bytes, Content], ...]]:
+        if not xattrs:
+            return (), ()
+        small = tuple((name, value) for name, value in xattrs if len(value) <= LARGE_XATTR)
+        large = tuple(
+            (name, Content([self._gather(value, uid)])) for name, value in xattrs if len(value) > LARGE_XATTR
+        )
+        return small, large
+
+    # --- large and sparse files
+
+    def _take_ranges(self, file: OpenFile, found: FileStat, *, sparse: bool) -> tuple[Content, int]:
+        size = found.size
+        window = _Window(self._store, self._cutter, stop=self._stop)
+        at = 0
+        try:
+            for offset, length in file.data_ranges(size) if sparse else ((0, size),):
+                if offset > at:
+                    window.add_hole(offset - at)
+                taken = window.add_range(file, offset, length)
+                at = offset + taken
+                if taken < length:
+                    return window.finish(), at  # cut short while we read
+            if at < size:
+                window.add_hole(size - at)
+            return window.finish(), size
+        finally:
+            window.close()
+
+
+class _Window:
+    """The buffer that a large file is read through, and the chunks found in it so far."""
+
+    def __init__(self, store: ChunkStore, cutter: Cutter, *, stop: StopRequested) -> None:
+        self._store = store
+        self._cutter = cutter
+        self._stop = stop
+        self._content = Content()
+        self._buffer: bytearray | None = None
+        self._batch = Batch()
+        self._first = 0
+        """First piece of the batch that no segment covers yet."""
+        self._start = self._end = 0
+        """What of the buffer is read and not yet cut."""
+
+    def add_hole(self, length: int) -> None:
+        self._cover()
+        self._content.segments.append(length)
+
+    def add_range(self, file: OpenFile, offset: int, length: int) -> int:
+        """Bytes read of the range: fewer than `length` when the file was cut short."""
+        is_whole = length <= WHOLE_BELOW
+        taken = 0
+        while taken < length:
+            view = self._room()
+            got = file.read_into(view[self._end : self._end + length - taken], offset=offset + taken)
+            if not got:
+                break
+            taken += got
+            self._end += got
+            if self._end == WINDOW and not is_whole:
+                self._cut(is_last=taken == length, is_whole=False)
+        self._cut(is_last=True, is_whole=is_whole and self._end - self._start <= WHOLE_BELOW)
+        return taken
+
+    def finish(self) -> Content:
+        self._ship()
+        return self._content
+
+    def close(self) -> None:
+        """Give the buffer back where it was not handed on."""
+        if self._buffer is not None:
+            self._batch = Batch()
+            self._store.give_back(self._buffer)
+            self._buffer = None
+
+    def _room(self) -> memoryview:
+        if self._buffer is not None and self._end == WINDOW:
+            self._renew()
+        if self._buffer is None:
+            self._buffer = self._store.take_buffer()
+            self._batch.buffer = self._buffer
+        return memoryview(self._buffer)
+
+    def _renew(self) -> None:
+        """Hand the full buffer on, and take what is not yet cut over to a fresh one."""
+        assert self._buffer is not None
+        rest = bytes(memoryview(self._buffer)[self._start : self._end])
+        self._ship()
+        if self._stop():
+            raise Interrupted("stopped on request")
+        self._buffer = self._store.take_buffer()
+        self._batch.buffer = self._buffer
+        self._buffer[: len(rest)] = rest
+        self._start, self._end = 0, len(rest)
+
+    def _cut(self, *, is_last: bool, is_whole: bool) -> None:
+        if self._start == self._end or self._buffer is None:
+            return
+        view = memoryview(self._buffer)
+        lengths = [self._end - self._start] if is_whole else self._cutter.cut(view[self._start : self._end])
+        for length in lengths if is_last else lengths[:-1]:
+            self._batch.add(view[self._start : self._start + length])
+            self._start += length
+
+    def _cover(self) -> None:
+        pieces = len(self._batch.parts) - self._first
+        if pieces:
+            self._content.segments.append((self._batch, self._first, pieces))
+            self._first += pieces
+
+    def _ship(self) -> None:
+        self._cover()
+        if self._batch.parts:
+            self._store.submit(self._batch)
+        elif self._buffer is not None:
+            self._store.give_back(self._buffer)
+        self._buffer = None
+        self._batch = Batch()
+        self._first = self._start = self._end = 0
+
+
+def link_group(found: FileStat, file_system: int) -> int:
+    """What joins the names of one file: equal for all of them, and for no other file of any run.
+
+    More than the inode goes in, because inodes are used again: an entry kept from a run long ago must not
+    become the link of a new file.
+    """
+    identity = f"{file_system} {found.inode} {found.mtime_ns} {found.ctime_ns} {found.size}"
+    return int.from_bytes(blake3(identity.encode()).digest(8)) >> 1 or 1
