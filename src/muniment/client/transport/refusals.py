@@ -22,6 +22,14 @@ class NotOnServer(MunimentError):
     """The server does not know what was asked for."""
 
 
+class CommitRefused(CommitConflict):
+    """`reason`: counter, missing, parent, packs_hash or slot_list (docs/design/protocol.md)."""
+
+    def __init__(self, message: str, *, missing: tuple[str, ...], reason: str) -> None:
+        super().__init__(message, missing=missing)
+        self.reason = reason
+
+
 class SlotConflict(MunimentError):
     """The slot list changed meanwhile: read it again and repeat the change."""
 
@@ -64,7 +72,7 @@ def error_of(reply: ErrorReply, *, status: int) -> MunimentError:
         case ErrorCode.SESSION_EXPIRED:
             return SessionExpired(text, advice=advice)
         case ErrorCode.COMMIT_CONFLICT:
-            return CommitConflict(text, missing=tuple(reply.missing))
+            return CommitRefused(text, missing=tuple(reply.missing), reason=_printable(reply.reason or ""))
         case ErrorCode.DEVICE_CLONED:
             return DeviceCloned(text, advice=advice or f"Two machines act as one device. {_AGAIN}")
         case ErrorCode.PACK_CONFLICT:

@@ -1,0 +1,195 @@
+"""Opening a vault: from what the server gives, and a secret it never sees, to keys that can be believed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from muniment.client.keychain import DeviceSecrets
+from muniment.client.slots import SeenList, SlotListState, check_wrapped_slots, read_slot_list
+from muniment.client.state.database import Database
+from muniment.client.state.known_heads import KnownHeads, OpenedHead
+from muniment.client.transport.refusals import NotOnServer
+from muniment.client.transport.server import Server
+from muniment.crypto.codes import RecoveryKit
+from muniment.crypto.keys import VaultKeys
+from muniment.crypto.slots import check_pin, slot_kind, unwrap_device, unwrap_kit, unwrap_passphrase
+from muniment.format.head import open_head
+from muniment.model.errors import DamagedObject, MunimentError, NotGranted, RollbackDetected, WrongSecret
+from muniment.model.ids import DeviceId, SetId, SlotId, SnapshotId, VaultId
+from muniment.wire import messages as wire
+
+_SEEN_LIST = "slot list"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVault:
+    """A vault whose keys, slot list and newest heads have been verified. `device` is None with a kit."""
+
+    server: Server
+    keys: VaultKeys
+    info: wire.VaultInfo
+    slots: SlotListState
+    heads: tuple[OpenedHead, ...]
+    """The newest of each (device, set)."""
+    device: DeviceId | None = None
+    database: Database | None = field(default=None, repr=False)
+
+    @property
+    def vault(self) -> VaultId:
+        return self.keys.vault
+
+    def newest_of(self, device: DeviceId, set_id: SetId) -> OpenedHead | None:
+        for opened in self.heads:
+            if opened.head.device == device and opened.head.set_id == set_id:
+                return opened
+        return None
+
+    def newest_of_device(self, device: DeviceId) -> OpenedHead | None:
+        own = [opened for opened in self.heads if opened.head.device == device]
+        return max(own, key=lambda opened: opened.head.counter, default=None)
+
+
+def open_as_device(
+    server: Server, vault: VaultId, *, device: DeviceId, secrets: DeviceSecrets, database: Database
+) -> OpenVault:
+    """Open with this device's own slot. Whatever contradicts what was seen before stops here."""
+    reply = server.keys(vault)
+    if reply.signed is None:
+        # "You have no vault yet": never believed by a device that holds a pin.
+        raise DamagedObject(
+            "the list of key slots", why="the server shows none, and this device has seen one"
+        )
+    keys = _open_own_slot(reply, vault, device=device, secrets=secrets)
+    check_pin(keys, secrets.pin)
+    slots = read_slot_list(keys, reply.signed, seen=_seen_list(database))
+    check_wrapped_slots(slots, reply.slots)
+    heads = open_heads(keys, reply.heads)
+    _check_slot_numbers(heads, slots)
+    known = KnownHeads(database)
+    known.check(heads, history=lambda after: _history(server, keys, after))
+    known.remember(heads)
+    database.put(_SEEN_LIST, slots.number.to_bytes(4) + slots.hash)
+    return OpenVault(server, keys, reply.vault, slots, heads, device, database)
+
+
+def open_with_kit(server: Server, kit: RecoveryKit) -> OpenVault:
+    """Open with nothing but a kit; `server` must carry the token of a kit session."""
+    reply = server.keys(kit.vault)
+    keys = unwrap_any(reply, kit.vault, kit=kit)
+    check_pin(keys, kit.pin)
+    slots = read_slot_list(keys, reply.signed, seen=None)
+    check_wrapped_slots(slots, reply.slots)
+    heads = open_heads(keys, reply.heads)
+    _check_slot_numbers(heads, slots)
+    return OpenVault(server, keys, reply.vault, slots, heads)
+
+
+def unwrap_any(
+    reply: wire.VaultKeys, vault: VaultId, *, kit: RecoveryKit | None = None, passphrase: str | None = None
+) -> VaultKeys:
+    """The keys that a kit or a passphrase opens, whichever of the slots of that kind it fits."""
+    wanted = "kit" if kit is not None else "passphrase"
+    tried = False
+    for slot in reply.slots:
+        if slot_kind(slot.wrapped) != wanted:
+            continue
+        tried = True
+        slot_id = SlotId.parse(slot.slot)
+        try:
+            if kit is not None:
+                return unwrap_kit(slot.wrapped, vault=vault, slot=slot_id, code=kit.code)
+            return unwrap_passphrase(slot.wrapped, vault=vault, slot=slot_id, passphrase=passphrase or "")
+        except WrongSecret:
+            continue
+    if not tried:
+        raise WrongSecret(
+            f"the vault has no {'recovery kit' if kit else 'passphrase'} that the server would give out",
+            advice="It may have been removed. `muniment keys list` on a connected machine tells.",
+        )
+    if kit is not None:
+        raise WrongSecret(
+            "this recovery kit does not open the vault", advice="It may have been replaced by a newer one."
+        )
+    raise WrongSecret("wrong passphrase", advice="Check capital letters and the keyboard, then try again.")
+
+
+def open_heads(keys: VaultKeys, records: Iterable[wire.HeadRecord]) -> tuple[OpenedHead, ...]:
+    """Open each head; DamagedObject where a record says other things than the head inside it."""
+    opened = []
+    for record in records:
+        try:
+            snapshot = SnapshotId.parse(record.snapshot)
+            head = open_head(keys, record.head, expected=snapshot)
+            agrees = (
+                head.device == DeviceId.parse(record.device)
+                and head.set_id == SetId.parse(record.set_id)
+                and head.counter == record.counter
+                and head.partial == record.partial
+            )
+        except ValueError as error:
+            raise DamagedObject("a snapshot's record", why=str(error)) from None
+        if not agrees or head.set_id != keys.set_id(head.device, head.set_name):
+            raise DamagedObject(f"snapshot {record.snapshot[:12]}", why="the server tells other things of it")
+        opened.append(OpenedHead(snapshot, head, record.received_at))
+    return tuple(opened)
+
+
+def remember_slots(database: Database, slots: SlotListState) -> None:
+    database.put(_SEEN_LIST, slots.number.to_bytes(4) + slots.hash)
+
+
+# --- inside
+
+
+def _open_own_slot(
+    reply: wire.VaultKeys, vault: VaultId, *, device: DeviceId, secrets: DeviceSecrets
+) -> VaultKeys:
+    """Nothing says yet which slot is ours in a way that can be believed, so each device slot is tried."""
+    altered: MunimentError | None = None
+    for slot in reply.slots:
+        try:
+            if slot_kind(slot.wrapped) != "device":
+                continue
+            return unwrap_device(
+                slot.wrapped, vault=vault, slot=SlotId.parse(slot.slot), private_key=secrets.private_key
+            )
+        except WrongSecret:
+            continue
+        except (DamagedObject, ValueError) as error:
+            altered = altered or DamagedObject("a key slot", why=str(error))
+    if altered is not None:
+        raise altered
+    raise NotGranted(
+        f"the vault has no key slot for this device ({device.hex[:8]}): it was removed, or is withheld",
+        advice="If that is not meant: connect again, with a code and the passphrase or recovery kit.",
+    )
+
+
+def _seen_list(database: Database) -> SeenList | None:
+    raw = database.get(_SEEN_LIST)
+    if raw is None or len(raw) != 4 + hashlib.sha256().digest_size:
+        return None
+    return SeenList(int.from_bytes(raw[:4]), raw[4:])
+
+
+def _check_slot_numbers(heads: Iterable[OpenedHead], slots: SlotListState) -> None:
+    """Heads say which slot list their maker saw: an older one, or another of that number, is a rollback."""
+    for opened in heads:
+        number, digest = opened.head.slot_list_number, opened.head.slot_list_hash
+        if number > slots.number or (number == slots.number and digest != slots.hash):
+            raise RollbackDetected(
+                "the server shows an older list of the key slots than a snapshot was made under",
+                advice="Ask the operator whether the server was restored from an older backup.",
+            )
+
+
+def _history(server: Server, keys: VaultKeys, after: SnapshotId) -> tuple[OpenedHead, ...]:
+    try:
+        return open_heads(keys, server.snapshots(keys.vault, after=after.hex))
+    except NotOnServer as error:
+        raise RollbackDetected(
+            f"the server no longer knows a snapshot that this device has seen ({error.message})",
+            advice="Ask the operator whether the server was restored from an older backup.",
+        ) from None
