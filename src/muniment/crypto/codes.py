@@ -1,4 +1,7 @@
-"""The recovery kit: one string from which a vault is read on a bare machine. `docs/design/format.md`, "Codes"."""
+"""The recovery kit: one string from which a vault is read on a bare machine.
+
+`docs/design/format.md`, "Codes".
+"""
 
 from __future__ import annotations
 

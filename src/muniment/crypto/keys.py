@@ -47,7 +47,8 @@ class VaultKeys:
         self.chunk_key = derive(first, info="chunk-id")
         self.page_key = derive(first, info="page-id")
         self.split_key = derive(first, info="page-split")
-        self.chunker_seed = int.from_bytes(derive(first, info="chunker-seed")[:8])
+        # 63 bits: what the chunking library takes.
+        self.chunker_seed = int.from_bytes(derive(first, info="chunker-seed")[:8]) & (1 << 63) - 1
         self.fingerprint = derive(first, info="fingerprint")[:16]
         self._set_key = derive(first, info="set-id")
         self._local_root = derive(first, info="local-state")

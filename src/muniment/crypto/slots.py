@@ -219,7 +219,7 @@ def _parameters(wrapped: bytes, kind: SlotKind, types: list[type]) -> list[Any]:
 def _check_derivation(memory_kib: int, passes: int, lanes: int) -> None:
     if memory_kib not in _MEMORY_RANGE or passes not in _PASSES_RANGE or lanes not in _LANES_RANGE:
         raise WeakKeyDerivation(
-            f"key derivation with {memory_kib} KiB, {passes} passes, {lanes} lanes is outside what is accepted",
+            f"key derivation with {memory_kib} KiB, {passes} passes and {lanes} lanes is not accepted",
             advice="The slot was not written by this program; it may have been put there to be guessed.",
         )
 

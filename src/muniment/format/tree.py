@@ -154,7 +154,7 @@ class TreeBuilder:
         key = entry.key
         if key <= self._last_key:
             raise ValueError(f"{entry.path!r} comes out of order")
-        if len(self._entries) and _is_large(entry):
+        if self._entries and _is_large(entry):
             self._close_leaf()
         self._entries.append(entry)
         self._last_key = key
@@ -403,10 +403,13 @@ def _store_extents(spine: _Spine, extents: list[tuple[int, Extent]]) -> PageRef:
 
 
 def _is_large(entry: Entry) -> bool:
-    quick = len(entry.directory) + len(entry.name) + len(entry.link_target)
-    return (quick > LARGE_ENTRY // 2 or bool(entry.xattrs or entry.extents[16:])) and (
-        estimate_entry_size(entry) >= LARGE_ENTRY
+    """Whether the entry's estimate reaches LARGE_ENTRY; most entries cannot, and are told apart cheaply."""
+    owner = entry.owner
+    texts = (
+        len(entry.directory) + len(entry.name) + len(entry.link_target) + len(owner.user) + len(owner.group)
     )
+    more = entry.xattrs or entry.large_xattrs or entry.windows or entry.macos or len(entry.extents) > 16
+    return bool(texts > LARGE_ENTRY // 2 or more) and estimate_entry_size(entry) >= LARGE_ENTRY
 
 
 def _resized(children: list[PageRef]) -> InteriorSizer:
