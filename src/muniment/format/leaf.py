@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
-from operator import itemgetter, lt
+from itertools import chain, groupby, islice
+from operator import attrgetter, itemgetter, lt
 from typing import Any
 
 from muniment.crypto.sealing import FORMAT_VERSION
@@ -47,28 +47,64 @@ def encode_leaf(entries: Sequence[Entry]) -> bytes:
     """The page of `entries`, which are in key order, each key once. Equal entries give equal bytes."""
     tables = TableWriter()
     owners: dict[Owner, int] = {}
-    runs: list[list[Any]] = []
-    run: list[Any] = []
-    directory: bytes | None = None
-    for entry in entries:
-        if entry.directory != directory:
-            directory = entry.directory
-            run = [directory, entry.file_system, [], [], [], [], [], [], [], [], {}]
-            runs.append(run)
-        place = len(run[2])
-        run[2].append(entry.name)
-        run[3].append(entry.mode)
-        run[4].append(entry.size)
-        run[5].append(entry.mtime_ns)
-        run[6].append(entry.ctime_ns)
-        run[7].append(entry.inode)
-        run[8].append(owners.setdefault(entry.owner, len(owners)))
-        run[9].append(_contents(entry, tables))
-        extra = _extra(entry, run[1], tables)
-        if extra:
-            run[10][place] = extra
+    runs = [
+        _encode_run(directory, list(held), tables, owners)
+        for directory, held in groupby(entries, key=attrgetter("directory"))
+    ]
     owner_rows = [(owner.uid, owner.gid, owner.user, owner.group) for owner in owners]
     return encode((FORMAT_VERSION, int(PageType.LEAF), tables.packs, tables.blocks, owner_rows, runs))
+
+
+def _encode_run(
+    directory: bytes, entries: list[Entry], tables: TableWriter, owners: dict[Owner, int]
+) -> tuple[Any, ...]:
+    file_system = entries[0].file_system
+    contents: list[Any] = []
+    extras: dict[int, dict[int, Any]] = {}
+    # Entry by entry, because the tables are in order of first use.
+    for place, entry in enumerate(entries):
+        contents.append(_contents(entry, tables))
+        if has_extras(entry, file_system):
+            extras[place] = _extra(entry, file_system, tables)
+    return (
+        directory,
+        file_system,
+        [entry.name for entry in entries],
+        [entry.mode for entry in entries],
+        [entry.size for entry in entries],
+        [entry.mtime_ns for entry in entries],
+        [entry.ctime_ns for entry in entries],
+        [entry.inode for entry in entries],
+        _owner_places(entries, owners),
+        contents,
+        extras,
+    )
+
+
+def _owner_places(entries: list[Entry], owners: dict[Owner, int]) -> list[int]:
+    places: list[int] = []
+    last: Owner | None = None
+    for entry in entries:
+        if entry.owner is not last:
+            last = entry.owner
+            place = owners.setdefault(last, len(owners))
+        places.append(place)
+    return places
+
+
+def has_extras(entry: Entry, file_system: int) -> bool:
+    """Whether a leaf holds anything of `entry` outside its columns, in a run of this file system."""
+    return bool(
+        entry.link_target
+        or entry.xattrs
+        or entry.flags
+        or entry.link_group
+        or entry.file_system != file_system
+        or entry.device is not None
+        or entry.large_xattrs
+        or entry.windows
+        or entry.macos
+    )
 
 
 def _contents(entry: Entry, tables: TableWriter) -> Any:

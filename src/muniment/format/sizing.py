@@ -6,6 +6,7 @@ format: `docs/design/format.md`, "Where pages end".
 
 from __future__ import annotations
 
+from muniment.format.leaf import has_extras
 from muniment.format.tables import MAX_ENTRY, MAX_KEY
 from muniment.model.entry import Entry, Extent, Owner, PageRef
 from muniment.model.ids import PackId
@@ -95,10 +96,7 @@ class LeafSizer(_TableSizer):
         if entry.extent_tree is not None:
             size += _REF + len(entry.extent_tree.last_key)
             self._pack(entry.extent_tree.block.pack_id)
-        if (
-            entry.link_target or entry.xattrs or entry.flags or entry.link_group or entry.large_xattrs
-            or entry.device or entry.windows or entry.macos or entry.file_system != self._file_system
-        ):  # fmt: skip
+        if has_extras(entry, self._file_system):
             size += self._extras(entry)
         self.size += size
         return self.size
