@@ -24,7 +24,9 @@ def healthz(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
 
 
 def front_page(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
-    return HttpResponse("Muniment: a backup service whose operator cannot read what it keeps.\n", "text/plain")
+    return HttpResponse(
+        "Muniment: a backup service whose operator cannot read what it keeps.\n", "text/plain"
+    )
 
 
 def _database_answers() -> bool:

@@ -90,7 +90,10 @@ def data_map(external: dict[str, External]) -> list[Column]:
 
 
 def problems(
-    statement: Statement, external: dict[str, External], *, model_list: Iterable[type[models.Model]] | None = None
+    statement: Statement,
+    external: dict[str, External],
+    *,
+    model_list: Iterable[type[models.Model]] | None = None,
 ) -> list[str]:
     """What is undeclared, or declared with a purpose or period the statement does not have."""
     found = []
@@ -133,9 +136,7 @@ def _declarations(
             yield f"{label} declares no subject_path and placement"
             continue
         for field in model._meta.concrete_fields:
-            declared = (
-                outside.columns.get(str(field.column)) if outside else getattr(field, "privacy", None)
-            )
+            declared = outside.columns.get(str(field.column)) if outside else getattr(field, "privacy", None)
             if declared is None:
                 yield f"{label}.{field.name} is not declared personal or public"
             else:

@@ -83,9 +83,7 @@ def open_vault(token: str | None, vault: UUID, *, auth: Auth, now: datetime) -> 
 
 
 def _open_by_kit(token: str, vault: UUID, *, now: datetime) -> Access:
-    found = (
-        KitToken.objects.select_related("kit__slot__vault").filter(token_sha256=token_hash(token)).first()
-    )
+    found = KitToken.objects.select_related("kit__slot__vault").filter(token_sha256=token_hash(token)).first()
     if found is None or found.expires_at <= now:
         raise _unauthenticated()
     slot = found.kit.slot

@@ -12,7 +12,9 @@ F = TypeVar("F", bound="models.Field[Any, Any]")
 
 
 def row_id() -> models.BigAutoField[Any, Any]:
-    return public(models.BigAutoField(primary_key=True), why="a row number, meaningless outside this database")
+    return public(
+        models.BigAutoField(primary_key=True), why="a row number, meaningless outside this database"
+    )
 
 
 def sealed(field: F) -> F:

@@ -165,7 +165,10 @@ def _check_packs(vault: Vault, packs: set[bytes], request: m.Commit) -> None:
     if missing:
         names = tuple(sorted(raw.hex() for raw in missing))
         raise Refusal(
-            ErrorCode.COMMIT_CONFLICT, f"{len(names)} packs are not held", reason="missing", missing=names[:_MOST_NAMED]
+            ErrorCode.COMMIT_CONFLICT,
+            f"{len(names)} packs are not held",
+            reason="missing",
+            missing=names[:_MOST_NAMED],
         )
 
 
@@ -199,7 +202,9 @@ def _add_index_packs(vault: Vault, request: m.Commit) -> list[bytes]:
     for info in request.index_packs:
         pack = Pack.objects.get(vault=vault, ref=parse_ref(info.pack), state__in=HELD)
         covers = b"".join(map(bytes.fromhex, info.covers))
-        if not covers or _held(vault, set(map(bytes.fromhex, info.covers))) != set(map(bytes.fromhex, info.covers)):
+        if not covers or _held(vault, set(map(bytes.fromhex, info.covers))) != set(
+            map(bytes.fromhex, info.covers)
+        ):
             raise malformed("an index pack covers packs that are not held")
         IndexPack.objects.get_or_create(pack=pack, defaults={"vault": vault, "covers": covers})
         added.append(pack.ref.bytes)

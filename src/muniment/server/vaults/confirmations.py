@@ -138,9 +138,7 @@ def confirm(deployment: Deployment, ref: UUID) -> Confirmation:
         )
         if row is None or _has_lapsed(deployment, row, now=now):
             raise NotPending
-        record_event(
-            row.vault, EventKind.CONFIRMATION_GIVEN, now=now, action=row.action, request=row.ref.hex
-        )
+        record_event(row.vault, EventKind.CONFIRMATION_GIVEN, now=now, action=row.action, request=row.ref.hex)
         if row.action == Action.REVOKE_DEVICE:
             row.state, row.effective_at = State.DONE, now
             _revoke_device(row.vault, row.subject_ref, now=now)
@@ -167,7 +165,9 @@ def undo(deployment: Deployment, ref: UUID) -> Confirmation:
             raise NotPending
         row.state = State.UNDONE
         row.save(update_fields=["state"])
-        record_event(row.vault, EventKind.CONFIRMATION_UNDONE, now=now, action=row.action, request=row.ref.hex)
+        record_event(
+            row.vault, EventKind.CONFIRMATION_UNDONE, now=now, action=row.action, request=row.ref.hex
+        )
     return row
 
 
@@ -189,7 +189,9 @@ def settle_confirmations(deployment: Deployment, vault: Vault) -> None:
             row.state = State.DONE
             row.save(update_fields=["state"])
             Slot.objects.filter(vault=vault, ref=row.subject_ref).update(withheld_at=now, removal=row.removal)
-            record_event(vault, EventKind.SLOT_REMOVED, now=now, slot=row.subject_ref.hex, request=row.ref.hex)
+            record_event(
+                vault, EventKind.SLOT_REMOVED, now=now, slot=row.subject_ref.hex, request=row.ref.hex
+            )
 
 
 def _has_lapsed(deployment: Deployment, row: Confirmation, *, now: datetime) -> bool:

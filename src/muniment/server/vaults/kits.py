@@ -65,12 +65,8 @@ def register_kit(deployment: Deployment, access: Access, request: m.RegisterKit)
             if bytes(existing.credential_sha256) != request.credential_hash:
                 raise Refusal(ErrorCode.SLOT_CONFLICT, "the slot has another kit's credential", reason="kit")
             return m.Stored(created=False)
-        KitCredential.objects.create(
-            slot=slot, credential_sha256=request.credential_hash, registered_at=now
-        )
-        record_event(
-            access.vault, EventKind.KIT_REGISTERED, now=now, device=access.writer, slot=request.slot
-        )
+        KitCredential.objects.create(slot=slot, credential_sha256=request.credential_hash, registered_at=now)
+        record_event(access.vault, EventKind.KIT_REGISTERED, now=now, device=access.writer, slot=request.slot)
     return m.Stored(created=True)
 
 

@@ -30,7 +30,7 @@ def clear_expired_uploads(deployment: Deployment) -> int:
 
 
 def _unsettled(state: PackState) -> QuerySet[Pack]:
-    return Pack.objects.filter(state=state).extra(where=[f"vaults_pack.{UNSETTLED_SQL}"])
+    return Pack.objects.filter(state=state).extra(where=[UNSETTLED_SQL])
 
 
 def _clear(deployment: Deployment, rows: QuerySet[Pack]) -> int:

@@ -28,7 +28,7 @@ PRESENT = (*HELD, PackState.QUARANTINED)
 """States in which no second row of the same pack may become live beside it."""
 
 UNSETTLED = Q(state__in=("incoming", "quarantined", "deleting"))
-UNSETTLED_SQL = "state IN ('incoming', 'quarantined', 'deleting')"
+UNSETTLED_SQL = "vaults_pack.state IN ('incoming', 'quarantined', 'deleting')"
 """The few rows that need attention. A partial index is only used where the query spells its condition out
 in literals, so queries add `UNSETTLED_SQL`."""
 
@@ -142,12 +142,15 @@ class Session(models.Model):
 
     id = row_id()
     ref = activity(models.UUIDField(unique=True), keep="session")
-    vault = activity(models.ForeignKey(Vault, on_delete=models.CASCADE, related_name="sessions"), keep="session")
+    vault = activity(
+        models.ForeignKey(Vault, on_delete=models.CASCADE, related_name="sessions"), keep="session"
+    )
     device = activity(
         models.ForeignKey(Device, null=True, on_delete=models.CASCADE, related_name="+"), keep="session"
     )
     kit = activity(
-        models.ForeignKey(KitCredential, null=True, on_delete=models.CASCADE, related_name="+"), keep="session"
+        models.ForeignKey(KitCredential, null=True, on_delete=models.CASCADE, related_name="+"),
+        keep="session",
     )
     purpose = activity(models.CharField(max_length=10, choices=Purpose), keep="session")
     client_version = described(models.CharField(max_length=100), keep="session")
@@ -167,9 +170,7 @@ class Pack(models.Model):
 
     id = row_id()
     # Found by (vault, ref); an index per foreign key would triple the weight of a petabyte's rows.
-    vault = sealed(
-        models.ForeignKey(Vault, on_delete=models.CASCADE, related_name="packs", db_index=False)
-    )
+    vault = sealed(models.ForeignKey(Vault, on_delete=models.CASCADE, related_name="packs", db_index=False))
     ref = sealed(models.UUIDField())
     kind = sealed(models.SmallIntegerField())
     epoch = sealed(models.IntegerField())

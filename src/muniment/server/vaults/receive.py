@@ -167,9 +167,9 @@ def _make_live(receipt: Receipt) -> bool:
         if _is_held(grant.vault, offer):
             return False  # sent twice at once: the other one was first
         _check_room(grant.vault, offer.size, pending=grant.pending, cap=deployment.config.pending_cap)
-        replaced = Pack.objects.filter(
-            vault=grant.vault, ref=offer.pack, state=PackState.QUARANTINED
-        ).update(state=PackState.DELETING)
+        replaced = Pack.objects.filter(vault=grant.vault, ref=offer.pack, state=PackState.QUARANTINED).update(
+            state=PackState.DELETING
+        )
         if replaced:
             record_event(
                 grant.vault, EventKind.PACK_REPLACED, now=now, device=grant.device, pack=offer.pack.hex
@@ -193,7 +193,9 @@ def known_packs(deployment: Deployment, access: Access, request: m.KnownPacksReq
     asked = [UUID(hex=pack) for pack in request.packs]
     for start in range(0, len(asked), 500):
         found = Pack.objects.filter(
-            vault=access.vault, ref__in=asked[start : start + 500], state__in=(PackState.LIVE, PackState.CONDEMNED)
+            vault=access.vault,
+            ref__in=asked[start : start + 500],
+            state__in=(PackState.LIVE, PackState.CONDEMNED),
         )
         held.update((ref.hex, bytes(sha256)) for ref, sha256 in found.values_list("ref", "sha256"))
     return m.KnownPacks(held=held)

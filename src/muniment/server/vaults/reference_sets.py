@@ -116,6 +116,11 @@ def _decode(content: bytes, row: Snapshot) -> tuple[bytes | None, bytes, bytes]:
     """(parent snapshot or None, added, removed)."""
     magic, form, adds, removes, _vault, snapshot, parent, _digest = _HEADER.unpack_from(content)
     body = content[_HEADER.size :]
-    if magic != _MAGIC or form not in (0, 1) or snapshot.hex() != row.name or len(body) != 16 * (adds + removes):
+    if (
+        magic != _MAGIC
+        or form not in (0, 1)
+        or snapshot.hex() != row.name
+        or len(body) != 16 * (adds + removes)
+    ):
         raise StorageFailed("reference set is malformed")
     return (parent if form else None), body[: 16 * adds], body[16 * adds :]

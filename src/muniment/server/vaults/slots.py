@@ -114,7 +114,12 @@ def put_slot_list(deployment: Deployment, access: Access, request: m.PutSlotList
             holder = None if line.device is None else Device.objects.get(ref=parse_ref(line.device))
             Slot.objects.filter(pk=slot.pk).update(kind=line.kind, holder=holder)
             record_event(
-                vault, EventKind.SLOT_ADDED, now=now, device=access.device, slot=line.slot, slot_kind=line.kind
+                vault,
+                EventKind.SLOT_ADDED,
+                now=now,
+                device=access.device,
+                slot=line.slot,
+                slot_kind=line.kind,
             )
         record_event(
             vault, EventKind.SLOT_LIST_CHANGED, now=now, device=access.device, number=str(content.number)
@@ -202,12 +207,16 @@ def _check_new_slots(
             continue
         slot = stored.get(line.slot)
         if slot is None or bytes(slot.sha256) != line.digest:
-            raise Refusal(ErrorCode.SLOT_CONFLICT, "a new slot's wrapped key is not stored", reason="not_stored")
+            raise Refusal(
+                ErrorCode.SLOT_CONFLICT, "a new slot's wrapped key is not stored", reason="not_stored"
+            )
         if (line.kind == "device") != (line.device is not None):
             raise malformed("device slots, and only they, name a device")
         if line.device is not None:
             holder = Device.objects.filter(ref=parse_ref(line.device), grants__vault=vault, revoked_at=None)
             if not holder.exists():
-                raise Refusal(ErrorCode.SLOT_CONFLICT, "a new slot is for a device without a grant", reason="device")
+                raise Refusal(
+                    ErrorCode.SLOT_CONFLICT, "a new slot is for a device without a grant", reason="device"
+                )
         added.append((slot, line))
     return added

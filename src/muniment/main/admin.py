@@ -1,0 +1,151 @@
+"""`muniment admin`: the operator's own commands, on the data directory, whether it is served or not."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+from uuid import UUID
+
+import typer
+
+from muniment.main.serve import load_embedded
+from muniment.model.errors import Outcome
+from muniment.model.ids import VaultId
+from muniment.server.config import ServerConfig, Tls
+
+admin_app = typer.Typer(
+    no_args_is_help=True, help="Accounts, codes and confirmations of a server.", add_completion=False
+)
+
+Data = Annotated[Path, typer.Option("--data", help="The server's data directory.")]
+Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
+Email = Annotated[str, typer.Argument(help="E-mail address of the account.")]
+SelfSigned = Annotated[
+    str | None, typer.Option("--tls", help="`self`: the server will be served with --tls self.")
+]
+
+
+@admin_app.command("create-account")
+def create_account(email: Email, data: Data, tls: SelfSigned = None, as_json: Json = False) -> None:
+    """Make an account; prints a one-time enrolment code for its first device."""
+    operator = _operator(data, tls=tls)
+    try:
+        code = operator.create_account(_checked_email(email))
+    except Exception as error:
+        _explain(error)
+    _show_code(code, as_json=as_json)
+
+
+@admin_app.command("enrol")
+def enrol(
+    email: Email,
+    data: Data,
+    vault: Annotated[str | None, typer.Option(help="Only this vault of the account.")] = None,
+    new_vault: Annotated[bool, typer.Option("--new-vault", help="The device makes a further vault.")] = False,
+    tls: SelfSigned = None,
+    as_json: Json = False,
+) -> None:
+    """Print a further one-time code, for another device of the account."""
+    if vault is not None and new_vault:
+        raise typer.BadParameter("--vault and --new-vault exclude each other")
+    operator = _operator(data, tls=tls)
+    try:
+        ref = None if vault is None else UUID(bytes=VaultId.parse(vault).raw)
+        code = operator.enrol(_checked_email(email), vault=ref, new_vault=new_vault)
+    except Exception as error:
+        _explain(error)
+    _show_code(code, as_json=as_json)
+
+
+@admin_app.command("confirm")
+def confirm(
+    data: Data,
+    request: Annotated[str | None, typer.Argument(help="Id of the request; none lists what waits.")] = None,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Refuse the request, or undo it while it waits.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Confirm a request in the owner's place, or list what waits."""
+    operator = _operator(data)
+    describe = load_embedded("describe_request", operator.deployment.config)
+    if request is None:
+        waiting = [describe(row) for row in operator.pending()]
+        if as_json:
+            print(json.dumps({"requests": waiting}))
+        else:
+            print("\n".join(_line(item) for item in waiting) or "Nothing waits for confirmation.")
+        return
+    try:
+        ref = UUID(hex=request)
+        row = operator.undo(ref) if undo else operator.confirm(ref)
+    except Exception as error:
+        _explain(error)
+    shown = describe(row)
+    print(json.dumps(shown) if as_json else _line(shown))
+
+
+@admin_app.command("set-allowance")
+def set_allowance(
+    email: Email,
+    size: Annotated[int, typer.Argument(metavar="BYTES", help="Bytes each vault may hold.", min=0)],
+    data: Data,
+    as_json: Json = False,
+) -> None:
+    """Set what each vault of the account may hold."""
+    operator = _operator(data)
+    try:
+        operator.set_allowance(_checked_email(email), size)
+    except Exception as error:
+        _explain(error)
+    print(json.dumps({"allowance": size}) if as_json else f"Each vault may hold {size} bytes.")
+
+
+def _operator(data: Path, *, tls: str | None = None) -> Any:
+    if tls not in (None, "self"):
+        raise typer.BadParameter("--tls takes `self`")
+    config = ServerConfig(data=data.absolute(), tls=Tls.SELF if tls == "self" else Tls.OFF)
+    return load_embedded("Operator", config).at(config)
+
+
+def _checked_email(email: str) -> str:
+    local, _, domain = email.partition("@")
+    if not local or not domain or any(letter.isspace() for letter in email) or len(email) > 254:
+        raise typer.BadParameter(f"{email!r} is no e-mail address")
+    return email
+
+
+def _show_code(code: str, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"code": code}))
+    else:
+        print(code)
+        print("Valid once, for seven days: muniment connect URL --code CODE", file=sys.stderr)
+
+
+def _line(shown: Mapping[str, object]) -> str:
+    return f"{shown['request']}  {shown['action']}  {shown['subject']}  {shown['state']}"
+
+
+_EXPLAINED = {
+    "AccountExists": "the address has an account already; `admin enrol` makes a code for another device",
+    "NoSuchAccount": "no account has this address; `admin create-account` makes one",
+    "NotPending": "no such request waits",
+    "ValueError": "that is not an id",
+}
+"""By name: the classes belong to modules that exist only once Django is set up."""
+
+
+def _explain(error: Exception) -> NoReturn:
+    text = _EXPLAINED.get(type(error).__name__)
+    if text is None:
+        raise error
+    print(f"muniment admin: {text}", file=sys.stderr)
+    raise typer.Exit(Outcome.FAILED)
+
+
+if __name__ == "__main__":
+    admin_app()

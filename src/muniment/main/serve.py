@@ -1,0 +1,107 @@
+"""`muniment serve`: the embedded server, one process, one directory."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import django
+import typer
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from muniment.model.errors import Outcome
+from muniment.server.config import ServerConfig, Tls
+from muniment.server.data_lock import DataInUse
+from muniment.server.settings import django_settings
+
+_DEFAULTS = ServerConfig(data=Path())
+
+
+def set_up_django(config: ServerConfig) -> None:
+    """Once per process, before anything that has models is imported."""
+    settings.configure(**django_settings(config, secret_key=secrets.token_urlsafe(48)))
+    django.setup()
+
+
+def load_embedded(name: str, config: ServerConfig) -> Any:
+    """`name` of `muniment.main.embedded`, which can only be imported once Django is set up."""
+    if not settings.configured:
+        set_up_django(config)
+    return import_string(f"muniment.main.embedded.{name}")
+
+
+def serve_command(
+    data: Annotated[Path, typer.Option(help="Directory of the database, the packs and the server's key.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
+    ] = 8120,
+    tls: Annotated[str | None, typer.Option(help="`self`: a certificate of the server's own key.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.", exists=True)] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.", exists=True)] = None,
+    allowance: Annotated[
+        int, typer.Option(help="Bytes that a new vault may hold.", min=0)
+    ] = _DEFAULTS.allowance,
+    pending_cap: Annotated[
+        int, typer.Option(help="Bytes a device may send before it commits them.", min=0)
+    ] = _DEFAULTS.pending_cap,
+    as_json: Annotated[bool, typer.Option("--json", help="Say where it listens as one JSON object.")] = False,
+) -> None:
+    """Serve vaults from DATA until stopped."""
+    config = ServerConfig(
+        data=data.absolute(),
+        host=host,
+        port=port,
+        tls=_tls(tls, cert=tls_cert, key=tls_key),
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        allowance=allowance,
+        pending_cap=pending_cap,
+    )
+    run_server(config, announce=_announce_json if as_json else _announce)
+
+
+def run_server(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
+    """Serve as configured; exits 1 with one clear line where that is impossible."""
+    try:
+        load_embedded("serve", config)(config, announce=announce)
+    except DataInUse:
+        _fail(f"another server is using {config.data}")
+    except OSError as error:
+        _fail(
+            f"cannot serve on {config.host} port {config.port} from {config.data}: {error.strerror or error}"
+        )
+
+
+def _tls(choice: str | None, *, cert: Path | None, key: Path | None) -> Tls:
+    if choice not in (None, "self", "off"):
+        raise typer.BadParameter("takes `self`; for a certificate of yours use --tls-cert and --tls-key")
+    if (cert is None) != (key is None):
+        raise typer.BadParameter("--tls-cert and --tls-key go together")
+    if cert is not None:
+        if choice is not None:
+            raise typer.BadParameter("--tls self makes its own certificate")
+        return Tls.FILES
+    return Tls.SELF if choice == "self" else Tls.OFF
+
+
+def _announce(url: str) -> None:
+    print(f"Serving on {url}", flush=True)
+
+
+def _announce_json(url: str) -> None:
+    print(json.dumps({"url": url}), flush=True)
+
+
+def _fail(message: str) -> None:
+    print(f"muniment serve: {message}", file=sys.stderr)
+    raise typer.Exit(Outcome.FAILED)
+
+
+if __name__ == "__main__":
+    typer.run(serve_command)

@@ -1,0 +1,128 @@
+"""The server as one process: the data plane on the event loop, Django in threads beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import uvicorn
+from a2wsgi import WSGIMiddleware
+from django.core.wsgi import get_wsgi_application
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from muniment.server.config import ServerConfig
+from muniment.server.dataplane.application import make_application, refuse_protocol
+from muniment.server.dataplane.calls import Threads
+from muniment.server.deployment import Deployment
+from muniment.server.health import watch
+from muniment.server.logs import SERVICE
+from muniment.server.vaults.leftovers import clear_expired_uploads
+from muniment.wire.messages import PREFIX
+
+_TIDY_SECONDS = 600.0
+_STOP_SECONDS = 1
+_WEBSITE_THREADS = 8
+
+
+def make_service(deployment: Deployment, *, identity: bytes) -> Starlette:
+    """Everything the process answers: `/dp/v1`, and Django for the rest."""
+    threads = Threads.start(domain=deployment.config.domain_threads, disk=deployment.config.disk_threads)
+    watch(deployment)
+
+    @asynccontextmanager
+    async def lifespan(service: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
+        tidying = asyncio.create_task(_tidy(deployment, threads))
+        yield
+        tidying.cancel()
+        threads.stop()
+
+    return Starlette(
+        lifespan=lifespan,
+        routes=[
+            Mount(PREFIX, app=make_application(deployment, threads, identity=identity)),
+            Mount("/dp", app=refuse_protocol),
+            Mount("/", app=WSGIMiddleware(get_wsgi_application(), workers=_WEBSITE_THREADS)),
+        ],
+    )
+
+
+async def _tidy(deployment: Deployment, threads: Threads) -> None:
+    while True:
+        await asyncio.sleep(_TIDY_SECONDS)
+        try:
+            cleared = await threads.run_domain(clear_expired_uploads, deployment)
+        except Exception as error:
+            SERVICE.warning("tidying failed", exc_info=error)
+        else:
+            if cleared:
+                SERVICE.info("tidied", extra={"count": cleared})
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready, and ends with its own exit code instead of raising the signal again."""
+
+    def __init__(self, config: uvicorn.Config, *, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._announce()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
+
+
+def listen(config: ServerConfig) -> socket.socket:
+    """A socket bound as configured; port 0 takes a free one. Raises OSError."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((config.host, config.port))
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def url_of(config: ServerConfig, listener: socket.socket) -> str:
+    """Where clients reach it, as far as it knows."""
+    host = "localhost" if config.host in ("0.0.0.0", "::") else config.host  # noqa: S104
+    host = f"[{host}]" if ":" in host else host
+    scheme = "http" if config.tls.value == "off" else "https"
+    return f"{scheme}://{host}:{listener.getsockname()[1]}"
+
+
+def run_service(
+    service: Starlette,
+    listener: socket.socket,
+    *,
+    certificate: tuple[Path, Path] | None,
+    announce: Callable[[], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what is acknowledged within about a second."""
+    config = uvicorn.Config(
+        service,
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+        timeout_keep_alive=75,
+        ssl_certfile=None if certificate is None else str(certificate[0]),
+        ssl_keyfile=None if certificate is None else str(certificate[1]),
+    )
+    _Server(config, announce=announce).run(sockets=[listener])

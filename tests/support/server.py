@@ -1,0 +1,151 @@
+"""A real `muniment serve` in a process of its own, on a directory of its own, for tests.
+
+    def test_it(server: Served) -> None:          # conftest: from tests.support.server import server
+        code = server.create_account("a@example.org")
+        ... server.url ...
+
+The process is ended by its id, and only that process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+START_SECONDS = 60
+
+
+@dataclass
+class Served:
+    """`options` go to `muniment serve`; `environment` adds to ours; `prefix` runs it under another program."""
+
+    data: Path
+    options: Sequence[str] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    prefix: Sequence[str] = ()
+    url: str = ""
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def log(self) -> Path:
+        """Where the server's standard error goes."""
+        return self.data.with_name(self.data.name + ".log")
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def start(self, *, port: int = 0) -> Served:
+        """Start, and wait until it says that it listens. A restarted server keeps its port."""
+        command = [
+            *self.prefix, sys.executable, "-m", "muniment.main.serve",
+            "--data", str(self.data), "--port", str(port), "--json", *self.options,
+        ]  # fmt: skip
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, env={**os.environ, **self.environment}
+            )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            self.process.wait(timeout=START_SECONDS)
+            raise AssertionError(f"the server did not start:\n{self.log.read_text()[-4000:]}")
+        self.url = json.loads(line)["url"]
+        return self
+
+    def stop(self) -> int:
+        """SIGTERM; returns the exit code."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL: no farewell."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> Served:
+        """Start again on the same directory and port, after `stop` or `kill`."""
+        if self.process is not None:
+            self.stop()
+        return self.start(port=self.port)
+
+    def _end(self, number: signal.Signals) -> int:
+        if self.process is None:
+            return 0
+        process, self.process = self.process, None
+        if process.poll() is None:
+            process.send_signal(number)
+        code = process.wait(timeout=30)
+        if process.stdout is not None:
+            process.stdout.close()
+        return code
+
+    def admin(self, *arguments: str) -> dict[str, Any]:
+        """The JSON that `muniment admin …` answers; AssertionError when it fails."""
+        done = self.try_admin(*arguments)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def try_admin(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "muniment.main.admin", *arguments, "--data", str(self.data), "--json"],
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+    def create_account(self, email: str = "owner@example.org") -> str:
+        """The enrolment code of a new account."""
+        return self.admin("create-account", email)["code"]
+
+    def enrol(self, email: str = "owner@example.org") -> str:
+        """A code for a further device."""
+        return self.admin("enrol", email)["code"]
+
+    def confirm(self, request: str) -> dict[str, Any]:
+        return self.admin("confirm", request)
+
+    def peak_memory(self) -> int:
+        """Bytes: the most that the process ever had resident."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+
+
+def wait_until(condition: Any, *, seconds: float = 10.0) -> None:
+    """Return once `condition()` holds; AssertionError when it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Served]:
+    """A fresh server over plain HTTP on a free loopback port."""
+    served = Served(tmp_path / "server").start()
+    try:
+        yield served
+    finally:
+        served.kill()
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One server for a module's tests, which make accounts of their own."""
+    served = Served(tmp_path_factory.mktemp("shared") / "server").start()
+    try:
+        yield served
+    finally:
+        served.kill()
