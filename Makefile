@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 FILES  ?=
 DATA   ?= .serve
-PORT   ?= 8440
+PORT   ?= 8120
 SCALE  ?= standard
 TESTS  ?= tests
 PYTEST ?= -n auto --dist loadfile -q
