@@ -158,30 +158,21 @@ class Special(Enum):
     RESTORE = "restore"
 
 
-class TargetDirectory(Protocol):
-    """A directory inside the restore target; nothing done through it can leave the target."""
+class Ownership(Enum):
+    """Whose ids restored files get, where this machine may give them away at all."""
 
-    def make_directory(self, name: bytes) -> TargetDirectory:
-        """Open `name`, made (0700) where missing; UnsafePath when it is a link or no directory."""
+    BY_NAME = "name"
+    """Those that the owner's names have on this machine; the stored ids where it has no such name."""
+    BY_ID = "id"
 
-    def existing(self, name: bytes) -> FileStat | None: ...
 
-    def make_link(self, name: bytes, *, target: bytes) -> None: ...
+class Placement(Enum):
+    """What may happen to something that has the name already."""
 
-    def make_special(self, name: bytes, *, mode: int, device: tuple[int, int]) -> None: ...
-
-    def hard_link(self, name: bytes, *, to: StagedFile | tuple[TargetDirectory, bytes]) -> None: ...
-
-    def remove(self, name: bytes) -> None:
-        """Remove a file, link or empty directory that stands in the way."""
-
-    def set_metadata(self, name: bytes | None, metadata: Metadata) -> list[str]:
-        """Owner, xattrs, mode, times in that order, of `name` or (None) of the directory itself.
-
-        Returns what could not be set, as short texts; never raises for lack of rights.
-        """
-
-    def close(self) -> None: ...
+    ADD = "add"
+    """Nothing: the new one is given up."""
+    REPLACE = "replace"
+    """It is replaced, in one step; a directory only where it is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,36 +182,90 @@ class Metadata:
     mode: int
     owner: Owner
     mtime_ns: int
-    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+    xattrs: Sequence[tuple[bytes, bytes]] = ()
 
 
 class StagedFile(Protocol):
-    """A file written beside its place, published later by rename."""
+    """A large file being written beside its place. Not yet anywhere to be seen."""
 
-    def write(self, data: bytes | memoryview, *, offset: int) -> None: ...
+    def write(self, data: bytes | memoryview, *, offset: int) -> None:
+        """Raises TargetFull."""
 
-    def set_size(self, size: int) -> None:
-        """Final size; unwritten parts are holes."""
+    def finish(self, *, size: int, metadata: Metadata, placement: Placement) -> list[str]:
+        """Give it its size (unwritten parts are holes) and metadata; from here on as `put_file`.
 
-    def set_metadata(self, metadata: Metadata) -> list[str]: ...
+        Directories asked for before are no longer valid.
+        """
 
-    def close(self) -> None:
-        """No more writes. Stays unpublished until the target publishes its batch."""
+    def discard(self) -> None: ...
+
+
+class TargetDirectory(Protocol):
+    """A directory inside the restore target; nothing done through it can leave the target.
+
+    What the `put_…` methods make appears under its name at the next `publish`, complete with its metadata.
+    They return what of the metadata could not be set, as short texts, and never raise for lack of rights to
+    set it. They raise OSError when this one object cannot be made, TargetFull when none can.
+    """
+
+    def existing(self, name: bytes) -> FileStat | None:
+        """lstat of what has the name now, put there by nobody's restore or an earlier batch."""
+
+    def make_directory(self, name: bytes) -> None:
+        """A new directory, open to this user alone until `set_metadata`. FileExistsError where one is."""
+
+    def put_file(
+        self,
+        name: bytes,
+        parts: Sequence[bytes | memoryview],
+        *,
+        metadata: Metadata,
+        placement: Placement,
+    ) -> list[str]:
+        """A whole file at once, the concatenation of `parts` (the hot path)."""
+
+    def stage_file(self, name: bytes) -> StagedFile:
+        """A file that is written piece by piece."""
+
+    def put_link(
+        self, name: bytes, *, target: bytes, metadata: Metadata, placement: Placement
+    ) -> list[str]: ...
+
+    def put_special(
+        self, name: bytes, *, device: tuple[int, int] | None, metadata: Metadata, placement: Placement
+    ) -> list[str]:
+        """A FIFO or device node, by the type in `metadata.mode`."""
+
+    def put_hard_link(self, name: bytes, *, directory: bytes, existing: bytes, placement: Placement) -> None:
+        """Another name of what this restore put as `existing` into the directory with the key `directory`."""
+
+    def remove(self, name: bytes) -> None:
+        """Remove a file, link or empty directory that stands in the way."""
+
+    def set_metadata(self, metadata: Metadata) -> list[str]:
+        """Of the directory itself, once nothing more is put into it."""
 
 
 class TargetDisk(Protocol):
-    """The restore target."""
+    """The restore target. For one thread at a time."""
 
-    def root(self) -> TargetDirectory: ...
+    def directory(self, key: bytes) -> TargetDirectory:
+        """The directory with this key (`Entry.directory`), missing parts made. Valid until the next call.
 
-    def stage(self, size: int) -> StagedFile:
-        """A new empty file beside the target; raises TargetFull."""
+        Raises UnsafePath where a component is a link or no directory.
+        """
 
-    def publish(self, files: Sequence[tuple[StagedFile, TargetDirectory, bytes]]) -> None:
-        """Sync all content once (`syncfs`), then rename each into its place, replacing what is there."""
+    def publish(self) -> list[tuple[bytes, bytes, str]]:
+        """Sync all content once (`syncfs`), then let all that was put appear, each by one rename.
 
-    def discard(self) -> None:
-        """Remove whatever was staged and not published."""
+        Returns what could not appear: (directory key, name, why). Raises TargetFull when syncing fails;
+        then nothing of the batch appeared.
+        """
+
+    def free_bytes(self) -> int: ...
+
+    def close(self) -> None:
+        """Remove whatever was put and not published."""
 
 
 # --- time and progress
@@ -246,6 +291,7 @@ class Problem(Enum):
     EXISTS = "exists already and was left alone"
     SKIPPED = "needs --special"
     WRITE = "could not be written"
+    UNSAFE = "has a name or place that would leave the target"
 
 
 class Progress(Protocol):
