@@ -68,7 +68,8 @@ def send(
     try:
         connection.request(method, m.PREFIX + path, body=body, headers=sent)
         response = connection.getresponse()
-        return response.status, response.read(), {name.lower(): value for name, value in response.getheaders()}
+        got = {name.lower(): value for name, value in response.getheaders()}
+        return response.status, response.read(), got
     finally:
         connection.close()
 
@@ -121,9 +122,8 @@ class RawDevice:
 
     def make_vault(self, vault: str | None = None) -> m.VaultInfo:
         self.vault = vault or secrets.token_hex(16)
-        return ask(
-            self.url, "POST", "/vaults", m.VaultInfo, token=self.token, message=m.CreateVault(vault=self.vault)
-        )
+        message = m.CreateVault(vault=self.vault)
+        return ask(self.url, "POST", "/vaults", m.VaultInfo, token=self.token, message=message)
 
     def at_vault(self, method: str, path: str, reply: type[M], message: m.Message | None = None) -> M:
         return ask(
@@ -176,7 +176,7 @@ class RawDevice:
         head: bytes | None = None,
         **fields: Any,
     ) -> m.Commit:
-        """A commit of the packs of `parent` (this device's newest by default) with `add`, without `remove`."""
+        """A commit of the packs of `parent` (this device's newest by default) plus `add` minus `remove`."""
         added, removed = set(add), set(remove)
         base = parent if parent is not None else self.newest
         full = ((self.packs if base is not None else set()) - removed) | added

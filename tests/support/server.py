@@ -27,7 +27,7 @@ START_SECONDS = 60
 
 @dataclass
 class Served:
-    """`options` go to `muniment serve`; `environment` adds to ours; `prefix` runs it under another program."""
+    """`options` go to `muniment serve`, `environment` adds to ours, `prefix` runs it under a program."""
 
     data: Path
     options: Sequence[str] = ()

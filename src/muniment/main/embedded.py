@@ -103,7 +103,7 @@ def _is_pinned(config: ServerConfig) -> bool:
         return True
     with contextlib.suppress(FileNotFoundError):
         served_as = json.loads((config.data / _SERVED_AS).read_text(encoding="utf-8"))
-        return served_as.get("tls") == Tls.SELF.value
+        return bool(served_as.get("tls") == Tls.SELF.value)
     return False
 
 

@@ -7,12 +7,14 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import uvicorn
 from a2wsgi import WSGIMiddleware
 from django.core.wsgi import get_wsgi_application
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from starlette.types import ASGIApp
 
 from muniment.server.config import ServerConfig
 from muniment.server.dataplane.application import make_application, refuse_protocol
@@ -45,9 +47,16 @@ def make_service(deployment: Deployment, *, identity: bytes) -> Starlette:
         routes=[
             Mount(PREFIX, app=make_application(deployment, threads, identity=identity)),
             Mount("/dp", app=refuse_protocol),
-            Mount("/", app=WSGIMiddleware(get_wsgi_application(), workers=_WEBSITE_THREADS)),
+            Mount("/", app=_website()),
         ],
     )
+
+
+def _website() -> ASGIApp:
+    # Both libraries type the same two interfaces in their own words.
+    django_application: Any = get_wsgi_application()
+    adapted: Any = WSGIMiddleware(django_application, workers=_WEBSITE_THREADS)
+    return cast(ASGIApp, adapted)
 
 
 async def _tidy(deployment: Deployment, threads: Threads) -> None:
@@ -96,7 +105,7 @@ def listen(config: ServerConfig) -> socket.socket:
 
 def url_of(config: ServerConfig, listener: socket.socket) -> str:
     """Where clients reach it, as far as it knows."""
-    host = "localhost" if config.host in ("0.0.0.0", "::") else config.host  # noqa: S104
+    host = "localhost" if config.host in ("0.0.0.0", "::") else config.host
     host = f"[{host}]" if ":" in host else host
     scheme = "http" if config.tls.value == "off" else "https"
     return f"{scheme}://{host}:{listener.getsockname()[1]}"

@@ -1,3 +1,5 @@
+"""Registers the app of accounts with Django."""
+
 from django.apps import AppConfig
 
 

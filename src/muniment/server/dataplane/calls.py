@@ -29,7 +29,7 @@ _HEX = frozenset("0123456789abcdef")
 
 @dataclass(frozen=True, slots=True)
 class Threads:
-    """Where blocking work runs. Database work and byte work wait for different things, so not in one queue."""
+    """Where blocking work runs. Database and byte work wait for different things, so not in one queue."""
 
     domain: ThreadPoolExecutor
     disk: ThreadPoolExecutor

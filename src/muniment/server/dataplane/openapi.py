@@ -1,4 +1,4 @@
-"""OpenAPI, made from the table of routes and the message types. `docs/reference/openapi.json` is this, kept."""
+"""OpenAPI, made from the table of routes and the message types; kept in `docs/reference/openapi.json`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OCTETS = {"application/octet-stream": {"schema": {"type": "string", "format": "
 def describe_api() -> dict[str, Any]:
     """The document, in a stable order."""
     types = sorted(
-        {kind for route in ROUTES for kind in (route.request, route.reply) if _is_message(kind)}
+        {kind for route in ROUTES for kind in (route.request, route.reply) if kind and _is_message(kind)}
         | {ErrorReply},
         key=lambda kind: kind.__name__,
     )
@@ -42,8 +42,8 @@ def describe_api() -> dict[str, Any]:
     }
 
 
-def _is_message(kind: type | None) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+def _is_message(kind: type) -> bool:
+    return issubclass(kind, msgspec.Struct)
 
 
 def _operation(route: Route) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from muniment.server.vaults.models import Pack
 from muniment.server.vaults.reading import open_pack
 from muniment.server.vaults.receive import PackOffer, Receipt, begin_receipt
 from muniment.wire.errors import ErrorCode
+from muniment.wire.messages import PackStored
 from muniment.wire.routes import PACK_HASH_HEADER, Route
 
 STEP = 1 << 20
@@ -64,7 +65,7 @@ def _announced_size(request: Request) -> int:
     return int(announced)
 
 
-def _begin(call: Call, route: Route, offer: PackOffer) -> object:
+def _begin(call: Call, route: Route, offer: PackOffer) -> Receipt | PackStored:
     access = call.authenticated(route)
     if access is None:
         raise RuntimeError("the route has no vault")

@@ -1,6 +1,8 @@
 """Every concrete column says what it is: personal, with category, purposes, period and eraser; or public.
 
-    email = personal(models.EmailField(), category="contact", purposes=("sign_in",), keep="account", erase=Erase.DELETE)
+    email = personal(
+        models.EmailField(), category="contact", purposes=("sign_in",), keep="account", erase=Erase.DELETE
+    )
 
 Models also say `subject_path` (from the row to the account it is about; empty where it is about nobody) and
 `placement`. `check_registry` runs as a Django system check and at start-up: an undeclared column stops both.

@@ -1,4 +1,4 @@
-"""What the service asks of an object store. `tests/conformance/object_store_contract.py` holds adapters to it.
+"""What the service asks of an object store; tests/conformance/object_store_contract.py holds adapters to it.
 
 An object is immutable: written whole under a key that is used once, read in ranges, deleted. Keys are made
 by us from random bytes; only database rows name objects.

@@ -10,7 +10,7 @@ from muniment.server.vaults.models import Vault
 
 
 def set_allowance(deployment: Deployment, account: Account, size: int) -> None:
-    """Of each vault of the account, those to come included. Below what is used, only new uploads are refused."""
+    """Of each vault of the account, later ones too. Below what is used, only new uploads are refused."""
     now = deployment.now()
     with writing():
         Account.objects.filter(pk=account.pk).update(allowance=size)

@@ -1,3 +1,5 @@
+"""Registers the app of vaults with Django."""
+
 from django.apps import AppConfig
 
 

@@ -35,7 +35,7 @@ class NotPending(Exception):
 
 
 def ask_confirmation(deployment: Deployment, access: Access, request: m.AskConfirmation) -> Refusal:
-    """Record the request (once while it is open); returns the answer, which is always: the owner must confirm."""
+    """Record the request, once while it is open. Returns the answer: the owner must confirm."""
     subject, now = parse_ref(request.subject), deployment.now()
     removal = _check_removal(access.vault, request)
     with writing():
@@ -72,7 +72,7 @@ def ask_confirmation(deployment: Deployment, access: Access, request: m.AskConfi
 
 def _check_removal(vault: Vault, request: m.AskConfirmation) -> bytes | None:
     """The encoded removal record, which must be of this vault and slot (its MAC is for key holders)."""
-    if request.action != Action.REMOVE_SLOT:
+    if request.action != "remove_slot":
         if request.removal is not None:
             raise malformed("only remove_slot carries a removal record")
         return None
@@ -199,7 +199,7 @@ def _has_lapsed(deployment: Deployment, row: Confirmation, *, now: datetime) -> 
 
 
 def _revoke_device(vault: Vault, ref: UUID, *, now: datetime) -> None:
-    """Token and slot delivery stop with this transaction. Slots that the device added are listed for the owner."""
+    """Token and slot delivery stop with this transaction. The event lists the slots that the device added."""
     device = Device.objects.get(ref=ref)
     Device.objects.filter(pk=device.pk, revoked_at=None).update(revoked_at=now)
     added = Slot.objects.filter(vault=vault, added_by=device, withheld_at=None).order_by("id")

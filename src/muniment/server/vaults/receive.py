@@ -51,7 +51,7 @@ class Receipt:
     row: Pack
     writer: ObjectWriter
     received: int = 0
-    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     _busy: threading.Lock = field(default_factory=threading.Lock)
 
     def append(self, pieces: Sequence[bytes]) -> None:
@@ -161,7 +161,7 @@ def _make_live(receipt: Receipt) -> bool:
         )
         if grant.device.revoked_at is not None:
             raise Refusal(ErrorCode.NOT_GRANTED, "this device was revoked")
-        session = Session.objects.get(pk=receipt.row.session_id)
+        session = Session.objects.get(ref=offer.session)
         if has_ended(deployment, session, now=now):
             raise Refusal(ErrorCode.SESSION_EXPIRED, "the session is over")
         if _is_held(grant.vault, offer):

@@ -1,4 +1,4 @@
-"""Between ids as the wire writes them (hexadecimal), as rows keep them (UUID) and as sets hold them (bytes)."""
+"""Between ids as the wire writes them (hexadecimal) and as rows keep them (UUID)."""
 
 from __future__ import annotations
 

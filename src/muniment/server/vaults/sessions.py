@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 
 from muniment.server.accounts.models import Device
 from muniment.server.deployment import Deployment
@@ -120,5 +120,5 @@ def has_ended(deployment: Deployment, session: Session, *, now: datetime) -> boo
     return session.closed_at is not None or session.ends_at <= now or session.alive_at + silence <= now
 
 
-def _own(access: Access):  # type: ignore[no-untyped-def]
+def _own(access: Access) -> QuerySet[Session]:
     return Session.objects.filter(vault=access.vault, device=access.device, kit=access.kit)

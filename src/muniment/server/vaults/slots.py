@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 import msgspec
+from django.db.models import QuerySet
 
 from muniment.server.accounts.models import Device
 from muniment.server.deployment import Deployment
@@ -154,7 +155,7 @@ def _parse_list(vault: Vault, request: m.PutSlotList) -> m.SlotList:
     return content
 
 
-def _removed(vault: Vault):  # type: ignore[no-untyped-def]
+def _removed(vault: Vault) -> QuerySet[Slot]:
     return Slot.objects.filter(vault=vault, withheld_at__isnull=False).order_by("id")
 
 
