@@ -337,7 +337,7 @@ class Excludes(Protocol):
         """Names whose presence excludes the directory that holds them (`CACHEDIR.TAG`, `.nobackup`)."""
 
     def is_tagged(self, directory: Directory, names: Collection[bytes]) -> str | None:
-        """The tag that excludes this directory's content, if any (CACHEDIR.TAG is checked for its signature)."""
+        """The tag that excludes this directory's content, if any (of CACHEDIR.TAG, the signature counts)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,10 @@ from muniment.engine.tally import Tally
 from muniment.engine.walk import Slice, Trust
 from muniment.model.entry import Entry, EntryFlag, Extent, Owner
 from muniment.model.errors import Interrupted
-from muniment.model.packs import KIB, MIB
+from muniment.model.packs import KIB
 
-BATCH = 2 * MIB
-_BATCH_FILES = 1024
+_BATCH_PIECES = 2048
+_OPEN_BATCHES = 4
 ATTEMPTS = 3
 LARGE_XATTR = 4 * KIB
 _RACY_NS = 2_000_000_000
@@ -264,22 +264,31 @@ class Reader:
             return self._take_ranges(file, found, sparse=sparse)
         if not size:
             return Content(), 0
-        data = file.read_all(size)
-        if not data:
-            return Content(), 0
-        if len(data) > size:
-            data = data[:size]
-        return Content([self._gather(data, found.uid)]), len(data)
+        batch = self._batch(found.uid, size)
+        start, taken = batch.end, 0
+        while taken < size and (
+            got := file.read_into(batch.view[start + taken : start + size], offset=taken)
+        ):
+            taken += got
+        return Content([(batch, batch.add(taken), 1)] if taken else []), taken
 
-    def _gather(self, data: bytes, uid: int) -> Segment:
-        """Put a small piece into the open batch of its owner."""
+    def _batch(self, uid: int, size: int) -> Batch:
+        """The open batch of an owner, with room for `size` bytes."""
         batch = self._open.get(uid)
-        if batch is None:
-            batch = self._open[uid] = Batch()
-        segment = (batch, batch.add(data), 1)
-        if batch.size >= BATCH or len(batch.parts) >= _BATCH_FILES:
+        if batch is not None:
+            if batch.room >= size and len(batch.lengths) < _BATCH_PIECES:
+                return batch
             self.submit(batch)
-        return segment
+        elif len(self._open) >= _OPEN_BATCHES:
+            self.submit(next(iter(self._open.values())))
+        batch = self._open[uid] = Batch(self._store.batches)
+        return batch
+
+    def _gather(self, data: bytes, uid: int) -> Content:
+        """Content that is in memory already."""
+        batch = self._batch(uid, len(data))
+        batch.view[batch.end : batch.end + len(data)] = data
+        return Content([(batch, batch.add(len(data)), 1)])
 
     def submit(self, batch: Batch) -> None:
         """Hand a batch to the threads now, though it may not be full."""
@@ -299,9 +308,7 @@ class Reader:
         if not xattrs:
             return (), ()
         small = tuple((name, value) for name, value in xattrs if len(value) <= LARGE_XATTR)
-        large = tuple(
-            (name, Content([self._gather(value, uid)])) for name, value in xattrs if len(value) > LARGE_XATTR
-        )
+        large = tuple((name, self._gather(value, uid)) for name, value in xattrs if len(value) > LARGE_XATTR)
         return small, large
 
     # --- large and sparse files
@@ -333,12 +340,11 @@ class _Window:
         self._cutter = cutter
         self._stop = stop
         self._content = Content()
-        self._buffer: bytearray | None = None
-        self._batch = Batch()
+        self._batch: Batch | None = None
         self._first = 0
         """First piece of the batch that no segment covers yet."""
-        self._start = self._end = 0
-        """What of the buffer is read and not yet cut."""
+        self._end = 0
+        """What is read and not yet cut lies between the batch's last piece and here."""
 
     def add_hole(self, length: int) -> None:
         self._cover()
@@ -349,15 +355,15 @@ class _Window:
         is_whole = length <= WHOLE_BELOW
         taken = 0
         while taken < length:
-            view = self._room()
-            got = file.read_into(view[self._end : self._end + length - taken], offset=offset + taken)
+            batch = self._current()
+            got = file.read_into(batch.view[self._end : self._end + length - taken], offset=offset + taken)
             if not got:
                 break
             taken += got
             self._end += got
-            if self._end == WINDOW and not is_whole:
-                self._cut(is_last=taken == length, is_whole=False)
-        self._cut(is_last=True, is_whole=is_whole and self._end - self._start <= WHOLE_BELOW)
+            if self._end == WINDOW and taken < length and not is_whole:
+                self._cut(hold_last=True)
+        self._cut(is_whole=is_whole)
         return taken
 
     def finish(self) -> Content:
@@ -366,55 +372,45 @@ class _Window:
 
     def close(self) -> None:
         """Give the buffer back where it was not handed on."""
-        if self._buffer is not None:
-            self._batch = Batch()
-            self._store.give_back(self._buffer)
-            self._buffer = None
+        if self._batch is not None:
+            self._batch.release()
+            self._batch = None
 
-    def _room(self) -> memoryview:
-        if self._buffer is not None and self._end == WINDOW:
-            self._renew()
-        if self._buffer is None:
-            self._buffer = self._store.take_buffer()
-            self._batch.buffer = self._buffer
-        return memoryview(self._buffer)
+    def _current(self) -> Batch:
+        """The batch, with room to read into: when full it is handed on, but for what is not yet cut."""
+        if self._batch is not None and self._end == WINDOW:
+            rest = bytes(self._batch.view[self._batch.end : self._end])
+            self._ship()
+            if self._stop():
+                raise Interrupted("stopped on request")
+            self._batch = Batch(self._store.windows)
+            self._batch.view[: len(rest)] = rest
+            self._end = len(rest)
+        elif self._batch is None:
+            self._batch = Batch(self._store.windows)
+        return self._batch
 
-    def _renew(self) -> None:
-        """Hand the full buffer on, and take what is not yet cut over to a fresh one."""
-        assert self._buffer is not None
-        rest = bytes(memoryview(self._buffer)[self._start : self._end])
-        self._ship()
-        if self._stop():
-            raise Interrupted("stopped on request")
-        self._buffer = self._store.take_buffer()
-        self._batch.buffer = self._buffer
-        self._buffer[: len(rest)] = rest
-        self._start, self._end = 0, len(rest)
-
-    def _cut(self, *, is_last: bool, is_whole: bool) -> None:
-        if self._start == self._end or self._buffer is None:
+    def _cut(self, *, hold_last: bool = False, is_whole: bool = False) -> None:
+        batch = self._batch
+        if batch is None or batch.end == self._end:
             return
-        view = memoryview(self._buffer)
-        lengths = [self._end - self._start] if is_whole else self._cutter.cut(view[self._start : self._end])
-        for length in lengths if is_last else lengths[:-1]:
-            self._batch.add(view[self._start : self._start + length])
-            self._start += length
+        uncut = batch.view[batch.end : self._end]
+        lengths = [len(uncut)] if is_whole else self._cutter.cut(uncut)
+        for length in lengths[:-1] if hold_last else lengths:
+            batch.add(length)
 
     def _cover(self) -> None:
-        pieces = len(self._batch.parts) - self._first
-        if pieces:
-            self._content.segments.append((self._batch, self._first, pieces))
-            self._first += pieces
+        """Note what was cut since the last hole, or the last batch."""
+        if self._batch is not None and len(self._batch.lengths) > self._first:
+            self._content.segments.append((self._batch, self._first, len(self._batch.lengths) - self._first))
+            self._first = len(self._batch.lengths)
 
     def _ship(self) -> None:
         self._cover()
-        if self._batch.parts:
-            self._store.submit(self._batch)
-        elif self._buffer is not None:
-            self._store.give_back(self._buffer)
-        self._buffer = None
-        self._batch = Batch()
-        self._first = self._start = self._end = 0
+        batch, self._batch = self._batch, None
+        self._first = self._end = 0
+        if batch is not None:
+            self._store.submit(batch)
 
 
 def link_group(found: FileStat, file_system: int) -> int:

@@ -12,9 +12,9 @@ submit     safe                                        one thread only (the walk
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import accumulate
 from queue import SimpleQueue
 
 from blake3 import blake3
@@ -22,37 +22,48 @@ from blake3 import blake3
 from muniment.crypto.keys import VaultKeys
 from muniment.engine.packing import PackWriter
 from muniment.engine.ports import ChunkIndex, PackSink, Progress
-from muniment.format.block import BLOCK_TARGET, Buffer, Compressor
+from muniment.format.block import BLOCK_TARGET, Compressor
 from muniment.model.entry import Extent
 from muniment.model.ids import ChunkId
 from muniment.model.packs import MIB, ChunkAddress
 
-IN_FLIGHT = 24 * MIB
-"""Plain bytes handed to the threads and not yet done with; besides, each open pack holds up to 16 MiB."""
+BATCH = 2 * MIB
+"""Small files of one owner are gathered up to this many bytes."""
 
 WINDOW = 8 * MIB
+"""Large files are read in pieces of this many bytes: twice the largest chunk."""
+
+_SMALL_BUFFERS = 12
 
 
 class Batch:
-    """Pieces of content of one owner (uid) that are stored together.
+    """Pieces of content of one owner (uid), in a buffer, that are stored together.
 
     `extents` has one extent per piece, in order, once the batch was submitted and is done.
     """
 
-    __slots__ = ("_future", "buffer", "parts", "size")
+    __slots__ = ("_buffers", "_future", "buffer", "end", "lengths", "starts", "view")
 
-    def __init__(self, buffer: bytearray | None = None) -> None:
-        self.parts: list[Buffer] = []
-        self.size = 0
-        self.buffer = buffer
-        """What `parts` are views of, where it came from the store's buffers."""
+    def __init__(self, buffers: BufferPool) -> None:
+        self._buffers = buffers
+        self.buffer = buffers.take()
+        self.view = memoryview(self.buffer)
+        self.starts: list[int] = []
+        self.lengths: list[int] = []
+        self.end = 0
+        """End of the last piece."""
         self._future: Future[list[Extent]] | None = None
 
-    def add(self, part: Buffer) -> int:
-        """The place of `part` among the pieces."""
-        self.parts.append(part)
-        self.size += len(part)
-        return len(self.parts) - 1
+    @property
+    def room(self) -> int:
+        return len(self.buffer) - self.end
+
+    def add(self, length: int) -> int:
+        """The next `length` bytes of the buffer are a piece; returns its place among the pieces."""
+        self.starts.append(self.end)
+        self.lengths.append(length)
+        self.end += length
+        return len(self.lengths) - 1
 
     @property
     def is_submitted(self) -> bool:
@@ -71,6 +82,40 @@ class Batch:
 
     def start(self, future: Future[list[Extent]]) -> None:
         self._future = future
+
+    def release(self) -> None:
+        """Nothing reads the buffer any more."""
+        self.view.release()
+        buffer, self.buffer = self.buffer, bytearray()
+        self._buffers.give_back(buffer)
+
+
+class BufferPool:
+    """A few buffers that are used again: the allocator would return each to the kernel, and ask anew.
+
+    `take` waits for one; `give_back` may be called from any thread.
+    """
+
+    def __init__(self, size: int, *, count: int) -> None:
+        self._size = size
+        self._unmade = count
+        self._free: SimpleQueue[bytearray | BaseException] = SimpleQueue()
+
+    def take(self) -> bytearray:
+        if self._free.empty() and self._unmade:
+            self._unmade -= 1
+            return bytearray(self._size)
+        found = self._free.get()
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def give_back(self, buffer: bytearray) -> None:
+        self._free.put(buffer)
+
+    def fail(self, error: BaseException) -> None:
+        """Wake whoever waits: what it waits for will not come."""
+        self._free.put(error)
 
 
 class _Failed(Exception):
@@ -96,10 +141,8 @@ class ChunkStore:
         self._level = level
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="store")
         self._local = threading.local()
-        self._submitted: deque[tuple[Future[list[Extent]], int]] = deque()
-        self._in_flight = 0
-        self._buffers: SimpleQueue[bytearray] = SimpleQueue()
-        self._unmade_buffers = workers + 1
+        self.batches = BufferPool(BATCH, count=_SMALL_BUFFERS)
+        self.windows = BufferPool(WINDOW, count=workers + 1)
         self._claims: dict[ChunkId, ChunkAddress | None] = {}
         self._claimed = threading.Condition()
         self._has_failed = False
@@ -107,33 +150,8 @@ class ChunkStore:
     # --- the walking thread
 
     def submit(self, batch: Batch) -> None:
-        """Give the batch to the threads; waits while too many bytes are in flight."""
-        while self._submitted and (self._submitted[0][0].done() or self._in_flight + batch.size > IN_FLIGHT):
-            future, size = self._submitted.popleft()
-            future.result()
-            self._in_flight -= size
-        future = self._pool.submit(self._run, batch)
-        batch.start(future)
-        self._submitted.append((future, batch.size))
-        self._in_flight += batch.size
-
-    def take_buffer(self) -> bytearray:
-        """One of a few buffers of `WINDOW` bytes; it comes back when the batch that carries it is done."""
-        if self._unmade_buffers:
-            self._unmade_buffers -= 1
-            return bytearray(WINDOW)
-        while True:
-            # With every batch failed or cancelled nobody would bring one back: the failure must show.
-            if self._has_failed:
-                for future, _ in self._submitted:
-                    future.result()
-            try:
-                return self._buffers.get(timeout=1.0)
-            except Exception:
-                continue
-
-    def give_back(self, buffer: bytearray) -> None:
-        self._buffers.put(buffer)
+        """Give the batch to the threads. How many are in flight, the buffers bound."""
+        batch.start(self._pool.submit(self._run, batch))
 
     def close(self) -> None:
         """Stop the threads; what was not begun is dropped."""
@@ -143,50 +161,55 @@ class ChunkStore:
 
     def _run(self, batch: Batch) -> list[Extent]:
         try:
-            return self._store(batch.parts)
-        except BaseException:
+            return self._store(batch)
+        except BaseException as error:
             with self._claimed:
                 self._has_failed = True
                 self._claimed.notify_all()
+            for buffers in (self.batches, self.windows):
+                buffers.fail(error)
             raise
         finally:
-            batch.parts = []
-            if batch.buffer is not None:
-                self.give_back(batch.buffer)
-                batch.buffer = None
+            batch.release()
 
-    def _store(self, parts: Sequence[Buffer]) -> list[Extent]:
-        key = self._key
-        ids = [ChunkId(blake3(part, key=key).digest(16)) for part in parts]
+    def _store(self, batch: Batch) -> list[Extent]:
+        key, view, lengths = self._key, batch.view, batch.lengths
+        ids = [
+            ChunkId(blake3(view[start : start + length], key=key).digest(16))
+            for start, length in zip(batch.starts, lengths, strict=True)
+        ]
+        # Of equal pieces the last is named; which one is stored makes no difference.
         places = dict(zip(ids, range(len(ids)), strict=True))
         mine, addresses, awaited = self._claim(places)
         found = self._index.find(mine)
-        new = [chunk for chunk in mine if chunk not in found]
         if found:
             addresses.update(found)
             self._publish(found)
-        # `places` names the last of equal pieces; which one is stored makes no difference.
-        for block in _gather(new, {chunk: len(parts[places[chunk]]) for chunk in new}):
-            placed = self._place(block, [parts[places[chunk]] for chunk in block])
+            mine = [chunk for chunk in mine if chunk not in found]
+        for block in _gather([places[chunk] for chunk in mine], lengths):
+            placed = self._place(batch, block, [ids[place] for place in block])
             addresses.update(placed)
             self._publish(placed)
         if awaited:
             addresses.update(self._await(awaited))
-        return [Extent(len(part), chunk, addresses[chunk]) for part, chunk in zip(parts, ids, strict=True)]
+        return [Extent(length, chunk, addresses[chunk]) for length, chunk in zip(lengths, ids, strict=True)]
 
-    def _place(self, ids: Sequence[ChunkId], parts: Sequence[Buffer]) -> dict[ChunkId, ChunkAddress]:
-        """Compress the parts as one block and add it to a pack."""
-        encoded = self._compressor().encode(parts)
-        if isinstance(encoded, memoryview):
-            encoded = bytes(encoded)
-        lengths = [len(part) for part in parts]
-        block = self.writer.add_data(encoded, ids, lengths)
-        placed: dict[ChunkId, ChunkAddress] = {}
-        inner = 0
-        for chunk, length in zip(ids, lengths, strict=True):
-            placed[chunk] = ChunkAddress(block, inner, length)
-            inner += length
-        return placed
+    def _place(
+        self, batch: Batch, places: Sequence[int], ids: Sequence[ChunkId]
+    ) -> dict[ChunkId, ChunkAddress]:
+        """Compress the pieces at `places` as one block and add it to a pack."""
+        starts, lengths, view = batch.starts, [batch.lengths[place] for place in places], batch.view
+        first, size = starts[places[0]], sum(lengths)
+        if starts[places[-1]] + lengths[-1] - first == size:
+            parts = [view[first : first + size]]  # side by side, as new files mostly are
+        else:
+            parts = [view[starts[place] : starts[place] + batch.lengths[place]] for place in places]
+        block = self.writer.add_data(self._compressor().encode(parts), ids, lengths)
+        inner = accumulate(lengths, initial=0)
+        return {
+            chunk: ChunkAddress(block, start, length)
+            for chunk, start, length in zip(ids, inner, lengths, strict=False)
+        }
 
     def _compressor(self) -> Compressor:
         compressor: Compressor | None = getattr(self._local, "compressor", None)
@@ -242,18 +265,18 @@ class ChunkStore:
                 self._claims.pop(chunk, None)
 
 
-def _gather(ids: Sequence[ChunkId], lengths: Mapping[ChunkId, int]) -> Iterator[list[ChunkId]]:
-    """Runs of `ids` whose chunks make blocks of nearly equal size, none above the target but a lone chunk."""
-    total = sum(lengths.values())
+def _gather(places: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Runs of pieces that make blocks of nearly equal size, none above the target but a lone chunk."""
+    total = sum([lengths[place] for place in places])
     share = total / max(1, -(-total // BLOCK_TARGET))
-    block: list[ChunkId] = []
+    block: list[int] = []
     size = 0
-    for chunk in ids:
-        length = lengths[chunk]
+    for place in places:
+        length = lengths[place]
         if block and (size + length > BLOCK_TARGET or size + length / 2 > share):
             yield block
             block, size = [], 0
-        block.append(chunk)
+        block.append(place)
         size += length
     if block:
         yield block

@@ -1,0 +1,83 @@
+"""Walks the leaves of a tree, ahead of their use, and goes on where some of them are damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from muniment.engine.blocks import BlockFetcher
+from muniment.format.page import LeafPage
+from muniment.format.tree import TreeReader
+from muniment.model.entry import PageRef
+from muniment.model.errors import IntegrityError
+
+_AHEAD = 32
+"""Leaves asked for before they are needed: some 200 KiB sealed."""
+
+
+class Order(Enum):
+    """Of keys."""
+
+    FORWARD = "forward"
+    BACKWARD = "backward"
+
+
+@dataclass(frozen=True, slots=True)
+class LostRange:
+    """Entries that cannot be known: those with keys in (after, last]; about `entries` of them."""
+
+    after: bytes
+    last: bytes
+    entries: int
+    error: IntegrityError
+
+
+class TreeWalk:
+    """A tree read page by page, with its pages fetched ahead."""
+
+    def __init__(self, reader: TreeReader, fetcher: BlockFetcher) -> None:
+        self._reader = reader
+        self._fetcher = fetcher
+
+    def leaves(
+        self,
+        root: PageRef | None,
+        *,
+        start: bytes = b"",
+        end: bytes | None = None,
+        order: Order = Order.FORWARD,
+    ) -> Iterator[LeafPage | LostRange]:
+        """The leaves that may hold keys in [start, end). Never raises IntegrityError: it is told in place."""
+        if root is not None:
+            yield from self._under(root, b"", start, end, order)
+
+    def _under(
+        self, ref: PageRef, after: bytes, start: bytes, end: bytes | None, order: Order
+    ) -> Iterator[LeafPage | LostRange]:
+        if ref.level == 0:
+            yield self._leaf(ref, after)
+            return
+        try:
+            page = self._reader.children(ref, after=after)
+        except IntegrityError as error:
+            yield LostRange(after, ref.last_key, ref.entries, error)
+            return
+        children = []
+        for child in page.children:
+            if child.last_key >= start and (end is None or after < end):
+                children.append((child, after))
+            after = child.last_key
+        if order is Order.BACKWARD:
+            children.reverse()
+        for place, (child, lower) in enumerate(children):
+            if place % _AHEAD == 0:
+                # Half a window early: the next is on its way while this one is used.
+                self._fetcher.prefetch_pages(ref for ref, _ in children[place : place + 2 * _AHEAD])
+            yield from self._under(child, lower, start, end, order)
+
+    def _leaf(self, ref: PageRef, after: bytes) -> LeafPage | LostRange:
+        try:
+            return self._reader.load_leaf(ref, after=after)
+        except IntegrityError as error:
+            return LostRange(after, ref.last_key, ref.entries, error)
