@@ -1,0 +1,168 @@
+"""`muniment backup`."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from muniment.client.backup.run import BackupOutcome, BackupRequest, BackupRun
+from muniment.client.choose_set import ChosenSet, choose_set, rules_of
+from muniment.client.cli.problems import problem_documents, problem_lines
+from muniment.client.display import LiveDisplay
+from muniment.client.invocation import Invocation
+from muniment.client.output import human_seconds, human_size, iso_time
+from muniment.client.progress import RunProgress
+from muniment.engine.walk import MountRule
+from muniment.model.errors import Interrupted, MunimentError, Outcome
+
+
+def backup(
+    ctx: typer.Context,
+    paths: Annotated[list[str] | None, typer.Argument(help="What to back up.", metavar="PATH")] = None,
+    set_name: Annotated[str, typer.Option("--set", help="Back up this set.")] = "",
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", help="Leave out what this gitignore rule matches.")
+    ] = None,
+    exclude_from: Annotated[
+        list[Path] | None, typer.Option("--exclude-from", help="Read rules from a file.")
+    ] = None,
+    one_file_system: Annotated[
+        bool, typer.Option("--one-file-system", help="Stay on the file systems of the paths.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    if_due: Annotated[
+        str, typer.Option("--if-due", help="Do nothing unless the last run is this old: 1h, 1d…", hidden=True)
+    ] = "",
+) -> None:
+    """Back up paths, or a set.
+
+    Without PATH, the default set. The first time PATHs are given they become the default set. Exits 3 when a
+    snapshot was made but some files could not be read, or changed while being read; each is named.
+    """
+    invocation: Invocation = ctx.obj
+    invocation.stoppable = True
+    chosen = choose_set(
+        invocation,
+        [os.fsencode(path) for path in paths or []],
+        name=set_name,
+        excludes=exclude or [],
+        exclude_files=exclude_from or [],
+        one_file_system=one_file_system,
+    )
+    if chosen.remembered and not dry_run:
+        invocation.output.note(f"Remembered as the set {chosen.backup_set.name!r}; see `muniment sets`.")
+    try:
+        outcome, progress = _run(invocation, chosen)
+    except sqlite3.DatabaseError:
+        # Damage that only showed at work. The file is set aside when it is next opened, so once more from
+        # there.
+        outcome, progress = _run(invocation, chosen)
+    _show(invocation, chosen, outcome, progress)
+    if outcome.result.problems:
+        raise typer.Exit(int(Outcome.INCOMPLETE))
+
+
+def _run(invocation: Invocation, chosen: ChosenSet) -> tuple[BackupOutcome, RunProgress]:
+    progress = RunProgress()
+    backup_set = chosen.backup_set
+    excludes, rules = rules_of(backup_set)
+    with invocation.open_vault() as vault:
+        assert vault.device is not None
+        assert vault.database is not None
+        newest = vault.newest_of(vault.device, vault.keys.set_id(vault.device, backup_set.name))
+        if newest is not None:
+            counts = newest.head.counts
+            progress.total_files = counts.files + counts.directories + counts.others
+            progress.total_bytes = counts.bytes
+        with LiveDisplay(invocation.output, progress, verb="Backing up") as display:
+            run = BackupRun(
+                vault=vault,
+                device=vault.device,
+                database=vault.database,
+                state=invocation.home.state_of(vault.vault),
+                disk=invocation.open_disk(),
+                clock=invocation.clock,
+                progress=progress,
+                stop=invocation.stop.is_set,
+                warn=display.warn,
+            )
+            request = BackupRequest(
+                set_name=backup_set.name,
+                roots=backup_set.roots,
+                excludes=excludes,
+                excluded_rules=rules,
+                mounts=MountRule.STAY if backup_set.one_file_system else MountRule.CROSS,
+                network_roots=backup_set.network_roots,
+            )
+            try:
+                return run.back_up(request), progress
+            except Interrupted as error:
+                raise _interrupted(error, progress) from None
+            except sqlite3.DatabaseError:
+                vault.database.forget_everything()
+                raise
+
+
+def _interrupted(error: Interrupted, progress: RunProgress) -> MunimentError:
+    return Interrupted(
+        f"stopped after {progress.files:,} files, {human_size(progress.content)}; what is sealed is kept",
+        advice=error.advice or "Run the same command again to go on from here.",
+    )
+
+
+def _show(invocation: Invocation, chosen: ChosenSet, outcome: BackupOutcome, progress: RunProgress) -> None:
+    head, result = outcome.snapshot.head, outcome.result
+    document: dict[str, Any] = {
+        "snapshot": outcome.snapshot.snapshot.hex,
+        "set": head.set_name,
+        "time": iso_time(head.started_ns / 1e9),
+        "files": head.counts.files,
+        "directories": head.counts.directories,
+        "others": head.counts.others,
+        "bytes": head.counts.bytes,
+        "new_bytes": head.counts.new_bytes,
+        "stored_bytes": progress.sealed,
+        "sent_bytes": progress.sent,
+        "errors": result.problems,
+        "problems": problem_documents(progress.troubles),
+        "excluded": dict(progress.excluded_by),
+        "unchanged": result.coverage.unchanged,
+        "resumed_packs": outcome.resumed_packs,
+        "warnings": list(outcome.warnings),
+        "seconds": round(progress.seconds, 3),
+    }
+    invocation.output.result(document, _summary(outcome, progress))
+
+
+def _summary(outcome: BackupOutcome, progress: RunProgress) -> Sequence[str]:
+    head, result = outcome.snapshot.head, outcome.result
+    counts = head.counts
+    lines: list[str] = []
+    if result.problems:
+        what = "1 file is" if result.problems == 1 else f"{result.problems:,} files are"
+        lines.append(f"Backed up, but {what} not, or not fully, protected:")
+        lines += problem_lines(progress.errors)
+    else:
+        lines.append("Everything is backed up.")
+    gone = len(progress.troubles) - len(progress.errors)
+    if gone:
+        lines.append(f"{gone:,} files vanished during the run.")
+    saved = max(0, counts.bytes - progress.sealed)
+    lines += [
+        f"Snapshot {outcome.snapshot.snapshot.hex[:12]} of {head.set_name!r}: {counts.files:,} files, "
+        f"{human_size(counts.bytes)}.",
+        f"New: {human_size(counts.new_bytes)}, stored as {human_size(progress.sealed)}. "
+        f"Dedup and compression saved {human_size(saved)}. {human_seconds(progress.seconds)}.",
+    ]
+    if outcome.resumed_packs:
+        lines.append(f"{outcome.resumed_packs} sealed packs of an earlier run were sent.")
+    for rule, number in progress.excluded_by.most_common(8):
+        lines.append(f"Left out by {rule}: {number:,}")
+    if len(progress.excluded_by) > 8:
+        lines.append(f"… and by {len(progress.excluded_by) - 8} more rules; --json lists all.")
+    return lines

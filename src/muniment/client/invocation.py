@@ -1,0 +1,142 @@
+"""One call of the command line: what was said about it globally, and what commands need to answer it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from muniment.client.config import Config, Connection
+from muniment.client.home import Home
+from muniment.client.keychain import recall
+from muniment.client.output import Output
+from muniment.client.passphrases import kit_from_environment, kit_text
+from muniment.client.reach import Reach, greet
+from muniment.client.state.database import Database, Origin, machine_identity
+from muniment.client.transport.address import PlainHttp
+from muniment.client.transport.server import Server
+from muniment.client.vault import OpenVault, open_as_device, open_with_kit
+from muniment.crypto.codes import RecoveryKit
+from muniment.engine.ports import Clock, SourceDisk
+from muniment.model.errors import UsageError
+from muniment.wire import messages as wire
+
+
+class SystemClock:
+    def now_ns(self) -> int:
+        return time.time_ns()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+@dataclass(slots=True)
+class Invocation:
+    """`vault`: (the beginning of) the id asked for. `stop` is set when the person asks to stop."""
+
+    home: Home
+    output: Output
+    reach: Reach
+    open_disk: Callable[[], SourceDisk]
+    vault: str | None = None
+    kit: str | None = None
+    clock: Clock = field(default_factory=SystemClock)
+    stop: threading.Event = field(default_factory=threading.Event)
+    stoppable: bool = False
+    """Whether the command looks at `stop`; else Ctrl-C ends it at once."""
+
+    @property
+    def config(self) -> Config:
+        return Config.load(self.home)
+
+    def connection(self) -> Connection:
+        return self.config.connection(self.vault)
+
+    def state_of(self, connection: Connection) -> Path:
+        return self.home.state_of(connection.vault)
+
+    def asked_kit(self) -> RecoveryKit | None:
+        """The recovery kit that `--kit` or MUNIMENT_RECOVERY_KIT gives."""
+        text = kit_text(self.kit) or kit_text(kit_from_environment())
+        return RecoveryKit.parse(text) if text else None
+
+    @contextmanager
+    def open_database(self, connection: Connection) -> Iterator[Database]:
+        database = Database(self.home.database_of(connection.vault), machine=machine_identity())
+        try:
+            self._tell_origin(database.origin)
+            yield database
+        finally:
+            database.close()
+
+    @contextmanager
+    def open_server(self, connection: Connection) -> Iterator[Server]:
+        """As this device, with its token; for requests that need no key."""
+        secrets = recall(connection.credentials, home=self.home, vault=connection.vault)
+        server = self.reach.open_connection(connection, token=secrets.token)
+        try:
+            yield server
+        finally:
+            server.close()
+
+    @contextmanager
+    def open_vault(self) -> Iterator[OpenVault]:
+        """As this device, keys and history verified."""
+        connection = self.connection()
+        secrets = recall(connection.credentials, home=self.home, vault=connection.vault)
+        with self.open_database(connection) as database:
+            server = self.reach.open_connection(connection, token=secrets.token)
+            try:
+                yield open_as_device(
+                    server, connection.vault, device=connection.device, secrets=secrets, database=database
+                )
+            finally:
+                server.close()
+
+    @contextmanager
+    def open_for_reading(self) -> Iterator[OpenVault]:
+        """With a kit where one is given, else as this device."""
+        kit = self.asked_kit()
+        if kit is None:
+            with self.open_vault() as opened:
+                yield opened
+            return
+        server = self.reach.open(kit.server, key_hash=kit.server_key_hash, pinned=kit.pinned)
+        try:
+            greet(server, key_hash=kit.server_key_hash)
+            login = wire.KitLogin(vault=kit.vault.hex, credential=kit.credential())
+            yield open_with_kit(server.with_token(server.kit_session(login).token), kit)
+        finally:
+            server.close()
+
+    def _tell_origin(self, origin: Origin) -> None:
+        if origin is Origin.DAMAGED:
+            self.output.warn("the local state was damaged; it was set aside and is made anew from the vault")
+        elif origin is Origin.COPIED:
+            self.output.warn(
+                "the local state was copied from elsewhere; this machine goes on as a new installation"
+            )
+
+
+def make_invocation(
+    *,
+    output: Output,
+    open_disk: Callable[[], SourceDisk],
+    vault: str | None,
+    kit: str | None,
+    server: str,
+    ca_file: str,
+    insecure: bool,
+    limit_up: int | None,
+    limit_down: int | None,
+) -> Invocation:
+    stop = threading.Event()
+    for name, limit in (("--limit-up", limit_up), ("--limit-down", limit_down)):
+        if limit is not None and limit < 1:
+            raise UsageError(f"{name} takes KiB per second, at least 1")
+    plain = PlainHttp.ANYWHERE if insecure else PlainHttp.LOOPBACK_ONLY
+    reach = Reach(server, ca_file, plain, limit_up, limit_down, stop)
+    return Invocation(Home.find(), output, reach, open_disk, vault=vault, kit=kit, stop=stop)

@@ -1,0 +1,144 @@
+"""What commands say, to people or to programs.
+
+People get lines on standard output and warnings on standard error. Programs (`--json`) get JSON lines on
+standard output: progress of long commands while they run, then exactly one result, or one error, as the last
+line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from muniment.model.errors import MunimentError, Outcome
+
+
+@dataclass(slots=True)
+class Output:
+    as_json: bool
+    out: TextIO
+    err: TextIO
+
+    @classmethod
+    def of_process(cls, *, as_json: bool) -> Output:
+        return cls(as_json, sys.stdout, sys.stderr)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a live line makes sense."""
+        return not self.as_json and self.err.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+
+    def result(self, document: Mapping[str, Any] | Sequence[Any], lines: Iterable[str]) -> None:
+        """The one result of a command: `document` for programs, `lines` for people."""
+        if self.as_json:
+            self._write_json(document)
+        else:
+            for line in lines:
+                self.say(line)
+
+    def say(self, line: str = "") -> None:
+        """For people only."""
+        if not self.as_json:
+            print(line, file=self.out)
+
+    def event(self, document: Mapping[str, Any]) -> None:
+        """For programs only: one line of progress."""
+        if self.as_json:
+            self._write_json(document)
+
+    def note(self, line: str) -> None:
+        """For people, beside the result."""
+        if not self.as_json:
+            print(line, file=self.err, flush=True)
+
+    def warn(self, line: str) -> None:
+        print(f"muniment: {line}", file=self.err, flush=True)
+
+    def error(self, error: MunimentError) -> None:
+        if self.as_json:
+            self._write_json(
+                {
+                    "error": type(error).__name__,
+                    "message": error.message,
+                    "advice": error.advice,
+                    "exit": int(error.outcome),
+                }
+            )
+            return
+        self.warn(error.message)
+        if error.advice:
+            print(error.advice, file=self.err, flush=True)
+
+    def _write_json(self, document: object) -> None:
+        print(json.dumps(document, ensure_ascii=True), file=self.out, flush=True)
+
+
+def failure(message: str, *, outcome: Outcome, advice: str = "") -> MunimentError:
+    """An error that is not worth a class of its own, with its exit code."""
+    error = MunimentError(message, advice=advice)
+    error.outcome = outcome
+    return error
+
+
+# --- how people read numbers, times and names
+
+
+def human_size(size: float) -> str:
+    if size < 1024:
+        return f"{int(size)} B"
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        size /= 1024
+        if size < 1024 or unit == "TiB":
+            return f"{size:.0f} {unit}" if size >= 100 else f"{size:.1f} {unit}"
+    raise AssertionError("unreachable")
+
+
+def human_seconds(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def human_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def iso_time(seconds: float) -> str:
+    """For programs: UTC, to the second."""
+    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def printable_path(path: bytes) -> str:
+    """A path for people: never anything that a terminal would obey."""
+    text = path.decode("utf-8", "backslashreplace")
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
+    )
+
+
+def json_path(path: bytes) -> str:
+    """A path for programs: `os.fsencode` gives the bytes back."""
+    return path.decode("utf-8", "surrogateescape")
+
+
+def table(rows: Sequence[Sequence[str]], *, heads: Sequence[str], right: Iterable[int] = ()) -> list[str]:
+    """Rows under heads, in columns as wide as they need; columns in `right` are set flush right."""
+    everything = [list(heads), *[list(row) for row in rows]]
+    widths = [max(len(row[place]) for row in everything) for place in range(len(heads))]
+    flush = set(right)
+    lines = []
+    for row in everything:
+        cells = [
+            cell.rjust(width) if place in flush else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines

@@ -1,0 +1,23 @@
+"""What the client is made of on this machine: the one place that chooses its adapters."""
+
+from __future__ import annotations
+
+from muniment.client.disk.posix import PosixDisk
+from muniment.client.invocation import Invocation, make_invocation
+from muniment.client.options import GlobalOptions
+from muniment.client.output import Output
+
+
+def compose(options: GlobalOptions) -> Invocation:
+    """An invocation over the real disk, clock and network."""
+    return make_invocation(
+        output=Output.of_process(as_json=options.as_json),
+        open_disk=PosixDisk,
+        vault=options.vault,
+        kit=options.kit,
+        server=options.server,
+        ca_file=options.ca_file,
+        insecure=options.insecure,
+        limit_up=options.limit_up,
+        limit_down=options.limit_down,
+    )
