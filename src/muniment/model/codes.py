@@ -70,7 +70,7 @@ def read_code(prefix: str, text: str) -> bytes:
 
 def read_flags(raw: int, known: CodeFlag) -> CodeFlag:
     """The flags of a code; MistypedCode for one that this version does not know."""
-    if raw & ~known:
+    if raw & ~int(known):
         raise MistypedCode(
             "the code was made by a newer version",
             advice="Install a newer version of muniment on this machine.",

@@ -1,4 +1,4 @@
-"""Pages survive encoding, stay within their bounds, and are refused when they are not what anyone honest writes."""
+"""Pages survive encoding, stay within their bounds, and are refused when nobody honest writes such."""
 
 from __future__ import annotations
 
