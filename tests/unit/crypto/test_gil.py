@@ -85,8 +85,9 @@ def counted_during(call: Callable[[], object]) -> int:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_another_thread_runs_during(name: str) -> None:
-    assert max(counted_during(CALLS[name]) for _ in range(5)) > 0
+    # A busy machine may wake the other thread too late for a call of a millisecond: tried until it was not.
+    assert any(counted_during(CALLS[name]) for _ in range(500))
 
 
 def test_control_that_keeps_the_lock_is_told_apart() -> None:
-    assert max(counted_during(hold_the_lock) for _ in range(5)) == 0
+    assert not any(counted_during(hold_the_lock) for _ in range(20))
