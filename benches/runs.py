@@ -99,7 +99,8 @@ class Comparison:
         with self._target() as target:
             sample = self._measured(peer, Work.RESTORE, number, peer.restore(self.root, target))
             if peer.name == "muniment" and number == 0:
-                found = compare_trees(self.root, target / self.root.name).differences
+                likeness = compare_trees(self.root, target / self.root.name)
+                found = [*likeness.differences, *likeness.missing]
                 _insist(not found, peer, f"full restore: {found[:5]}")
             else:
                 _insist(size_of(target) == size_of(self.root), peer, "full restore")

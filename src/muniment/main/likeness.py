@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +18,11 @@ READ = 1 << 20
 
 @dataclass(slots=True)
 class Likeness:
-    """What was compared (`content` in bytes), and every difference as (path, what differs)."""
+    """What was compared (`content` in bytes), and every difference as (path, what differs).
+
+    `missing` are the topmost originals that the restored tree lacks. Whether they were left out on purpose,
+    only the caller can know.
+    """
 
     files: int = 0
     directories: int = 0
@@ -27,6 +31,7 @@ class Likeness:
     content: int = 0
     attributes: int = 0
     hard_link_groups: int = 0
+    missing: list[bytes] = field(default_factory=list)
     differences: list[tuple[bytes, str]] = field(default_factory=list)
 
     @property
@@ -34,55 +39,42 @@ class Likeness:
         return self.files + self.directories + self.links + self.others
 
 
-def compare_trees(
-    original: Path, restored: Path, *, leaves_out: Callable[[bytes], bool] = lambda _: False
-) -> Likeness:
-    """Compare `restored` with `original`, both included; `leaves_out` names originals not backed up.
+def compare_trees(original: Path, restored: Path) -> Likeness:
+    """Compare `restored` with `original`, both included.
 
     Sockets are nobody's data and are passed over. Access times, change times and inode numbers cannot be
     restored by anyone and are not compared. Without root, owners are compared only where they are ours.
     """
     likeness = Likeness()
     groups: tuple[dict[tuple[int, int], set[bytes]], ...] = (defaultdict(set), defaultdict(set))
-    seen: set[bytes] = set()
-    for path in _walk(os.fsencode(original), leaves_out=leaves_out):
-        relative = os.path.relpath(path, os.fsencode(original))
-        twin = os.path.normpath(os.path.join(os.fsencode(restored), relative))
-        seen.add(twin)
+    top, twin_top = os.fsencode(original), os.fsencode(restored)
+    pending = [b"."]
+    while pending:
+        relative = pending.pop()
+        path, twin = (os.path.normpath(os.path.join(root, relative)) for root in (top, twin_top))
+        mode = os.lstat(path).st_mode
+        if stat.S_ISSOCK(mode):
+            continue
+        if not os.path.lexists(twin):
+            likeness.missing.append(path)
+            continue
         _compare_entry(path, twin, likeness)
         for place, group in zip((path, twin), groups, strict=True):
             _note_hard_link(place, relative, group)
-    for path in _walk(os.fsencode(restored)):
-        if path not in seen:
-            likeness.differences.append((path, "is in the restored tree only"))
+        if stat.S_ISDIR(mode):
+            names = sorted(os.listdir(path))
+            pending += [os.path.join(relative, name) for name in names]
+            extra = set(os.listdir(twin)) - set(names)
+            likeness.differences += [(path, f"has {name!r} in the restored tree only") for name in extra]
     before, after = ({frozenset(group) for group in side.values() if len(group) > 1} for side in groups)
     likeness.hard_link_groups = len(before)
     likeness.differences += [(min(group), "hard links differ") for group in before ^ after]
     return likeness
 
 
-def _walk(root: bytes, *, leaves_out: Callable[[bytes], bool] = lambda _: False) -> Iterator[bytes]:
-    """`root` and everything below it, links not followed."""
-    pending = [root]
-    while pending:
-        path = pending.pop()
-        mode = os.lstat(path).st_mode
-        if stat.S_ISSOCK(mode):
-            continue
-        yield path
-        if stat.S_ISDIR(mode):
-            inside = sorted(os.path.join(path, name) for name in os.listdir(path))
-            pending += [entry for entry in inside if not leaves_out(entry)]
-
-
 def _compare_entry(path: bytes, twin: bytes, likeness: Likeness) -> None:
     """Compare one entry with its restored twin; differences go into `likeness`."""
-    ours = os.lstat(path)
-    try:
-        theirs = os.lstat(twin)
-    except FileNotFoundError:
-        likeness.differences.append((path, "was not restored"))
-        return
+    ours, theirs = os.lstat(path), os.lstat(twin)
     wanted, got = _attributes(path, ours), _attributes(twin, theirs)
     likeness.attributes += len(wanted)
     for name in sorted(wanted.keys() | got.keys()):
@@ -138,9 +130,6 @@ def _paired_reads(one: BinaryIO, other: BinaryIO) -> Iterator[tuple[bytes, bytes
 
 
 def _note_hard_link(path: bytes, relative: bytes, groups: dict[tuple[int, int], set[bytes]]) -> None:
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError:
-        return
+    status = os.lstat(path)
     if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
         groups[status.st_dev, status.st_ino].add(relative)

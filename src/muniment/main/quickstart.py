@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -150,17 +150,15 @@ class Walkthrough:
 
     files: Path
     place: Path
+    runs: dict[str, Any] = field(default_factory=dict)
 
     @property
     def zoo(self) -> Path:
         return self.place / "zoo"
 
-    def exclusions(self) -> list[str]:
-        """Absolute places that the backup is told to leave out."""
-        return [str(self.files / name) for name in OWN_PLACES if (self.files / name).exists()]
-
-    def leaves_out(self, path: bytes) -> bool:
-        return os.fsdecode(path) in self.exclusions()
+    def own_places(self) -> list[str]:
+        """Names below the files that the backup is told to leave out."""
+        return [name for name in OWN_PLACES if (self.files / name).exists()]
 
     def run(self) -> None:
         canary = f"canary-{secrets.token_hex(8)}"
@@ -178,20 +176,14 @@ class Walkthrough:
         account = user.run("admin", "create-account", "demo@localhost", "--data", str(self.place / "server"))
         device = user.run("connect", url, "--code", account["code"], "--name", "quickstart", "--new")
         say(f"Made an account, a vault ({device['vault']}) and its keys. The keys never left this machine.")
-        excluded = [part for path in self.exclusions() for part in ("--exclude", f"/{Path(path).name}")]
-        roots = [str(self.files), str(self.zoo)]
-        for what in ("First backup", "Same again"):
-            before = time.monotonic()
-            run = user.run("backup", *roots, *excluded, accept=(0, 3))
-            seconds = time.monotonic() - before
-            say(
-                f"{what}: {run['files']:,} files, {human(run['bytes'])} in {seconds:.1f} s; "
-                f"new {human(run['new_bytes'])}, stored {human(run['stored_bytes'])} sealed."
-            )
-            if run["errors"]:
-                raise QuickstartFailed(f"{run['errors']} files could not be read or changed meanwhile: {run}")
-        listed = user.run("snapshots")
-        say(f"The vault lists {len(listed)} snapshots.")
+        rules = [part for name in self.own_places() for part in ("--exclude", f"/{name}")]
+        for root, name in ((self.files, "files"), (self.zoo, "zoo")):
+            for what in ("First backup", "Same again"):
+                before = time.monotonic()
+                run = user.run("backup", str(root), "--set", name, *rules, accept=(0, 3))
+                report_backup(f"{what} of {root}", run, seconds=time.monotonic() - before)
+            self.runs[name] = run
+        say(f"The vault lists {len(user.run('snapshots'))} snapshots.")
         return str(device["recovery_kit"])
 
     def restore_with_kit(self, kit: str) -> None:
@@ -199,13 +191,15 @@ class Walkthrough:
         stranger = Commands(self.place / "another-home", {"MUNIMENT_RECOVERY_KIT": kit})
         target = self.place / "restored"
         special = ["--special"] if os.geteuid() == 0 else []
-        before = time.monotonic()
-        run = stranger.run("restore", "latest", "--target", str(target), *special)
-        seconds = time.monotonic() - before
-        say(f"Blank machine, recovery kit alone: {run['files']:,} files restored in {seconds:.1f} s.")
-        for root in (self.files, self.zoo):
-            likeness = compare_trees(root, target / root.relative_to("/"), leaves_out=self.leaves_out)
-            report_likeness(root, likeness)
+        for root, name in ((self.files, "files"), (self.zoo, "zoo")):
+            before = time.monotonic()
+            run = stranger.run(
+                "restore", self.runs[name]["snapshot"], "--target", str(target / name), *special
+            )
+            seconds = time.monotonic() - before
+            say(f"Blank machine, recovery kit alone: {run['files']:,} files restored in {seconds:.1f} s.")
+            likeness = compare_trees(root, target / name / root.relative_to("/"))
+            report_likeness(root, likeness, left_out=self.runs[name]["excluded"])
 
     def look_for_traces(self, canary: str) -> None:
         words = (canary.encode(), b"hard link", b"symbolic link", b"name that is no text")
@@ -221,15 +215,37 @@ class Walkthrough:
         )
 
 
-def report_likeness(root: Path, likeness: Likeness) -> None:
-    """Say what was compared; QuickstartFailed with the first differences where there are any."""
-    if likeness.differences:
-        shown = "\n".join(f"  {os.fsdecode(path)!r}: {what}" for path, what in likeness.differences[:20])
-        raise QuickstartFailed(f"{len(likeness.differences)} differences under {root}:\n{shown}")
+def report_backup(what: str, run: Mapping[str, Any], *, seconds: float) -> None:
+    """Say what a backup did; QuickstartFailed where it did not get everything."""
+    say(
+        f"{what}: {run['files']:,} files, {human(run['bytes'])} in {seconds:.1f} s; "
+        f"new {human(run['new_bytes'])}, stored {human(run['stored_bytes'])} sealed."
+    )
+    if run["errors"]:
+        raise QuickstartFailed(
+            f"{run['errors']} files could not be read, or changed meanwhile: {run['problems']}"
+        )
+
+
+def report_likeness(root: Path, likeness: Likeness, *, left_out: Mapping[str, int]) -> None:
+    """Say what was compared; QuickstartFailed with the first differences where there are any.
+
+    `left_out`: how many things each exclusion rule kept out of the backup.
+    """
+    wrong = [f"  {os.fsdecode(path)!r}: {what}" for path, what in likeness.differences]
+    if len(likeness.missing) != sum(left_out.values()):
+        wrong += [f"  {os.fsdecode(path)!r} was not restored" for path in likeness.missing]
+        wrong.append(f"  left out on purpose: {dict(left_out)}")
+    if wrong:
+        shown = "\n".join(wrong[:40])
+        raise QuickstartFailed(f"{root} and its restored copy differ:\n{shown}")
     say(
         f"Compared {root}: {likeness.entries:,} entries, {human(likeness.content)} and "
         f"{likeness.attributes:,} attributes, {likeness.hard_link_groups} groups of hard links. All alike."
     )
+    if left_out:
+        rules = ", ".join(f"{rule} ({number})" for rule, number in left_out.items())
+        say(f"Left out by rule, and nothing else is missing: {rules}.")
 
 
 def human(size: int) -> str:
@@ -254,8 +270,7 @@ def main() -> int:
         parser.error(f"{files} does not exist")
     try:
         walkthrough = Walkthrough(files, fresh_place(options.place.resolve()))
-        left_out = ", ".join(Path(path).name for path in walkthrough.exclusions()) or "nothing"
-        say(f"Backing up {files}, leaving out: {left_out}; and a small zoo of difficult files.")
+        say(f"Backing up {files}, and a small zoo of difficult files.")
         walkthrough.run()
     except QuickstartFailed as failure:
         print(f"quickstart failed: {failure}", file=sys.stderr)
