@@ -19,6 +19,7 @@ from typing import Self
 
 from blake3 import blake3
 
+from muniment.crypto.digests import page_id
 from muniment.crypto.keys import VaultKeys
 from muniment.engine.ports import BlockSource, PageCache
 from muniment.format.pack import open_block
@@ -80,7 +81,7 @@ class BlockFetcher:
         self._lock = threading.Lock()
         self._blocks: OrderedDict[BlockKey, Future[OpenedBlock]] = OrderedDict()
         self._held = 0
-        self._pages: OrderedDict[BlockKey, Future[OpenedBlock]] = OrderedDict()
+        self._pages: OrderedDict[BlockKey, Future[OpenedBlock] | bytes] = OrderedDict()
 
     def __enter__(self) -> Self:
         return self
@@ -141,10 +142,13 @@ class BlockFetcher:
         missing = []
         for ref in refs:
             key = key_of(ref.block)
-            if key in self._pages or (self._cache is not None and self._cache.get(ref.page_id) is not None):
+            if key in self._pages:
                 continue
-            future: Future[OpenedBlock] = Future()
-            self._pages[key] = future
+            cached = self._cached(ref)
+            if cached is not None:
+                self._pages[key] = cached
+                continue
+            self._pages[key] = future = Future[OpenedBlock]()
             missing.append((Wanted(ref.block), future))
         self._read_all(missing, BlockRole.PAGE)
         while len(self._pages) > _PAGES_AHEAD:
@@ -152,17 +156,24 @@ class BlockFetcher:
 
     def load_page(self, ref: PageRef) -> bytes:
         """The bytes of a page, for a TreeReader (which verifies them)."""
-        if self._cache is not None:
-            content = self._cache.get(ref.page_id)
-            if content is not None:
-                return content
-        future = self._pages.pop(key_of(ref.block), None)
-        if future is None:
-            future = Future()
-            self._read_all([(Wanted(ref.block), future)], BlockRole.PAGE)
-        content = bytes(future.result().content)
+        ahead = self._pages.pop(key_of(ref.block), None)
+        if ahead is None:
+            ahead = self._cached(ref)
+        if isinstance(ahead, bytes):
+            return ahead
+        if ahead is None:
+            ahead = Future()
+            self._read_all([(Wanted(ref.block), ahead)], BlockRole.PAGE)
+        content = bytes(ahead.result().content)
         if self._cache is not None:
             self._cache.put(ref.page_id, content)
+        return content
+
+    def _cached(self, ref: PageRef) -> bytes | None:
+        """From the cache, unless what it holds has gone bad: then the vault is asked."""
+        content = self._cache.get(ref.page_id) if self._cache is not None else None
+        if content is None or page_id(self._keys, ref.page_type, content) != ref.page_id:
+            return None
         return content
 
     # --- reading
@@ -254,15 +265,8 @@ def take(futures: dict[BlockKey, Future[OpenedBlock]], extent: Extent) -> memory
     block = address.block
     opened = futures[block.pack_id.raw, block.ordinal].result()
     if opened.wrong and (address.inner, address.length, chunk.raw) in opened.wrong:
-        raise DamagedChunk(block.pack_id, f"chunk {chunk} is not what its id says")
+        raise DamagedObject(f"chunk {chunk} in pack {block.pack_id}", why="it is not what its id says")
     return opened.content[address.inner : address.inner + address.length]
-
-
-class DamagedChunk(DamagedObject):
-    """A chunk that does not match its id."""
-
-    def __init__(self, pack: PackId, why: str) -> None:
-        super().__init__(f"pack {pack}", why=why)
 
 
 def coalesce(

@@ -172,7 +172,7 @@ class Placement(Enum):
     ADD = "add"
     """Nothing: the new one is given up."""
     REPLACE = "replace"
-    """It is replaced, in one step; a directory only where it is empty."""
+    """It is replaced when the new one appears; a directory only where it is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +211,8 @@ class TargetDirectory(Protocol):
     def existing(self, name: bytes) -> FileStat | None:
         """lstat of what has the name now, put there by nobody's restore or an earlier batch."""
 
-    def make_directory(self, name: bytes) -> None:
-        """A new directory, open to this user alone until `set_metadata`. FileExistsError where one is."""
+    def make_directory(self, name: bytes, *, placement: Placement) -> None:
+        """A new directory, open to this user alone until `set_metadata`."""
 
     def put_file(
         self,
@@ -239,9 +239,6 @@ class TargetDirectory(Protocol):
     def put_hard_link(self, name: bytes, *, directory: bytes, existing: bytes, placement: Placement) -> None:
         """Another name of what this restore put as `existing` into the directory with the key `directory`."""
 
-    def remove(self, name: bytes) -> None:
-        """Remove a file, link or empty directory that stands in the way."""
-
     def set_metadata(self, metadata: Metadata) -> list[str]:
         """Of the directory itself, once nothing more is put into it."""
 
@@ -254,6 +251,9 @@ class TargetDisk(Protocol):
 
         Raises UnsafePath where a component is a link or no directory.
         """
+
+    def existing(self, key: bytes, names: Sequence[bytes]) -> Mapping[bytes, FileStat]:
+        """lstat of those of `names` that are in the directory now; makes nothing, follows no link."""
 
     def publish(self) -> list[tuple[bytes, bytes, str]]:
         """Sync all content once (`syncfs`), then let all that was put appear, each by one rename.

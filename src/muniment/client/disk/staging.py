@@ -82,9 +82,16 @@ class Staging:
 
     def place(self, staged: bytes, *, directory: int, name: bytes, placement: Placement) -> None:
         """Rename into place; FileExistsError where that would replace what must stay."""
-        if placement is Placement.REPLACE:
-            os.rename(staged, name, src_dir_fd=self.fd, dst_dir_fd=directory)
-        else:
+        try:
+            if placement is Placement.ADD:
+                _rename_new(staged, name, source=self.fd, target=directory)
+            else:
+                os.rename(staged, name, src_dir_fd=self.fd, dst_dir_fd=directory)
+        except (IsADirectoryError, NotADirectoryError):
+            # What is in the way is of another kind, which no rename replaces.
+            if placement is Placement.ADD:
+                raise
+            _remove(name, directory)
             _rename_new(staged, name, source=self.fd, target=directory)
 
     def drop_if_empty(self) -> bool:
@@ -124,7 +131,7 @@ def sweep_leftovers(directory: int) -> None:
 
 
 def _empty(top: int) -> None:
-    """Remove everything below `top`. Subdirectories are moved up first, so depth costs neither stack nor fds."""
+    """Remove everything below `top`. Subdirectories move up first: depth costs no stack, no fds."""
     waiting = [os.fsencode(name) for name in os.listdir(top)]
     moved = 0
     while waiting:
@@ -145,6 +152,13 @@ def _empty(top: int) -> None:
         finally:
             os.close(fd)
         os.rmdir(name, dir_fd=top)
+
+
+def _remove(name: bytes, directory: int) -> None:
+    if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+        os.rmdir(name, dir_fd=directory)
+    else:
+        os.unlink(name, dir_fd=directory)
 
 
 def _rename_new(staged: bytes, name: bytes, *, source: int, target: int) -> None:

@@ -11,6 +11,7 @@ One thread at a time; a directory is valid until the next one is asked for.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -51,6 +52,8 @@ class PosixTarget:
             raise _unusable(path, error) from None
         self.attributes = AttributeSetter(ownership)
         self.batch = 0
+        self._absent = b""
+        """Key of a directory that was not there when somebody looked: then nothing below it is either."""
         self._stagings: dict[int, Staging] = {}
         self._waiting: dict[bytes, dict[bytes, _Staged]] = {}
         """By the key of a directory that is in place: what waits for a name in it."""
@@ -124,10 +127,34 @@ class PosixTarget:
             handle = deeper
         return handle
 
+    def existing(self, key: bytes, names: Sequence[bytes]) -> dict[bytes, FileStat]:
+        if self._absent and key.startswith(self._absent):
+            return {}
+        fd = os.dup(self._root.fd)
+        seen = b""
+        found: dict[bytes, FileStat] = {}
+        try:
+            for component in key.split(b"\0")[:-1]:
+                seen += component + b"\0"
+                deeper = os.open(_checked(component), _OPEN_DIRECTORY, dir_fd=fd)
+                os.close(fd)
+                fd = deeper
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    found[name] = stat_of(os.stat(_checked(name), dir_fd=fd, follow_symlinks=False))
+        except FileNotFoundError:
+            self._absent = seen
+        except OSError:
+            # A link or file in the way: told when something is put there.
+            return {}
+        finally:
+            os.close(fd)
+        return found
+
     # --- what waits
 
     def staging_for(self, directory: PosixTargetDirectory) -> Staging:
-        """Where things for this directory wait: on its own file system, which may be mounted in the target."""
+        """Where things for this directory wait: on its own file system, maybe mounted in the target."""
         staging = self._stagings.get(directory.device)
         if staging is None:
             staging = self._stagings[directory.device] = Staging(directory.fd)
@@ -185,7 +212,7 @@ class PosixTarget:
 
 
 class PosixTargetDirectory:
-    """A directory of the target. `batch` is the one it was made in: until that is published, it is ours alone."""
+    """A directory of the target. Ours alone until the `batch` it was made in is published."""
 
     __slots__ = ("_target", "batch", "device", "fd", "key")
 
@@ -217,7 +244,7 @@ class PosixTargetDirectory:
                 )
             fd = os.open(name, _OPEN_DIRECTORY, dir_fd=self.fd)
         except FileNotFoundError:
-            self.make_directory(name)
+            self.make_directory(name, placement=Placement.ADD)
             return self.enter(name)
         except OSError as error:
             if error.errno in {errno.ELOOP, errno.ENOTDIR}:
@@ -244,13 +271,13 @@ class PosixTargetDirectory:
         except FileNotFoundError:
             return None
 
-    def make_directory(self, name: bytes) -> None:
+    def make_directory(self, name: bytes, *, placement: Placement) -> None:
         where, stored = self._room(name)
         try:
             os.mkdir(stored, 0o700, dir_fd=where)
         except OSError as error:
             raise target_failure(error) or error from None
-        self._wait(name, stored, Placement.ADD)
+        self._wait(name, stored, placement)
 
     def put_file(
         self,
@@ -327,12 +354,6 @@ class PosixTargetDirectory:
             finally:
                 os.close(source.fd)
         self._wait(name, stored, placement)
-
-    def remove(self, name: bytes) -> None:
-        try:
-            os.unlink(_checked(name), dir_fd=self.fd)
-        except (IsADirectoryError, PermissionError):
-            os.rmdir(name, dir_fd=self.fd)
 
     def set_metadata(self, metadata: Metadata) -> list[str]:
         return self._target.attributes.set_directory(self.fd, metadata)

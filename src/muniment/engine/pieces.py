@@ -1,0 +1,193 @@
+"""Cuts a selection of a tree into pieces of work, and those into windows whose blocks are fetched together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from muniment.engine.blocks import WantedBlocks
+from muniment.engine.leaves import LostRange, TreeWalk
+from muniment.engine.plan_restore import Selection
+from muniment.engine.ports import FileStat
+from muniment.format.page import LeafPage, LeafRun
+from muniment.format.tree import TreeReader
+from muniment.model.entry import Entry, EntryFlag, Extent, PageRef
+from muniment.model.errors import IntegrityError
+from muniment.model.packs import MIB
+
+WINDOW = 6 * MIB
+"""Plain bytes of content that are fetched together and then written."""
+
+_WINDOW_PIECES = 1024
+
+
+@dataclass(slots=True)
+class Piece:
+    """An entry to restore, or a part of one whose content spans windows.
+
+    `directory` is the key below the target. `is_link`: another name of a file that came before, and whose
+    content is therefore not fetched.
+    """
+
+    entry: Entry
+    directory: bytes
+    extents: tuple[Extent, ...] = ()
+    offset: int = 0
+    is_first: bool = True
+    is_last: bool = True
+    is_link: bool = False
+    error: IntegrityError | None = None
+    """Where the content after this piece cannot be known."""
+
+
+@dataclass(slots=True)
+class Window:
+    pieces: list[Piece] = field(default_factory=list)
+    wanted: WantedBlocks = field(default_factory=WantedBlocks)
+    content: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self.content >= WINDOW or len(self.pieces) >= _WINDOW_PIECES
+
+    def add(self, piece: Piece) -> None:
+        self.pieces.append(piece)
+        if piece.extents:
+            self.wanted.add(piece.extents)
+            self.content += sum(extent.length for extent in piece.extents if extent.chunk is not None)
+        for _, extents in piece.entry.large_xattrs:
+            self.wanted.add(extents)
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An entry, or a range of them, that cannot be restored because its page is damaged."""
+
+    path: bytes
+    entries: int
+    error: IntegrityError
+
+
+LookUp = Callable[[bytes, list[bytes]], Mapping[bytes, FileStat]]
+"""What of these names is in the target's directory with this key."""
+
+Keep = Callable[[Entry, FileStat], bool]
+"""Whether what is there stays as it is."""
+
+
+class Pieces:
+    """The pieces of a selection, in key order. What stays as it is in the target is told, and not read."""
+
+    def __init__(
+        self,
+        reader: TreeReader,
+        walk: TreeWalk,
+        *,
+        root: PageRef | None,
+        selection: Selection,
+        look_up: LookUp,
+        keep: Keep,
+        kept: Callable[[Entry], None],
+        lost: Callable[[Lost], None],
+    ) -> None:
+        self._reader = reader
+        self._walk = walk
+        self._root = root
+        self._selection = selection
+        self._look_up = look_up
+        self._keep = keep
+        self._kept = kept
+        self._lost = lost
+        self._groups: dict[int, int] = {}
+        """Hard-link group → fingerprint of its content, of groups met so far."""
+
+    def windows(self) -> Iterator[Window]:
+        window = Window()
+        for piece in self._pieces():
+            try:
+                window.add(piece)
+            except IntegrityError as error:
+                window.pieces.pop()
+                self._lost(Lost(piece.entry.path, 1, error))
+            if window.is_full:
+                yield window
+                window = Window()
+        if window.pieces:
+            yield window
+
+    def _pieces(self) -> Iterator[Piece]:
+        for start, end in self._selection.ranges:
+            for leaf in self._walk.leaves(self._root, start=start, end=end):
+                if isinstance(leaf, LostRange):
+                    self._lost(
+                        Lost(leaf.last.replace(b"\0\0", b"/").replace(b"\0", b"/"), leaf.entries, leaf.error)
+                    )
+                    continue
+                whole = leaf.first_key >= start and (end is None or leaf.last_key < end)
+                for run in leaf.runs:
+                    yield from self._of_run(leaf, run, None if whole else (start, end))
+
+    def _of_run(
+        self, leaf: LeafPage, run: LeafRun, bounds: tuple[bytes, bytes | None] | None
+    ) -> Iterator[Piece]:
+        directory = run.directory[self._selection.stripped :]
+        there = self._look_up(directory, run.names)
+        prefix = run.directory + b"\0"
+        for place, name in enumerate(run.names):
+            if bounds is not None:
+                key = prefix + name
+                if key < bounds[0] or (bounds[1] is not None and key >= bounds[1]):
+                    continue
+            try:
+                entry = leaf.entry(run, place)
+            except IntegrityError as error:
+                self._lost(Lost(prefix.replace(b"\0", b"/")[:-1] + name, 1, error))
+                continue
+            if there and name in there and not entry.is_directory and self._keep(entry, there[name]):
+                self._kept(entry)
+            else:
+                yield from self._of_entry(entry, directory)
+
+    def _of_entry(self, entry: Entry, directory: bytes) -> Iterable[Piece]:
+        if entry.link_group:
+            known = self._groups.get(entry.link_group)
+            fingerprint = hash((entry.mode, entry.size, entry.mtime_ns, entry.extents, entry.extent_tree))
+            if known == fingerprint:
+                return (Piece(entry, directory, is_link=True),)
+            self._groups[entry.link_group] = fingerprint
+        if entry.extent_tree is None and entry.size <= WINDOW:
+            return (Piece(entry, directory, entry.extents),)
+        return self._cut(entry, directory)
+
+    def _cut(self, entry: Entry, directory: bytes) -> Iterator[Piece]:
+        """A large file in pieces of about a window each."""
+        gathered: list[Extent] = []
+        size = 0
+        offset = end = 0
+        is_first = True
+        error: IntegrityError | None = None
+        extents = iter(self._reader.extents(entry))
+        while True:
+            try:
+                extent = next(extents, None)
+            except IntegrityError as damage:
+                extent, error = None, damage
+            if extent is None:
+                break
+            if size >= WINDOW or len(gathered) >= _WINDOW_PIECES:
+                yield Piece(entry, directory, tuple(gathered), offset, is_first, is_last=False)
+                gathered, size, offset, is_first = [], 0, end, False
+            gathered.append(extent)
+            end += extent.length
+            if extent.chunk is not None:
+                size += extent.length
+        yield Piece(entry, directory, tuple(gathered), offset, is_first, error=error)
+
+    def whole(self, entry: Entry, directory: bytes) -> Iterable[Piece]:
+        """The pieces of one file that was to be a link to a file that could not be restored."""
+        return self._cut(entry, directory)
+
+    @staticmethod
+    def has_no_content(entry: Entry) -> bool:
+        """A file that could never be read when it was backed up."""
+        return EntryFlag.UNREADABLE in entry.flags and entry.is_file and not entry.extents

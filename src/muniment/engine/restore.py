@@ -1,0 +1,474 @@
+"""Restores a tree into a target: content fetched and verified ahead, files written in key order, published in
+batches, the metadata of directories last.
+
+One thread reads pages and writes; a few fetch, open and verify (`blocks`). A damaged block costs the files
+that need it and nothing else.
+
+beside     a second restore into the target           backup, sweep
+restore    safe: nothing is replaced unasked          safe: packs are immutable, a read session pins them
+"""
+
+from __future__ import annotations
+
+import stat
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from muniment.crypto.keys import VaultKeys
+from muniment.engine.blocks import BlockFetcher, BlockKey, OpenedBlock, WantedBlocks, take
+from muniment.engine.leaves import LostRange, Order, TreeWalk
+from muniment.engine.pieces import Lost, Piece, Pieces, Window
+from muniment.engine.plan_restore import RestoreRequest, select
+from muniment.engine.ports import (
+    BlockSource,
+    FileStat,
+    Metadata,
+    Overwrite,
+    PageCache,
+    Placement,
+    Problem,
+    Progress,
+    Special,
+    StagedFile,
+    StopRequested,
+    TargetDirectory,
+    TargetDisk,
+)
+from muniment.format.tree import TreeReader
+from muniment.model.entry import Entry, Extent, child_directory
+from muniment.model.errors import DamagedObject, IntegrityError, Interrupted, Outcome, UnsafePath
+from muniment.model.ids import PackId
+from muniment.model.packs import MIB
+
+BATCH = 1024 * MIB
+"""Content is synced and published whenever this much was written, …"""
+
+BATCH_OBJECTS = 100_000
+"""… or this many objects were made."""
+
+_WINDOWS_AHEAD = 3
+_DIRECTORIES_KEPT = 100_000
+_SET_ID = stat.S_ISUID | stat.S_ISGID
+_CAPABILITY = b"security.capability"
+"""As powerful as a set-id bit, and treated as one."""
+
+_Blocks = dict[BlockKey, Future[OpenedBlock]]
+
+
+@dataclass(slots=True)
+class RestoreReport:
+    """What a restore did. `files` counts every name of a file, `bytes` what was written for them."""
+
+    files: int = 0
+    directories: int = 0
+    others: int = 0
+    bytes: int = 0
+    errors: int = 0
+    """Entries that are not there though they should be, each told to the progress."""
+    kept: int = 0
+    """Existing paths that were left alone, as asked."""
+    skipped: int = 0
+    """Sockets, and devices without `Special.RESTORE`."""
+    metadata: int = 0
+    """Entries of which not all metadata could be set."""
+    damaged_packs: set[PackId] = field(default_factory=set)
+    integrity: int = 0
+    """How many of the errors come from damaged or hostile data."""
+
+    @property
+    def outcome(self) -> Outcome:
+        if self.integrity:
+            return Outcome.INTEGRITY
+        return Outcome.INCOMPLETE if self.errors else Outcome.DONE
+
+
+def restore(
+    request: RestoreRequest,
+    *,
+    keys: VaultKeys,
+    source: BlockSource,
+    pages: PageCache | None,
+    target: TargetDisk,
+    progress: Progress,
+    stop: StopRequested,
+) -> RestoreReport:
+    """Restore what the request selects; the caller closes `target`, also after an error.
+
+    Raises TargetFull (nothing of the batch under way appears, earlier batches stay), Interrupted (all files
+    that were complete are there), UsageError for an unknown path, and what `source` raises, except
+    DamagedObject, which only costs what is damaged.
+    """
+    with BlockFetcher(keys, source, pages=pages) as fetcher:
+        return _Restore(
+            request, keys=keys, fetcher=fetcher, target=target, progress=progress, stop=stop
+        ).run()
+
+
+class _Restore:
+    def __init__(
+        self,
+        request: RestoreRequest,
+        *,
+        keys: VaultKeys,
+        fetcher: BlockFetcher,
+        target: TargetDisk,
+        progress: Progress,
+        stop: StopRequested,
+    ) -> None:
+        self._request = request
+        self._fetcher = fetcher
+        self._target = target
+        self._progress = progress
+        self._stop = stop
+        self._reader = TreeReader(keys, fetcher.load_page)
+        self._walk = TreeWalk(self._reader, fetcher)
+        self._selection = select(self._reader, request.root, request.under)
+        self._pieces = Pieces(
+            self._reader,
+            self._walk,
+            root=request.root,
+            selection=self._selection,
+            look_up=self._look_up,
+            keep=self._keeps,
+            kept=self._tell_kept,
+            lost=self._tell_lost,
+        )
+        self._report = RestoreReport()
+        self._placement = Placement.ADD if request.overwrite is Overwrite.NEVER else Placement.REPLACE
+        self._at: bytes | None = None
+        self._directory: TargetDirectory | None = None
+        self._blocked: Exception | None = None
+        """Why nothing can be put into the directory we are at."""
+        self._barred: list[bytes] = []
+        """Keys of directories that were left alone because something else has their name."""
+        self._file: StagedFile | None = None
+        self._links: dict[int, tuple[bytes, bytes]] = {}
+        self._made: list[tuple[bytes, Metadata]] | None = []
+        self._found: set[bytes] = set()
+        """Keys of directories that were there before."""
+        self._batch_bytes = self._batch_objects = 0
+
+    def run(self) -> RestoreReport:
+        ahead: deque[tuple[Window, _Blocks]] = deque()
+        for window in self._pieces.windows():
+            ahead.append((window, self._fetcher.fetch(window.wanted.blocks.values())))
+            if len(ahead) > _WINDOWS_AHEAD:
+                self._write(*ahead.popleft())
+        while ahead:
+            self._write(*ahead.popleft())
+        self._publish()
+        self._finish_directories()
+        # Once more: names and times of directories are to outlast a power cut too.
+        self._publish()
+        return self._report
+
+    def _write(self, window: Window, blocks: _Blocks) -> None:
+        if self._stop():
+            self._publish()
+            raise Interrupted("stopped on request", advice="What was complete is in the target.")
+        files, content = self._report.files, self._report.bytes
+        self._progress.at(window.pieces[0].entry.path)
+        for piece in window.pieces:
+            self._put(piece, blocks)
+        self._progress.found(files=self._report.files - files, content=self._report.bytes - content)
+        self._batch_bytes += window.content
+        if self._batch_bytes >= BATCH or self._batch_objects >= BATCH_OBJECTS:
+            self._publish()
+
+    def _publish(self) -> None:
+        for directory, name, why in self._target.publish():
+            self._fail(directory.replace(b"\0", b"/") + name, Problem.WRITE, why)
+        self._batch_bytes = self._batch_objects = 0
+        self._at = None
+
+    # --- one piece
+
+    def _put(self, piece: Piece, blocks: _Blocks) -> None:
+        entry = piece.entry
+        try:
+            if piece.directory != self._at:
+                self._enter(piece.directory)
+            if self._blocked is not None:
+                raise self._blocked
+            kind = stat.S_IFMT(entry.mode)
+            if piece.is_link and self._put_hard_link(piece):
+                return
+            if kind == stat.S_IFREG:
+                self._put_file(piece, blocks)
+            elif kind == stat.S_IFDIR:
+                self._put_directory(piece, blocks)
+            else:
+                self._put_other(piece, blocks)
+        except UnsafePath as error:
+            self._drop_file()
+            self._fail_integrity(entry.path, Problem.UNSAFE, str(error))
+        except IntegrityError as error:
+            self._drop_file()
+            self._note_damage(piece, blocks)
+            self._fail_integrity(entry.path, Problem.DAMAGED, str(error))
+        except OSError as error:
+            self._drop_file()
+            self._fail(entry.path, Problem.WRITE, error.strerror or str(error))
+
+    def _enter(self, key: bytes) -> None:
+        self._at, self._blocked, self._directory = key, None, None
+        for barred in self._barred:
+            if key.startswith(barred):
+                self._blocked = FileExistsError(17, "what should be its directory is something else")
+                return
+        try:
+            self._directory = self._target.directory(key)
+        except (UnsafePath, OSError) as error:
+            self._blocked = error
+
+    @property
+    def _here(self) -> TargetDirectory:
+        if self._directory is None:
+            assert self._at is not None
+            self._directory = self._target.directory(self._at)
+        return self._directory
+
+    def _put_file(self, piece: Piece, blocks: _Blocks) -> None:
+        entry = piece.entry
+        if piece.is_first and self._pieces.has_no_content(entry):
+            self._fail(entry.path, Problem.UNREADABLE, "it could not be read when it was backed up")
+            return
+        if piece.is_first and piece.is_last and piece.error is None:
+            parts = [take(blocks, extent) for extent in piece.extents if extent.chunk is not None]
+            if len(parts) == len(piece.extents):
+                metadata = self._metadata(entry, blocks)
+                problems = self._here.put_file(
+                    entry.name, parts, metadata=metadata, placement=self._placement
+                )
+                self._done(piece, problems)
+                return
+        if piece.is_first:
+            self._file = self._here.stage_file(entry.name)
+        if self._file is None:
+            return  # an earlier piece failed
+        self._write_extents(self._file, piece, blocks)
+        if piece.error is not None:
+            raise piece.error
+        if piece.is_last:
+            file, self._file = self._file, None
+            problems = file.finish(
+                size=entry.size, metadata=self._metadata(entry, blocks), placement=self._placement
+            )
+            self._at = None
+            self._done(piece, problems)
+
+    def _write_extents(self, file: StagedFile, piece: Piece, blocks: _Blocks) -> None:
+        offset = piece.offset
+        for extent in piece.extents:
+            if extent.chunk is not None:
+                file.write(take(blocks, extent), offset=offset)
+            offset += extent.length
+
+    def _drop_file(self) -> None:
+        if self._file is not None:
+            self._file.discard()
+            self._file = None
+
+    def _put_hard_link(self, piece: Piece) -> bool:
+        """Whether the name is done with; where not, the file is restored on its own."""
+        first = self._links.get(piece.entry.link_group)
+        if first is not None:
+            try:
+                self._here.put_hard_link(
+                    piece.entry.name, directory=first[0], existing=first[1], placement=self._placement
+                )
+            except OSError:
+                pass  # too many links, or another file system: a copy is the next best
+            else:
+                self._done(piece, [])
+                return True
+        if not piece.entry.is_file:
+            return False
+        for whole in self._pieces.whole(piece.entry, piece.directory):
+            wanted = WantedBlocks()
+            wanted.add(whole.extents)
+            for _, extents in whole.entry.large_xattrs:
+                wanted.add(extents)
+            self._put(whole, self._fetcher.fetch(wanted.blocks.values()))
+        return True
+
+    def _put_directory(self, piece: Piece, blocks: _Blocks) -> None:
+        entry = piece.entry
+        key = child_directory(piece.directory, entry.name)
+        found = self._here.existing(entry.name)
+        if found is None:
+            self._here.make_directory(entry.name, placement=Placement.ADD)
+        elif stat.S_ISDIR(found.mode):
+            self._found.add(key)
+        elif self._keeps(entry, found):
+            self._barred.append(key)
+            self._tell_kept(entry)
+            return
+        else:
+            self._here.make_directory(entry.name, placement=Placement.REPLACE)
+        self._batch_objects += 1
+        self._report.directories += 1
+        if self._made is not None and self._touches(key):
+            self._made.append((key, self._metadata(entry, blocks)))
+            if len(self._made) > _DIRECTORIES_KEPT:
+                self._made = None  # too many to remember: they are read from the tree once more
+
+    def _put_other(self, piece: Piece, blocks: _Blocks) -> None:
+        entry = piece.entry
+        if stat.S_ISSOCK(entry.mode):
+            self._report.skipped += 1
+            self._progress.problem(
+                entry.path, Problem.UNSUPPORTED, detail="a socket is made by the program that listens on it"
+            )
+            return
+        if entry.device is not None and self._request.special is Special.SKIP:
+            self._report.skipped += 1
+            self._progress.problem(entry.path, Problem.SKIPPED, detail="a device node")
+            return
+        metadata = self._metadata(entry, blocks)
+        if stat.S_ISLNK(entry.mode):
+            problems = self._here.put_link(
+                entry.name, target=entry.link_target, metadata=metadata, placement=self._placement
+            )
+        else:
+            problems = self._here.put_special(
+                entry.name, device=entry.device, metadata=metadata, placement=self._placement
+            )
+        self._done(piece, problems)
+
+    def _done(self, piece: Piece, problems: list[str]) -> None:
+        entry = piece.entry
+        if entry.is_file:
+            self._report.files += 1
+            if not piece.is_link:
+                self._report.bytes += entry.size
+        else:
+            self._report.others += 1
+        if entry.link_group:
+            self._links[entry.link_group] = (piece.directory, entry.name)
+        self._batch_objects += 1
+        if problems:
+            self._tell_metadata(entry.path, problems)
+
+    # --- metadata
+
+    def _metadata(self, entry: Entry, blocks: _Blocks) -> Metadata:
+        mode = entry.mode
+        if not entry.xattrs and not entry.large_xattrs:
+            if not mode & _SET_ID or self._may_set_id(entry):
+                return Metadata(mode, entry.owner, entry.mtime_ns)
+            return Metadata(mode & ~_SET_ID, entry.owner, entry.mtime_ns)
+        xattrs = [*entry.xattrs]
+        for name, extents in entry.large_xattrs:
+            xattrs.append((name, b"".join(take(blocks, extent) for extent in extents)))
+        if self._request.special is Special.SKIP and any(name == _CAPABILITY for name, _ in xattrs):
+            xattrs = [item for item in xattrs if item[0] != _CAPABILITY]
+            self._progress.problem(entry.path, Problem.SKIPPED, detail="its capabilities")
+        if mode & _SET_ID and not self._may_set_id(entry):
+            mode &= ~_SET_ID
+        return Metadata(mode, entry.owner, entry.mtime_ns, xattrs)
+
+    def _may_set_id(self, entry: Entry) -> bool:
+        """On a directory the bit gives nobody power: it says which group new files belong to."""
+        if entry.is_directory or self._request.special is Special.RESTORE:
+            return True
+        self._progress.problem(entry.path, Problem.SKIPPED, detail="its set-id bits")
+        return False
+
+    def _touches(self, key: bytes) -> bool:
+        """Whether this directory gets its metadata: what was there keeps its own unless asked otherwise."""
+        return self._request.overwrite is not Overwrite.NEVER or key not in self._found
+
+    def _finish_directories(self) -> None:
+        """From the last to the first, so that each is closed to us only after all that is in it."""
+        if self._made is not None:
+            for key, metadata in reversed(self._made):
+                self._finish_directory(key, metadata)
+            return
+        for start, end in reversed(self._selection.ranges):
+            for leaf in self._walk.leaves(self._request.root, start=start, end=end, order=Order.BACKWARD):
+                if isinstance(leaf, LostRange):
+                    continue
+                for run in reversed(leaf.runs):
+                    for place in reversed(range(len(run.names))):
+                        if stat.S_ISDIR(run.modes[place]):
+                            entry = leaf.entry(run, place)
+                            if start <= entry.key and (end is None or entry.key < end):
+                                self._finish_again(entry)
+
+    def _finish_again(self, entry: Entry) -> None:
+        key = child_directory(entry.directory, entry.name)[self._selection.stripped :]
+        if not self._touches(key) or any(key.startswith(barred) for barred in self._barred):
+            return
+        wanted = WantedBlocks()
+        for _, extents in entry.large_xattrs:
+            wanted.add(extents)
+        try:
+            metadata = self._metadata(entry, self._fetcher.fetch(wanted.blocks.values()))
+        except IntegrityError as error:
+            self._fail_integrity(entry.path, Problem.DAMAGED, str(error))
+        else:
+            self._finish_directory(key, metadata)
+
+    def _finish_directory(self, key: bytes, metadata: Metadata) -> None:
+        try:
+            problems = self._target.directory(key).set_metadata(metadata)
+        except (OSError, UnsafePath) as error:
+            problems = [str(error)]
+        if problems:
+            self._tell_metadata(key.replace(b"\0", b"/")[:-1], problems)
+
+    # --- what is there already
+
+    def _look_up(self, directory: bytes, names: list[bytes]) -> dict[bytes, FileStat]:
+        if self._request.overwrite is Overwrite.ALWAYS:
+            return {}
+        return dict(self._target.existing(directory, names))
+
+    def _keeps(self, entry: Entry, found: FileStat) -> bool:
+        if self._request.overwrite is Overwrite.NEVER:
+            return True
+        return self._request.overwrite is Overwrite.OLDER and found.mtime_ns >= entry.mtime_ns
+
+    # --- telling
+
+    def _tell_kept(self, entry: Entry) -> None:
+        self._report.kept += 1
+        self._progress.problem(entry.path, Problem.EXISTS, detail="")
+
+    def _tell_lost(self, lost: Lost) -> None:
+        self._report.errors += lost.entries - 1
+        self._report.integrity += lost.entries - 1
+        problem = Problem.UNSAFE if isinstance(lost.error, UnsafePath) else Problem.DAMAGED
+        self._fail_integrity(lost.path, problem, str(lost.error))
+
+    def _tell_metadata(self, path: bytes, problems: Iterable[str]) -> None:
+        self._report.metadata += 1
+        self._progress.problem(path, Problem.METADATA, detail="; ".join(problems))
+
+    def _fail(self, path: bytes, problem: Problem, detail: str) -> None:
+        self._report.errors += 1
+        self._progress.problem(path, problem, detail=detail)
+
+    def _fail_integrity(self, path: bytes, problem: Problem, detail: str) -> None:
+        self._report.integrity += 1
+        self._fail(path, problem, detail)
+
+    def _note_damage(self, piece: Piece, blocks: _Blocks) -> None:
+        for extent in _all_extents(piece):
+            if extent.address is None:
+                continue
+            try:
+                take(blocks, extent)
+            except DamagedObject:
+                self._report.damaged_packs.add(extent.address.block.pack_id)
+            except Exception:
+                return
+
+
+def _all_extents(piece: Piece) -> Iterable[Extent]:
+    yield from piece.extents
+    for _, extents in piece.entry.large_xattrs:
+        yield from extents
