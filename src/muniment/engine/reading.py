@@ -155,7 +155,7 @@ class Reader:
     def unreadable(self, part: Slice, place: int) -> Entry:
         """The entry of what was never read: metadata alone."""
         found = part.stats[place]
-        return self._entry(part, place, found, flags=EntryFlag.UNREADABLE)
+        return self._entry(part, place, found, size=part.sizes[place], flags=EntryFlag.UNREADABLE)
 
     def _entry(
         self,
