@@ -66,7 +66,7 @@ def rules_of(backup_set: BackupSet) -> tuple[Excludes, tuple[str, ...]]:
     for path in backup_set.exclude_files:
         own += read_rules(Path(path))
     defaults = DEFAULT_RULES if backup_set.default_excludes else ()
-    rules = tuple([*defaults, *own])
+    rules = (*defaults, *own)
     return ExclusionRules(rules, roots=backup_set.roots), rules
 
 
@@ -79,7 +79,7 @@ def read_rules(path: Path) -> list[str]:
 
 
 def resolve_roots(paths: Sequence[bytes]) -> tuple[bytes, ...]:
-    """Absolute paths without links on the way; UsageError for what is not there, or a link itself to a file."""
+    """Absolute paths with no link on the way; UsageError for what is not there. A link to a file stays one."""
     roots = []
     for path in paths:
         parent, name = os.path.split(os.path.abspath(path))

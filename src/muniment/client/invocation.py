@@ -116,9 +116,7 @@ class Invocation:
         if origin is Origin.DAMAGED:
             self.output.warn("the local state was damaged; it was set aside and is made anew from the vault")
         elif origin is Origin.COPIED:
-            self.output.warn(
-                "the local state was copied from elsewhere; this machine goes on as a new installation"
-            )
+            self.output.warn("the local state was copied here; this machine goes on as a new installation")
 
 
 def make_invocation(

@@ -78,13 +78,13 @@ owner of the account sees.</p>
 <dt>Server</dt><dd>{server}</dd>
 <dt>Vault</dt><dd><code>{kit.vault.hex}</code></dd>
 <dt>Made</dt><dd>{date}</dd>
-<dt>Newest snapshot</dt><dd><span class="by-hand">&nbsp;</span> (write its date and code here now and then)</dd>
+<dt>Newest snapshot</dt><dd><span class="by-hand">&nbsp;</span> (write date and code here now and then)</dd>
 </dl>
 <h2>What it cannot do</h2>
 <p>It cannot change or delete anything in the vault. It cannot help if the server is gone: then only a copy
 made with <code>muniment export</code> can. Nobody can replace it from outside: without passphrase, kit and a
-connected machine, the vault stays shut, also for its operator. <code>muniment keys test-kit</code> proves that
-it works.</p>
+connected machine, the vault stays shut, also for its operator. <code>muniment keys test-kit</code> proves
+that it works.</p>
 </main>
 </html>
 """

@@ -35,6 +35,8 @@ class OpenVault:
     """The newest of each (device, set)."""
     device: DeviceId | None = None
     database: Database | None = field(default=None, repr=False)
+    due_removals: tuple[wire.SignedRemoval, ...] = ()
+    """Removals of slots that the owner confirmed and whose delay is over, not yet folded into the list."""
 
     @property
     def vault(self) -> VaultId:
@@ -71,7 +73,7 @@ def open_as_device(
     known.check(heads, history=lambda after: _history(server, keys, after))
     known.remember(heads)
     database.put(_SEEN_LIST, slots.number.to_bytes(4) + slots.hash)
-    return OpenVault(server, keys, reply.vault, slots, heads, device, database)
+    return OpenVault(server, keys, reply.vault, slots, heads, device, database, tuple(reply.removals))
 
 
 def open_with_kit(server: Server, kit: RecoveryKit) -> OpenVault:

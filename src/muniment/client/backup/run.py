@@ -9,6 +9,7 @@ from typing import Literal
 
 from muniment import __version__
 from muniment.client.backup.commits import Commits, Committing
+from muniment.client.backup.last_runs import note_run
 from muniment.client.backup.learning import learn_index_packs
 from muniment.client.locks import run_lock
 from muniment.client.progress import RunProgress
@@ -140,6 +141,7 @@ class BackupRun:
             result, snapshot = work.archive_and_commit()
         pages.drop_unused()
         self.database.put("cursor", session.opened.cursor.to_bytes(8))
+        note_run(self.database, request.set_name, started=run.started_ns / 1e9, problems=result.problems)
         return BackupOutcome(snapshot, result, resumed, tuple(self.warnings))
 
     def _learn(self, session: Session, index: LocalChunkIndex, source: VaultPacks) -> None:

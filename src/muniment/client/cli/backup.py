@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from muniment.client.backup.last_runs import last_run, seconds_of
 from muniment.client.backup.run import BackupOutcome, BackupRequest, BackupRun
 from muniment.client.choose_set import ChosenSet, choose_set, rules_of
 from muniment.client.cli.problems import problem_documents, problem_lines
@@ -54,7 +55,10 @@ def backup(
         exclude_files=exclude_from or [],
         one_file_system=one_file_system,
     )
-    if chosen.remembered and not dry_run:
+    if if_due and not _is_due(invocation, chosen.backup_set.name, every=if_due):
+        invocation.output.result({"skipped": True, "set": chosen.backup_set.name}, ["Not due yet."])
+        return
+    if chosen.remembered:
         invocation.output.note(f"Remembered as the set {chosen.backup_set.name!r}; see `muniment sets`.")
     try:
         outcome, progress = _run(invocation, chosen)
@@ -62,7 +66,7 @@ def backup(
         # Damage that only showed at work. The file is set aside when it is next opened, so once more from
         # there.
         outcome, progress = _run(invocation, chosen)
-    _show(invocation, chosen, outcome, progress)
+    _show(invocation, outcome, progress)
     if outcome.result.problems:
         raise typer.Exit(int(Outcome.INCOMPLETE))
 
@@ -106,6 +110,14 @@ def _run(invocation: Invocation, chosen: ChosenSet) -> tuple[BackupOutcome, RunP
             except sqlite3.DatabaseError:
                 vault.database.forget_everything()
                 raise
+
+
+def _is_due(invocation: Invocation, name: str, *, every: str) -> bool:
+    """Whether the last complete run began at least `every` ago. Five minutes of grace, for timers that waver."""
+    seconds = seconds_of(every)
+    with invocation.open_database(invocation.connection()) as database:
+        last = last_run(database, name)
+    return last is None or invocation.clock.now_ns() / 1e9 - last > seconds - 300
 
 
 def _interrupted(error: Interrupted, progress: RunProgress) -> MunimentError:
@@ -153,12 +165,11 @@ def _summary(outcome: BackupOutcome, progress: RunProgress) -> Sequence[str]:
     if gone:
         lines.append(f"{gone:,} files vanished during the run.")
     saved = max(0, counts.bytes - progress.sealed)
-    lines += [
-        f"Snapshot {outcome.snapshot.snapshot.hex[:12]} of {head.set_name!r}: {counts.files:,} files, "
-        f"{human_size(counts.bytes)}.",
-        f"New: {human_size(counts.new_bytes)}, stored as {human_size(progress.sealed)}. "
-        f"Dedup and compression saved {human_size(saved)}. {human_seconds(progress.seconds)}.",
-    ]
+    name = outcome.snapshot.snapshot.hex[:12]
+    new, stored = human_size(counts.new_bytes), human_size(progress.sealed)
+    lines.append(f"Snapshot {name} of {head.set_name!r}: {counts.files:,} files, {human_size(counts.bytes)}.")
+    lines.append(f"New: {new}, stored as {stored}. Dedup and compression saved {human_size(saved)}.")
+    lines.append(f"It took {human_seconds(progress.seconds)}.")
     if outcome.resumed_packs:
         lines.append(f"{outcome.resumed_packs} sealed packs of an earlier run were sent.")
     for rule, number in progress.excluded_by.most_common(8):
