@@ -66,9 +66,9 @@ class Tally:
         self._changed += 1
         self._progress.problem(path, Problem.CHANGED, detail="")
 
-    def unsupported(self, path: bytes) -> None:
+    def unsupported(self, path: bytes, why: str) -> None:
         self._unsupported += 1
-        self._progress.problem(path, Problem.UNSUPPORTED, detail="")
+        self._progress.problem(path, Problem.UNSUPPORTED, detail=why)
 
     def left_out(self, path: bytes, rule: str) -> None:
         self._excluded += 1

@@ -19,6 +19,7 @@ from enum import Enum
 
 from muniment.engine.ports import Directory, Excludes, FileStat, Progress, SourceDisk
 from muniment.engine.tally import Tally
+from muniment.format.page import MAX_KEY
 from muniment.model.entry import child_directory
 from muniment.model.snapshot import FileSystemNote
 
@@ -27,6 +28,8 @@ SLICE = 4096
 
 _KEEP_OPEN = 64
 """Directories held open at the lower end of the stack; above it only every 64th stays open."""
+
+_LONGEST_NAME = 255
 
 _VANISHED = frozenset({errno.ENOENT, errno.ESTALE})
 _KNOWN_TYPES = frozenset(
@@ -229,9 +232,12 @@ class Walk:
 
     # --- opening
 
-    def _enter(self, frame: _Frame, name: bytes) -> _Frame | Unreadable:
+    def _enter(self, frame: _Frame, name: bytes) -> _Frame | Unreadable | None:
         directory = child_directory(frame.directory, name)
         path = frame.path + name + b"/"
+        if len(directory) + _LONGEST_NAME >= MAX_KEY:
+            self._tally.unsupported(path[:-1], "its path is too long")
+            return None
         if name in frame.failed:
             return Unreadable(directory, path, frame.failed[name])
         node = frame.roots.get(name) if frame.roots else None
@@ -413,7 +419,7 @@ class Walk:
         left_out: set[bytes] = set()
         for place in others:
             if stat.S_IFMT(stats[place].mode) not in _KNOWN_TYPES:
-                self._tally.unsupported(frame.path + names[place])
+                self._tally.unsupported(frame.path + names[place], "is of no known type")
                 left_out.add(names[place])
         if not frame.whole:
             return left_out

@@ -19,8 +19,9 @@ from muniment.model.errors import DamagedObject, NewerFormat
 from muniment.model.ids import ChunkId, PackId, PageId
 from muniment.model.packs import PACK_CEILING, BlockAddress, ChunkAddress, PackKind
 
-MAX_LEVEL = 8
-"""No tree is deeper: 128 children a page make 8 levels enough for 10^16 entries."""
+MAX_LEVEL = 24
+"""No tree is deeper. With 128 children a page 8 levels would hold 10^16 entries; but where paths are tens of
+thousands of bytes long a page takes two children only."""
 
 MAX_PAGE_PLAIN = 1 << 20
 """No page is larger, whatever its entries: a reader refuses it before it parses."""
