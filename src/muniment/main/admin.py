@@ -140,7 +140,7 @@ _EXPLAINED = {
 
 
 def _explain(error: Exception) -> NoReturn:
-    text = _EXPLAINED.get(type(error).__name__)
+    text = str(error) if type(error).__name__ == "Refusal" else _EXPLAINED.get(type(error).__name__)
     if text is None:
         raise error
     print(f"muniment admin: {text}", file=sys.stderr)

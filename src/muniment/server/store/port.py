@@ -79,9 +79,9 @@ class ObjectStore(Protocol):
 
 
 def fresh_key(vault: str, kind: str) -> str:
-    """A key that was never used and never will be: ``<vault>/<kind>/<2 hex>/<30 hex>``."""
+    """A key that was never used and never will be: ``<vault>/<kind>/<1 hex>/<31 hex>``."""
     name = secrets.token_hex(16)
-    return f"{vault}/{kind}/{name[:2]}/{name[2:]}"
+    return f"{vault}/{kind}/{name[:1]}/{name[1:]}"
 
 
 def read_object(objects: ObjectStore, key: str) -> bytes:

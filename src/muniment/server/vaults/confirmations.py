@@ -95,7 +95,9 @@ def _check_subject(vault: Vault, action: str, subject: UUID) -> None:
     slot = Slot.objects.filter(vault=vault, ref=subject, withheld_at=None).exclude(kind="").first()
     if slot is None:
         raise not_found("slot")
+    going = Confirmation.objects.filter(vault=vault, action=Action.REMOVE_SLOT, state=State.CONFIRMED)
     others = Slot.objects.filter(vault=vault, withheld_at=None).exclude(kind="").exclude(pk=slot.pk)
+    others = others.exclude(ref__in=going.values("subject_ref"))
     if not others.filter(kind__in=("passphrase", "kit")).exists():
         raise Refusal(
             ErrorCode.SLOT_REMOVAL, "without this slot no person could open the vault", reason="last_slot"
@@ -127,7 +129,7 @@ def pending_requests() -> list[Confirmation]:
 
 
 def confirm(deployment: Deployment, ref: UUID) -> Confirmation:
-    """The owner says yes. Raises NotPending."""
+    """The owner says yes. Raises NotPending; Refusal where the subject is gone or the last of its kind."""
     now = deployment.now()
     with writing():
         row = (
@@ -138,6 +140,7 @@ def confirm(deployment: Deployment, ref: UUID) -> Confirmation:
         )
         if row is None or _has_lapsed(deployment, row, now=now):
             raise NotPending
+        _check_subject(row.vault, row.action, row.subject_ref)
         record_event(row.vault, EventKind.CONFIRMATION_GIVEN, now=now, action=row.action, request=row.ref.hex)
         if row.action == Action.REVOKE_DEVICE:
             row.state, row.effective_at = State.DONE, now

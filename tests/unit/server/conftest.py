@@ -1,0 +1,47 @@
+"""Use cases of the server in this process, on a real SQLite file and a clock that tests turn.
+
+Django is set up when this file is imported: the test modules beside it import models.
+"""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+
+from muniment.main.serve import set_up_django
+from muniment.server.config import ServerConfig
+
+_DATA = Path(tempfile.mkdtemp(prefix="muniment-unit-"))
+atexit.register(shutil.rmtree, _DATA, ignore_errors=True)
+if not settings.configured:
+    set_up_django(ServerConfig(data=_DATA))
+
+from muniment.server.deployment import Deployment  # noqa: E402
+from tests.support.domain import Clock, Member, make_deployment  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrated() -> None:
+    call_command("migrate", verbosity=0, interactive=False)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def deployment(tmp_path: Path, clock: Clock) -> Deployment:
+    """A fresh object store; the database is shared, so tests make accounts of their own."""
+    return make_deployment(tmp_path, clock)
+
+
+@pytest.fixture
+def member(deployment: Deployment) -> Member:
+    return Member.first(deployment)

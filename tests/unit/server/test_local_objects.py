@@ -1,0 +1,95 @@
+"""Local files as an object store: the shared contract, and what only files can get wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from muniment.server.store.local import LocalObjects
+from muniment.server.store.port import ObjectStore, StorageFailed, StorageFull
+from tests.conformance.object_store_contract import ObjectStoreContract, key
+
+
+class TestLocalObjects(ObjectStoreContract):
+    @pytest.fixture
+    def objects(self, tmp_path: Path) -> ObjectStore:
+        return LocalObjects(tmp_path / "objects")
+
+
+def _files(root: Path) -> list[Path]:
+    return [path for path in root.rglob("*") if path.is_file()]
+
+
+def test_objects_are_private(tmp_path: Path) -> None:
+    objects = LocalObjects(tmp_path / "objects")
+    name = key()
+    objects.put(name, b"sealed")
+    assert (tmp_path / "objects" / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_everything_is_synced_before_publish_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File first, then every directory from the new name up to one that was there before."""
+    objects = LocalObjects(tmp_path / "objects")
+    synced: list[str] = []
+    linked_after: list[int] = []
+    real_fsync, real_link = os.fsync, os.link
+
+    def note(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real_fsync(descriptor)
+
+    def link(source: Path, target: Path) -> None:
+        linked_after.append(len(synced))
+        real_link(source, target)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(os, "link", link)
+    name = key()
+    objects.put(name, b"x" * 100)
+    target = tmp_path / "objects" / name
+    assert "/.incoming/" in synced[0], "the file's content first"
+    assert str(target.parent) == synced[-1], "the new name last"
+    assert linked_after == [len(synced) - 1]
+    for parent in (tmp_path / "objects", target.parents[2], target.parents[1]):
+        assert str(parent) in synced
+
+
+def test_leftovers_of_a_killed_process_are_cleared(tmp_path: Path) -> None:
+    objects = LocalObjects(tmp_path / "objects")
+    writer = objects.begin(key(), size=100)
+    writer.write([b"half"])
+    again = LocalObjects(tmp_path / "objects")
+    again.clear_incoming()
+    assert _files(tmp_path) == []
+    writer.discard()
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(errno.ENOSPC, StorageFull), (errno.EDQUOT, StorageFull), (errno.EIO, StorageFailed)],
+)
+@pytest.mark.parametrize("call", ["writev", "fsync", "link", "posix_fallocate"])
+def test_a_failing_call_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, error: type[Exception]
+) -> None:
+    objects = LocalObjects(tmp_path / "objects")
+    objects.put(key(), b"the directories exist")
+    before = _files(tmp_path)
+
+    def fail(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(error):
+        objects.put(key(), b"x" * 1000)
+    assert _files(tmp_path) == before
+
+
+def test_a_full_file_system_refuses_before_anything_is_written(tmp_path: Path) -> None:
+    objects = LocalObjects(tmp_path / "objects")
+    with pytest.raises(StorageFull):
+        objects.begin(key(), size=1 << 60)
+    assert _files(tmp_path) == []
