@@ -79,7 +79,7 @@ def read_rules(path: Path) -> list[str]:
 
 
 def resolve_roots(paths: Sequence[bytes]) -> tuple[bytes, ...]:
-    """Absolute paths with no link on the way; UsageError for what is not there. A link to a file stays one."""
+    """Absolute paths, free of links on the way; UsageError for what is not there. A link to a file stays."""
     roots = []
     for path in paths:
         parent, name = os.path.split(os.path.abspath(path))

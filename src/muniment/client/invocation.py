@@ -9,13 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from muniment import __version__
 from muniment.client.config import Config, Connection
 from muniment.client.home import Home
 from muniment.client.keychain import recall
 from muniment.client.output import Output
 from muniment.client.passphrases import kit_from_environment, kit_text
 from muniment.client.reach import Reach, greet
+from muniment.client.session import Session
+from muniment.client.spool.uploads import VaultPacks
 from muniment.client.state.database import Database, Origin, machine_identity
+from muniment.client.state.page_cache import LocalPageCache
 from muniment.client.transport.address import PlainHttp
 from muniment.client.transport.server import Server
 from muniment.client.vault import OpenVault, open_as_device, open_with_kit
@@ -111,6 +115,22 @@ class Invocation:
             yield open_with_kit(server.with_token(server.kit_session(login).token), kit)
         finally:
             server.close()
+
+    @contextmanager
+    def reading_session(self, vault: OpenVault) -> Iterator[Session]:
+        """A session that pins what is read, closed at the end."""
+        session = Session(vault.server, vault.vault, purpose="restore", version=__version__)
+        try:
+            yield session
+        finally:
+            session.close()
+
+    def packs_of(self, vault: OpenVault) -> VaultPacks:
+        return VaultPacks(vault.server, vault.vault, None)
+
+    def pages_of(self, vault: OpenVault) -> LocalPageCache | None:
+        """The page cache of a connected machine; a kit leaves nothing behind, so it has none."""
+        return None if vault.database is None else LocalPageCache(vault.database, vault.keys)
 
     def _tell_origin(self, origin: Origin) -> None:
         if origin is Origin.DAMAGED:

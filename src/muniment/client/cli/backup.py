@@ -10,14 +10,17 @@ from typing import Annotated, Any
 
 import typer
 
+from muniment.client.backup.dry_run import try_out
 from muniment.client.backup.last_runs import last_run, seconds_of
 from muniment.client.backup.run import BackupOutcome, BackupRequest, BackupRun
 from muniment.client.choose_set import ChosenSet, choose_set, rules_of
-from muniment.client.cli.problems import problem_documents, problem_lines
+from muniment.client.cli.problems import SHOWN, problem_documents, problem_lines
+from muniment.client.config import BackupSet
 from muniment.client.display import LiveDisplay
 from muniment.client.invocation import Invocation
-from muniment.client.output import human_seconds, human_size, iso_time
+from muniment.client.output import human_seconds, human_size, iso_time, json_path, printable_path
 from muniment.client.progress import RunProgress
+from muniment.engine.ports import Excludes
 from muniment.engine.walk import MountRule
 from muniment.model.errors import Interrupted, MunimentError, Outcome
 
@@ -58,8 +61,11 @@ def backup(
     if if_due and not _is_due(invocation, chosen.backup_set.name, every=if_due):
         invocation.output.result({"skipped": True, "set": chosen.backup_set.name}, ["Not due yet."])
         return
-    if chosen.remembered:
+    if chosen.remembered and not dry_run:
         invocation.output.note(f"Remembered as the set {chosen.backup_set.name!r}; see `muniment sets`.")
+    if dry_run:
+        _try_out(invocation, chosen)
+        return
     try:
         outcome, progress = _run(invocation, chosen)
     except sqlite3.DatabaseError:
@@ -95,14 +101,7 @@ def _run(invocation: Invocation, chosen: ChosenSet) -> tuple[BackupOutcome, RunP
                 stop=invocation.stop.is_set,
                 warn=display.warn,
             )
-            request = BackupRequest(
-                set_name=backup_set.name,
-                roots=backup_set.roots,
-                excludes=excludes,
-                excluded_rules=rules,
-                mounts=MountRule.STAY if backup_set.one_file_system else MountRule.CROSS,
-                network_roots=backup_set.network_roots,
-            )
+            request = request_of(backup_set, excludes, rules)
             try:
                 return run.back_up(request), progress
             except Interrupted as error:
@@ -112,12 +111,62 @@ def _run(invocation: Invocation, chosen: ChosenSet) -> tuple[BackupOutcome, RunP
                 raise
 
 
+def _try_out(invocation: Invocation, chosen: ChosenSet) -> None:
+    """Read everything as a run would, store nothing, and say what would have been new and what left out."""
+    progress = RunProgress()
+    excludes, _ = rules_of(chosen.backup_set)
+    with invocation.open_vault() as vault, LiveDisplay(invocation.output, progress, verb="Looking"):
+        result = try_out(
+            request_of(chosen.backup_set, excludes, ()),
+            vault=vault,
+            disk=invocation.open_disk(),
+            clock=invocation.clock,
+            progress=progress,
+            stop=invocation.stop.is_set,
+        )
+    counts, coverage = result.counts, result.coverage
+    document = {
+        "dry_run": True,
+        "set": chosen.backup_set.name,
+        "files": counts.files,
+        "bytes": counts.bytes,
+        "new_bytes": counts.new_bytes,
+        "stored_bytes": progress.sealed,
+        "read": coverage.read,
+        "unchanged": coverage.unchanged,
+        "errors": result.problems,
+        "problems": problem_documents(progress.troubles),
+        "excluded": [{"path": json_path(path), "rule": rule} for path, rule in progress.exclusions],
+    }
+    new, stored = human_size(counts.new_bytes), human_size(progress.sealed)
+    lines = [f"Would back up {counts.files:,} files, {human_size(counts.bytes)}; nothing was stored."]
+    lines.append(
+        f"{coverage.read:,} entries are new or changed: {new} of new content, about {stored} stored."
+    )
+    lines += problem_lines(progress.troubles)
+    lines += [f"Left out: {printable_path(path)} ({rule})" for path, rule in progress.exclusions[:SHOWN]]
+    if len(progress.exclusions) > SHOWN:
+        lines.append(f"… and {len(progress.exclusions) - SHOWN:,} more; --json names them.")
+    invocation.output.result(document, lines)
+
+
 def _is_due(invocation: Invocation, name: str, *, every: str) -> bool:
-    """Whether the last complete run began at least `every` ago. Five minutes of grace, for timers that waver."""
+    """Whether the last complete run began at least `every` ago; five minutes of grace, as timers waver."""
     seconds = seconds_of(every)
     with invocation.open_database(invocation.connection()) as database:
         last = last_run(database, name)
     return last is None or invocation.clock.now_ns() / 1e9 - last > seconds - 300
+
+
+def request_of(backup_set: BackupSet, excludes: Excludes, rules: tuple[str, ...]) -> BackupRequest:
+    return BackupRequest(
+        set_name=backup_set.name,
+        roots=backup_set.roots,
+        excludes=excludes,
+        excluded_rules=rules,
+        mounts=MountRule.STAY if backup_set.one_file_system else MountRule.CROSS,
+        network_roots=backup_set.network_roots,
+    )
 
 
 def _interrupted(error: Interrupted, progress: RunProgress) -> MunimentError:
@@ -127,7 +176,7 @@ def _interrupted(error: Interrupted, progress: RunProgress) -> MunimentError:
     )
 
 
-def _show(invocation: Invocation, chosen: ChosenSet, outcome: BackupOutcome, progress: RunProgress) -> None:
+def _show(invocation: Invocation, outcome: BackupOutcome, progress: RunProgress) -> None:
     head, result = outcome.snapshot.head, outcome.result
     document: dict[str, Any] = {
         "snapshot": outcome.snapshot.snapshot.hex,

@@ -1,0 +1,169 @@
+"""`muniment restore`."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+
+from muniment.client.cli.problems import problem_documents, problem_lines
+from muniment.client.disk.target import PosixTarget
+from muniment.client.display import LiveDisplay
+from muniment.client.invocation import Invocation
+from muniment.client.output import human_seconds, human_size, json_path, printable_path
+from muniment.client.progress import RunProgress
+from muniment.client.snapshots import SnapshotName, choose_snapshot, describe_time, list_snapshots
+from muniment.client.state.known_heads import OpenedHead
+from muniment.client.vault import OpenVault
+from muniment.engine.plan_restore import RestorePlan, RestoreRequest, plan_restore
+from muniment.engine.ports import Overwrite, Special
+from muniment.engine.restore import RestoreReport
+from muniment.engine.restore import restore as restore_tree
+from muniment.model.errors import Outcome
+
+
+def restore(
+    ctx: typer.Context,
+    snapshot: Annotated[str, typer.Argument(help="latest, a date, or an id; then :PATH if wanted.")],
+    target: Annotated[str, typer.Option("--target", help="Directory to restore into.", metavar="DIR")],
+    overwrite: Annotated[
+        Overwrite, typer.Option("--overwrite", help="What to do with files that exist already.")
+    ] = Overwrite.NEVER,
+    special: Annotated[
+        bool, typer.Option("--special", help="Also device nodes, set-id bits and capabilities.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+) -> None:
+    """Restore a snapshot, or the part of it at PATH.
+
+    Paths keep their full length under DIR, unless PATH names one, whose last component then lands in DIR.
+    Exits 3 when something could not be written, 5 when something stored is damaged; everything else is
+    restored.
+    """
+    invocation: Invocation = ctx.obj
+    invocation.stoppable = True
+    name = SnapshotName.parse(snapshot)
+    with invocation.open_for_reading() as vault, invocation.reading_session(vault):
+        chosen = choose_snapshot(list_snapshots(vault), name.text, device=vault.device)
+        request = RestoreRequest(
+            root=chosen.head.root,
+            under=name.path,
+            overwrite=overwrite,
+            special=Special.RESTORE if special else Special.SKIP,
+        )
+        if dry_run:
+            _show_plan(invocation, vault, chosen, request, target)
+            return
+        report, progress = _restore(invocation, vault, chosen, request, target)
+    _show(invocation, chosen, report, progress, target)
+    if report.outcome is not Outcome.DONE:
+        raise typer.Exit(int(report.outcome))
+
+
+def _restore(
+    invocation: Invocation, vault: OpenVault, chosen: OpenedHead, request: RestoreRequest, target: str
+) -> tuple[RestoreReport, RunProgress]:
+    progress = RunProgress()
+    if request.under is None:
+        counts = chosen.head.counts
+        progress.total_files = counts.files + counts.directories + counts.others
+        progress.total_bytes = counts.bytes
+    disk = PosixTarget(os.fsencode(os.path.abspath(target)))
+    try:
+        with LiveDisplay(invocation.output, progress, verb="Restoring"):
+            report = restore_tree(
+                request,
+                keys=vault.keys,
+                source=invocation.packs_of(vault),
+                pages=invocation.pages_of(vault),
+                target=disk,
+                progress=progress,
+                stop=invocation.stop.is_set,
+            )
+    finally:
+        disk.close()
+    return report, progress
+
+
+def _show(
+    invocation: Invocation, chosen: OpenedHead, report: RestoreReport, progress: RunProgress, target: str
+) -> None:
+    document = {
+        "snapshot": chosen.snapshot.hex,
+        "target": os.path.abspath(target),
+        "files": report.files,
+        "directories": report.directories,
+        "others": report.others,
+        "bytes": report.bytes,
+        "errors": report.errors,
+        "kept": report.kept,
+        "skipped": report.skipped,
+        "metadata": report.metadata,
+        "damaged_packs": sorted(str(pack) for pack in report.damaged_packs),
+        "problems": problem_documents(progress.troubles),
+        "seconds": round(progress.seconds, 3),
+    }
+    lines = []
+    if report.errors:
+        what = "1 entry is" if report.errors == 1 else f"{report.errors:,} entries are"
+        lines.append(f"Restored, but {what} missing:")
+    else:
+        lines.append("Everything is restored.")
+    lines += problem_lines(progress.troubles)
+    lines.append(
+        f"{report.files:,} files, {human_size(report.bytes)} of {describe_time(chosen)} in "
+        f"{os.path.abspath(target)}, {human_seconds(progress.seconds)}."
+    )
+    if report.kept:
+        lines.append(f"{report.kept:,} existing files were left alone; --overwrite says otherwise.")
+    if report.skipped:
+        lines.append(f"{report.skipped:,} sockets or devices were skipped; --special makes devices.")
+    if report.damaged_packs:
+        lines.append("Damaged packs: " + ", ".join(sorted(str(pack) for pack in report.damaged_packs)))
+        lines.append("Tell the operator; an older snapshot may still hold these files.")
+    invocation.output.result(document, lines)
+
+
+def _show_plan(
+    invocation: Invocation, vault: OpenVault, chosen: OpenedHead, request: RestoreRequest, target: str
+) -> None:
+    plan = plan_restore(
+        request, keys=vault.keys, source=invocation.packs_of(vault), pages=invocation.pages_of(vault)
+    )
+    place = os.path.abspath(target)
+    lines = [f"Would restore {plan.files:,} files, {human_size(plan.content)} of {describe_time(chosen)}"]
+    lines.append(f"into {place}, reading {human_size(plan.read_bytes)} from {len(plan.packs):,} packs.")
+    for lost in plan.lost:
+        lines.append(
+            f"A part of the tree is damaged: about {lost.entries:,} entries up to {_path(lost.last)}"
+        )
+    invocation.output.result(_plan_document(chosen, plan, target), lines)
+    if plan.lost or plan.damaged:
+        raise typer.Exit(int(Outcome.INTEGRITY))
+
+
+def _plan_document(chosen: OpenedHead, plan: RestorePlan, target: str) -> dict[str, Any]:
+    return {
+        "dry_run": True,
+        "snapshot": chosen.snapshot.hex,
+        "target": os.path.abspath(target),
+        "files": plan.files,
+        "directories": plan.directories,
+        "others": plan.others,
+        "bytes": plan.content,
+        "errors": plan.damaged,
+        "read_bytes": plan.read_bytes,
+        "packs": len(plan.packs),
+        "lost": [
+            {"up_to": json_path(_path_of_key(lost.last)), "entries": lost.entries} for lost in plan.lost
+        ],
+    }
+
+
+def _path_of_key(key: bytes) -> bytes:
+    return key.replace(b"\0\0", b"/").replace(b"\0", b"/")
+
+
+def _path(key: bytes) -> str:
+    return printable_path(_path_of_key(key))

@@ -1,0 +1,1 @@
+"""Backing up regularly, by whatever the system has for that."""
