@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from muniment.client.config import DEFAULT_SET, BackupSet, Connection, change_set
-from muniment.client.exclude import DEFAULT_RULES, ExclusionRules
+from muniment.client.exclude import DEFAULT_RULES, ExclusionRules, system_places
+from muniment.client.home import Home
 from muniment.client.invocation import Invocation
-from muniment.engine.ports import Excludes
 from muniment.model.errors import UsageError
 
 
@@ -60,14 +60,15 @@ def choose_set(
     return ChosenSet(given, remembered=True)
 
 
-def rules_of(backup_set: BackupSet) -> tuple[Excludes, tuple[str, ...]]:
-    """The exclusion rules of a set, compiled, and as text for the snapshot's head."""
+def rules_of(backup_set: BackupSet, *, home: Home) -> tuple[ExclusionRules, tuple[str, ...]]:
+    """The exclusion rules of a set, ready to ask, and as text for the snapshot's head."""
     own = [*backup_set.excludes]
     for path in backup_set.exclude_files:
         own += read_rules(Path(path))
     defaults = DEFAULT_RULES if backup_set.default_excludes else ()
     rules = (*defaults, *own)
-    return ExclusionRules(rules, roots=backup_set.roots), rules
+    places = system_places([str(home.state)]) if backup_set.default_excludes else {}
+    return ExclusionRules(rules, roots=backup_set.roots, places=places), rules
 
 
 def read_rules(path: Path) -> list[str]:

@@ -69,7 +69,7 @@ class Exporter:
         except OSError as error:
             raise TargetFull(
                 f"the export cannot be written to {self.place}: {error.strerror}",
-                advice="Make room, or name another directory; the same export again goes on where it stopped.",
+                advice="Make room, or name another directory; the same export again goes on from here.",
             ) from error
 
     def _export(self) -> ExportReport:

@@ -58,6 +58,8 @@ def backup(
         exclude_files=exclude_from or [],
         one_file_system=one_file_system,
     )
+    if exclude or exclude_from:
+        rules_of(chosen.backup_set, home=invocation.home)[0].check()
     if if_due and not _is_due(invocation, chosen.backup_set.name, every=if_due):
         invocation.output.result({"skipped": True, "set": chosen.backup_set.name}, ["Not due yet."])
         return
@@ -80,7 +82,7 @@ def backup(
 def _run(invocation: Invocation, chosen: ChosenSet) -> tuple[BackupOutcome, RunProgress]:
     progress = RunProgress()
     backup_set = chosen.backup_set
-    excludes, rules = rules_of(backup_set)
+    excludes, rules = rules_of(backup_set, home=invocation.home)
     with invocation.open_vault() as vault:
         assert vault.device is not None
         assert vault.database is not None
@@ -114,7 +116,7 @@ def _run(invocation: Invocation, chosen: ChosenSet) -> tuple[BackupOutcome, RunP
 def _try_out(invocation: Invocation, chosen: ChosenSet) -> None:
     """Read everything as a run would, store nothing, and say what would have been new and what left out."""
     progress = RunProgress()
-    excludes, _ = rules_of(chosen.backup_set)
+    excludes, _ = rules_of(chosen.backup_set, home=invocation.home)
     with invocation.open_vault() as vault, LiveDisplay(invocation.output, progress, verb="Looking"):
         result = try_out(
             request_of(chosen.backup_set, excludes, ()),

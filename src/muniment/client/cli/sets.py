@@ -137,14 +137,15 @@ def _known(invocation: Invocation, name: str) -> BackupSet:
 
 
 def _save(invocation: Invocation, changed: BackupSet) -> None:
-    rules_of(changed)  # a rule that cannot be understood is refused now, not at night
+    rules, _ = rules_of(changed, home=invocation.home)
+    rules.check()  # a rule that cannot be understood is refused now, not at night
     connection = invocation.connection()
     invocation.config.with_connection(change_set(connection, changed)).save()
     _show(invocation, changed)
 
 
 def _show(invocation: Invocation, backup_set: BackupSet) -> None:
-    _, rules = rules_of(backup_set)
+    _, rules = rules_of(backup_set, home=invocation.home)
     lines = [f"Set {backup_set.name!r}"]
     lines += [f"  {printable_path(root)}" for root in backup_set.roots]
     if backup_set.one_file_system:
