@@ -9,7 +9,8 @@ be given an order while it runs, and the one that is started after it lives. A p
 `inside 1 writing@_make_live`. Moments: before a call, after it, and for contexts inside, just before they end.
 
 A composition root of the tests: it wraps the real adapters, and nothing in the program knows of it.
-`MUNIMENT_TEST_RECORD` names a file to which the server appends what it was offered and what it stored;
+`MUNIMENT_TEST_CENSUS` names a file to which the process appends each point when it first reaches it;
+`MUNIMENT_TEST_RECORD` one to which the server appends what it was offered and what it stored;
 `MUNIMENT_TEST_SMALL_PACKS` closes packs early, so that a small tree makes many.
 """
 
@@ -31,6 +32,7 @@ from importlib.metadata import entry_points
 from types import FunctionType, ModuleType
 from typing import Any
 
+CENSUS = "MUNIMENT_TEST_CENSUS"
 RECORD = "MUNIMENT_TEST_RECORD"
 SMALL_PACKS = "MUNIMENT_TEST_SMALL_PACKS"
 
@@ -69,9 +71,14 @@ class Orders:
         self._path = path
         self._seen: Counter[str] = Counter()
         self._lock = threading.Lock()
+        self._census = os.environ.get(CENSUS)
+        self._counted: set[tuple[str, str]] = set()
 
     def reach(self, moment: str, point: str, caller: str) -> None:
         """Die here if that is the order."""
+        if self._census is not None and (point, caller) not in self._counted:
+            self._counted.add((point, caller))
+            _append(self._census, f"{point}@{caller}")
         try:
             with open(self._path, encoding="ascii") as file:
                 order = file.read()
@@ -90,7 +97,8 @@ class Orders:
 
 def watch(function: Callable[..., Any], point: str, orders: Orders) -> Callable[..., Any]:
     """`function`, which dies before, inside or after a call when ordered to."""
-    recorded = _RECORDED.get(point) if RECORD in os.environ else None
+    record = os.environ.get(RECORD)
+    recorded = _RECORDED.get(point)
     is_context = inspect.isgeneratorfunction(inspect.unwrap(function)) and hasattr(function, "__wrapped__")
 
     @functools.wraps(function)
@@ -100,8 +108,8 @@ def watch(function: Callable[..., Any], point: str, orders: Orders) -> Callable[
             return _watched_context(function, arguments, named, point, caller, orders)
         orders.reach("before", point, caller)
         result = function(*arguments, **named)
-        if recorded is not None:
-            _append(os.environ[RECORD], recorded(*arguments, result))
+        if record is not None and recorded is not None:
+            _append(record, recorded(*arguments, result))
         orders.reach("after", point, caller)
         return result
 
@@ -172,10 +180,15 @@ def _append(path: str, line: str) -> None:
         os.close(descriptor)
 
 
+def watch_imports(orders: Orders) -> None:
+    """From here on, every module of `WATCHED` is wrapped when it is imported."""
+    sys.meta_path.insert(0, _WatchingFinder(orders))
+
+
 def main() -> None:
     order, separator, *argv = sys.argv[1:]
     assert separator == "--"
-    sys.meta_path.insert(0, _WatchingFinder(Orders(order)))
+    watch_imports(Orders(order))
     if argv[0] == sys.executable:
         argv = argv[1:]
     if argv[0] == "-m":

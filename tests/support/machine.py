@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.nursery import Child, Nursery
+
+Running = subprocess.Popen[str] | Child
+
 PASSPHRASE = "correct horse battery staple"
 RUN_SECONDS = 120
 
@@ -37,6 +41,8 @@ class Machine:
     home: Path
     prefix: Sequence[str] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    nursery: Nursery | None = None
+    """Where its processes come from, for tests that need many."""
     vault: str = ""
     device: str = ""
     kit: str = ""
@@ -56,8 +62,11 @@ class Machine:
             **(more or {}),
         }
 
-    def begin(self, *arguments: str | Path, more: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    def begin(self, *arguments: str | Path, more: Mapping[str, str] | None = None) -> Running:
         """Start a command and do not wait for it."""
+        if self.nursery is not None:
+            words = ["--json", *map(str, arguments)]
+            return self.nursery.begin(words, environment=self.surroundings(more))
         return subprocess.Popen(
             self.command(*arguments),
             stdin=subprocess.DEVNULL,
@@ -67,7 +76,7 @@ class Machine:
             env=self.surroundings(more),
         )
 
-    def end(self, process: subprocess.Popen[str]) -> Ran:
+    def end(self, process: Running) -> Ran:
         """Wait for a command that was begun."""
         try:
             stdout, stderr = process.communicate(timeout=RUN_SECONDS)
