@@ -1,7 +1,12 @@
-"""Exclusion rules in gitignore syntax, by `pathspec`; built-in rules; directories that exclude themselves.
+"""What a backup set leaves out: rules in gitignore syntax, and directories tagged as caches.
 
-Every name on the disk passes here, and hardly one is excluded. So names are first compared with the last
-parts of the rules, as a set or one regular expression; only what that lets through is matched in full.
+A rule is matched against the path below the set's root, as git matches one against the path below the
+repository. A rule that begins with the path of a root, or with ``//``, is meant from the top of the file
+system (``//proc/*``); it never reaches a root or what contains one: who
+names `/tmp/x` as a root wants it.
+
+The syntax is pathspec's affair. What is ours is speed: a directory's names are first held against what the
+last component of every rule could be, in a handful of calls, and only what passes is matched for real.
 """
 
 from __future__ import annotations
@@ -9,127 +14,177 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import cached_property
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from muniment.engine.ports import Directory
 from muniment.model.errors import UsageError
 
-DEFAULT_RULES = ("lost+found/", ".Trash-*/", ".local/share/Trash/", ".thumbnails/")
-"""Built-in rules of every set that does not switch them off. Shown by `sets show`, counted in each run."""
-
-SYSTEM_PLACES = (b"/proc", b"/sys", b"/dev", b"/run")
-"""Held by the kernel or made at start; left out of a backup of everything, unless a root of their own."""
+DEFAULT_RULES = (
+    "//proc/*",
+    "//sys/*",
+    "//dev/*",
+    "//run/*",
+    "//tmp/*",
+    "//var/tmp/*",
+    "//swapfile",
+    "//swap.img",
+    "lost+found/",
+    ".cache/",
+    ".gvfs/",
+    ".local/share/Trash/",
+    ".Trash-*/",
+)
+"""What hardly anybody wants back: kernel views, scratch space, caches, bins. Shown with every set."""
 
 CACHE_TAG = b"CACHEDIR.TAG"
-CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
-"""https://bford.info/cachedir/: a tag without this first line is none."""
 NO_BACKUP = b".nobackup"
+_CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
+"""The Cache Directory Tagging Specification's: a file of that name without it is an ordinary file."""
 
-_WILD = frozenset("*?[")
+_GLOB = re.compile(r"[*?\[\\]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    text: str
+    """As the user wrote it."""
+    excludes: bool
+    pattern: re.Pattern[str]
+    last: str
+    """What the name itself must match: the last component, a shell pattern."""
 
 
 class ExclusionRules:
-    """The rules of one set. A path is matched below the innermost root that holds it; later rules win.
+    """The rules of one set, compiled for each of its roots. UsageError for a rule that has no meaning."""
 
-    `places` are absolute paths left out whatever the rules say: what the system makes up, and our own state.
-    UsageError for a rule that cannot be understood.
-    """
+    def __init__(self, rules: Sequence[str], *, roots: Sequence[bytes]) -> None:
+        self._roots = {
+            (root if root.endswith(b"/") else root + b"/"): _RootRules(rules, root=root) for root in roots
+        }
+        # The longest first: a root inside another has rules of its own.
+        self._order = sorted(self._roots, key=len, reverse=True)
 
-    tag_files: Collection[bytes] = frozenset({CACHE_TAG, NO_BACKUP})
+    @property
+    def tag_files(self) -> Collection[bytes]:
+        return (CACHE_TAG, NO_BACKUP)
 
-    def __init__(
-        self, rules: Sequence[str], *, roots: Sequence[bytes], places: Mapping[bytes, str] | None = None
-    ) -> None:
-        self._rules = tuple(rules)
-        self._roots = sorted((root.rstrip(b"/") + b"/" for root in roots), key=len, reverse=True)
-        self._places = {path: why for path, why in (places or {}).items() if path + b"/" not in self._roots}
-        self._place_names = {path.rpartition(b"/")[2] for path in self._places}
-        self._literals, self._pattern, self._any = _last_parts(self._rules)
-
-    def check(self) -> None:
-        """Raise UsageError for a rule that is none, before a run finds out."""
-        assert self._spec is not None
+    def is_tagged(self, directory: Directory, names: Collection[bytes]) -> str | None:
+        if NO_BACKUP in names:
+            return NO_BACKUP.decode()
+        if CACHE_TAG in names and _has_signature(directory):
+            return CACHE_TAG.decode()
+        return None
 
     def rule_for(self, path: bytes, *, directory: bool) -> str | None:
-        if path in self._places:
-            return self._places[path]
-        root = next((root for root in self._roots if path.startswith(root)), None)
-        if root is None or not self._rules:
-            return None
-        inside = path[len(root) :].decode("utf-8", "surrogateescape")
-        found = self._spec.check_file(inside + "/" if directory else inside)
-        return self._rules[found.index] if found.include and found.index is not None else None
+        parent, _, name = path.rpartition(b"/")
+        return self.rules_for(parent + b"/", [name], directories=[name] if directory else []).get(name)
 
     def rules_for(
         self, directory: bytes, names: Sequence[bytes], *, directories: Collection[bytes]
     ) -> Mapping[bytes, str]:
-        found: dict[bytes, str] = {}
-        for name in self._candidates(names):
-            rule = self.rule_for(directory + name, directory=name in directories)
-            if rule is not None:
-                found[name] = rule
-        return found
+        for root in self._order:
+            if directory.startswith(root):
+                rules = self._roots[root]
+                candidates = rules.candidates(directory[len(root) :], names)
+                if not candidates:
+                    return {}
+                return rules.decide(directory[len(root) :], candidates, frozenset(directories))
+        return {}
 
-    def is_tagged(self, directory: Directory, names: Collection[bytes]) -> str | None:
-        if NO_BACKUP in names:
-            return NO_BACKUP.decode("ascii")
-        if CACHE_TAG in names and _has_signature(directory):
-            return CACHE_TAG.decode("ascii")
-        return None
 
-    # --- inside
+class _RootRules:
+    """The rules as they apply below one root."""
 
-    def _candidates(self, names: Sequence[bytes]) -> Iterable[bytes]:
-        if self._any:
+    def __init__(self, rules: Sequence[str], *, root: bytes) -> None:
+        self._rules = [rule for text in rules if (rule := _compile(text, os.fsdecode(root))) is not None]
+        last = {rule.last for rule in self._rules if rule.excludes}
+        self._literals = frozenset(os.fsencode(name) for name in last if not _GLOB.search(name))
+        globs = [name for name in last if _GLOB.search(name) and name.strip("*")]
+        self._anything = [rule for rule in self._rules if rule.excludes and not rule.last.strip("*")]
+        """Rules like `Trash/*`: the directory alone decides."""
+        ends = [name for name in globs if name[0] == "*" and not _GLOB.search(name[1:])]
+        starts = [name for name in globs if name[-1] == "*" and not _GLOB.search(name[:-1])]
+        self._ends = [os.fsencode(name[1:]) + b"/" for name in ends]
+        self._starts = [b"/" + os.fsencode(name[:-1]) for name in starts]
+        others = [name for name in globs if name not in ends and name not in starts]
+        # Brackets and escapes are pathspec's affair: with one of them, every name is looked at.
+        self._is_simple = not any(set(name) & {"[", "\\"} for name in others)
+        self._others = [re.compile(fnmatch.translate(name), re.DOTALL) for name in others]
+
+    def candidates(self, below: bytes, names: Sequence[bytes]) -> Collection[bytes]:
+        """Names that some excluding rule may match."""
+        if not self._is_simple or (self._anything and self._takes_everything(below)):
             return names
-        found = (self._literals | self._place_names).intersection(names)
-        if self._pattern is not None:
-            matches = self._pattern.match
-            found.update(name for name in names if matches(name))
+        found: set[bytes] = set(self._literals.intersection(names))
+        if self._ends or self._starts:
+            joined = b"/%b/" % b"/".join(names)
+            for end in self._ends:
+                if end in joined:
+                    found.update(name for name in names if name.endswith(end[:-1]))
+            for start in self._starts:
+                if start in joined:
+                    found.update(name for name in names if name.startswith(start[1:]))
+        if self._others:
+            decoded = list(map(os.fsdecode, names))
+            for pattern in self._others:
+                found.update(name for name, text in zip(names, decoded, strict=True) if pattern.match(text))
         return found
 
-    @cached_property
-    def _spec(self) -> Any:
-        # Loaded here: most runs meet no name that any rule could match, and it costs a rescan 30 ms.
-        import pathspec
+    def _takes_everything(self, below: bytes) -> bool:
+        probe = os.fsdecode(below) + "x/"
+        return any(rule.pattern.match(probe) for rule in self._anything)
 
-        try:
-            return pathspec.GitIgnoreSpec.from_lines(self._rules)
-        except ValueError as error:
-            raise UsageError(
-                f"an exclusion rule is not understood: {error}", advice="Rules are those of gitignore."
-            ) from None
-
-
-def system_places(own: Iterable[str] = ()) -> dict[bytes, str]:
-    """Places to leave out, each with what to call the reason; `own`: where Muniment keeps its own state."""
-    places = {path: f"{path.decode('ascii')} (made by the system)" for path in SYSTEM_PLACES}
-    for path in own:
-        places[os.path.realpath(os.fsencode(path))] = "Muniment's own state"
-    return places
+    def decide(
+        self, below: bytes, candidates: Collection[bytes], directories: Collection[bytes]
+    ) -> dict[bytes, str]:
+        excluded: dict[bytes, str] = {}
+        for name in candidates:
+            path = os.fsdecode(below + name) + ("/" if name in directories else "")
+            # As in git, the last rule that matches decides.
+            rule = next((rule for rule in reversed(self._rules) if rule.pattern.match(path)), None)
+            if rule is not None and rule.excludes:
+                excluded[name] = rule.text
+        return excluded
 
 
-def _last_parts(rules: Sequence[str]) -> tuple[set[bytes], re.Pattern[bytes] | None, bool]:
-    """Of rules that exclude: last parts without wildcards, a pattern for the others, whether any name may do."""
-    literals: set[bytes] = set()
-    wild: list[str] = []
-    for rule in rules:
-        text = rule.strip()
-        if not text or text.startswith(("#", "!")):
-            continue
-        last = text.rstrip("/").rpartition("/")[2]
-        if last in ("", "*", "**") or "\\" in text or text.endswith("/**"):
-            return set(), None, True
-        if _WILD.isdisjoint(last):
-            literals.add(last.encode("utf-8", "surrogateescape"))
-        else:
-            wild.append(fnmatch.translate(last.replace("[^", "[!")))
-    if not wild:
-        return literals, None, False
-    pattern = "|".join(f"(?:{part})" for part in wild).encode("utf-8", "surrogateescape")
-    return literals, re.compile(pattern), False
+def _compile(text: str, root: str) -> _Rule | None:
+    """The rule as it applies below `root`; None where it does not."""
+    local = _below(text, root)
+    if local is None:
+        return None
+    try:
+        pattern = GitIgnoreSpecPattern(local)
+    except (ValueError, re.error) as error:
+        raise UsageError(f"the rule {text!r} cannot be understood: {error}") from None
+    if pattern.include is None or pattern.regex is None:
+        return None  # a comment or an empty line
+    last = local.rstrip("/").rpartition("/")[2].lstrip("!")
+    # Without DOTALL a name with a line break would escape the rules.
+    return _Rule(text, bool(pattern.include), re.compile(pattern.regex.pattern, re.DOTALL), last)
+
+
+def _below(text: str, root: str) -> str | None:
+    """`text` with what is meant from the top of the file system rewritten to begin at the root."""
+    mark, rule = ("!", text[1:]) if text.startswith("!") else ("", text)
+    parts = [part for part in root.split("/") if part]
+    if rule.startswith("//"):
+        wanted = rule[2:].split("/")
+    elif parts and rule.startswith(root.rstrip("/") + "/"):
+        wanted = rule[1:].split("/")
+    else:
+        return text
+    for place, part in enumerate(parts):
+        if place < len(wanted) and wanted[place] == "**":
+            return mark + "/" + "/".join(wanted[place:])
+        if place >= len(wanted) or not fnmatch.fnmatchcase(part, wanted[place]):
+            return None
+    rest = [part for part in wanted[len(parts) :] if part]
+    if not rest:
+        return None
+    return mark + "/" + "/".join(rest) + ("/" if rule.endswith("/") else "")
 
 
 def _has_signature(directory: Directory) -> bool:
@@ -138,8 +193,9 @@ def _has_signature(directory: Directory) -> bool:
     except OSError:
         return False
     try:
-        start = bytearray(len(CACHE_SIGNATURE))
-        return file.read_into(memoryview(start), offset=0) == len(start) and bytes(start) == CACHE_SIGNATURE
+        buffer = bytearray(len(_CACHE_SIGNATURE))
+        taken = file.read_into(memoryview(buffer), offset=0)
+        return bytes(buffer[:taken]) == _CACHE_SIGNATURE
     except OSError:
         return False
     finally:
