@@ -133,6 +133,8 @@ def traces(place: Path, words: tuple[bytes, ...]) -> list[Path]:
     for directory, _, names in os.walk(place):
         for name in names:
             path = Path(directory) / name
+            if not path.is_file():
+                continue
             content = path.read_bytes()
             if any(word in content or word in os.fsencode(name) for word in words):
                 found.append(path)
