@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
@@ -15,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from muniment.server.dataplane.answers import answer, answer_refusal, refusal_for
 from muniment.server.dataplane.calls import Call, Threads, parse_call, read_message
-from muniment.server.dataplane.openapi import describe_api
+from muniment.server.dataplane.openapi import api_document
 from muniment.server.dataplane.packs import SenderLeft, receive_pack, send_pack
 from muniment.server.dataplane.request_log import LogRequests
 from muniment.server.dataplane.use_cases import USE_CASES, UseCase, describe_server
@@ -72,7 +71,7 @@ def _streaming(deployment: Deployment, route: Route, threads: Threads, stream: S
 
 
 def _document() -> Endpoint:
-    text = json.dumps(describe_api(), indent=1).encode()
+    text = api_document().encode()
 
     async def endpoint(request: Request) -> Response:  # noqa: ARG001
         return Response(text, media_type="application/json")

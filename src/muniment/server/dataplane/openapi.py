@@ -1,7 +1,12 @@
-"""OpenAPI, made from the table of routes and the message types; kept in `docs/reference/openapi.json`."""
+"""OpenAPI, made from the table of routes and the message types.
+
+    python -m muniment.server.dataplane.openapi > docs/reference/openapi.json
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import Any
 
 import msgspec
@@ -116,3 +121,12 @@ def _schema(parameter: Parameter) -> dict[str, Any]:
             return {"type": "string", "pattern": "^[0-9a-f]{64}$"}
         case Kind.NUMBER:
             return {"type": "integer", "minimum": 0, "maximum": parameter.maximum}
+
+
+def api_document() -> str:
+    """The description as it is served and kept."""
+    return json.dumps(describe_api(), indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(api_document())
