@@ -4,8 +4,8 @@
     restore_export.py EXPORT TARGET [--snapshot ID]
 
 The passphrase or the recovery kit comes from MUNIMENT_PASSPHRASE or MUNIMENT_RECOVERY_KIT, else from the
-first line of standard input. Needs Python 3.11 and: argon2-cffi, blake3, cryptography, msgpack or msgspec, and
-zstandard, backports.zstd or Python 3.14. Written from docs/design/format.md and export.md alone.
+first line of standard input. Needs Python 3.11 and: argon2-cffi, blake3, cryptography, msgpack or msgspec,
+and zstandard, backports.zstd or Python 3.14. Written from docs/design/format.md and export.md alone.
 
 Exit status: 0 restored, 1 not, 3 restored except what is named.
 """

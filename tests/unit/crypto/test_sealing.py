@@ -153,6 +153,21 @@ def test_lists_are_authenticated_per_epoch() -> None:
             KEYS.verify_mac(data, tag, epoch=epoch)
 
 
+def test_every_flipped_bit_of_a_list_is_found() -> None:
+    body = random.Random(7).randbytes(200)
+    mac = KEYS.mac(body, epoch=1)
+    for at in range(len(body) * 8):
+        altered = bytearray(body)
+        altered[at // 8] ^= 1 << at % 8
+        with pytest.raises(DamagedObject):
+            KEYS.verify_mac(bytes(altered), mac, epoch=1)
+    for at in range(len(mac) * 8):
+        altered = bytearray(mac)
+        altered[at // 8] ^= 1 << at % 8
+        with pytest.raises(DamagedObject):
+            KEYS.verify_mac(body, bytes(altered), epoch=1)
+
+
 def test_set_ids_tell_only_equality() -> None:
     device, other = DeviceId(b"d" * 16), DeviceId(b"e" * 16)
     assert KEYS.set_id(device, "home") == KEYS.set_id(device, "home")

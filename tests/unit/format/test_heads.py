@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from muniment.crypto.keys import VaultKeys
 from muniment.format.head import MAX_HEAD, open_head, seal_head, snapshot_id
+from muniment.format.tables import MAX_LEVEL
 from muniment.model.entry import PageRef, PageType
 from muniment.model.errors import DamagedObject, NewerFormat
 from muniment.model.ids import DeviceId, InstallationId, PackId, PageId, SetId, SnapshotId, VaultId
@@ -30,7 +31,7 @@ def ids(kind: Any) -> st.SearchStrategy[Any]:
 
 @st.composite
 def roots(draw: st.DrawFn) -> PageRef:
-    level = draw(st.integers(0, 8))
+    level = draw(st.integers(0, MAX_LEVEL))
     return PageRef(
         draw(addresses()),
         draw(ids(PageId)),
@@ -168,7 +169,7 @@ PLANTS: dict[str, Callable[[dict[str, Any]], object]] = {
     "negative count": lambda f: f["counts"].__setitem__(0, -1),
     "root of an extent tree": lambda f: f["root"].__setitem__(7, 2),
     "leaf of level 1": lambda f: f["root"].__setitem__(8, 1),
-    "level 9": lambda f: (f["root"].__setitem__(7, 1), f["root"].__setitem__(8, 9)),
+    "too deep": lambda f: (f["root"].__setitem__(7, 1), f["root"].__setitem__(8, MAX_LEVEL + 1)),
     "root in no pack": lambda f: f["root"].__setitem__(1, 7),
     "root before the header": lambda f: f["root"].__setitem__(4, 3),
     "root of a negative epoch": lambda f: f["root"].__setitem__(2, -1),

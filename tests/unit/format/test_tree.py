@@ -296,6 +296,23 @@ def test_swapped_and_altered_pages_are_found() -> None:
             list(TreeReader(KEYS, liar.load).entries(root))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_every_flipped_bit_of_a_page_is_found(seed: int) -> None:
+    """By its id, before anything is parsed: that also covers pages kept on the client's own disk."""
+    rng = random.Random(seed)
+    store = PageStore()
+    entry = file_of(disk_image(200), store)
+    root = build([*large_tree(1000), replace(entry, directory=b"z\0")], store)
+    for _ in range(30):
+        victim = rng.choice(list(store.pages))
+        liar = Liar(store)
+        content = bytearray(store.pages[victim])
+        content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        liar.pages[victim] = bytes(content)
+        with pytest.raises(DamagedObject, match="another id"):
+            TreeReader(KEYS, liar.load).reachable_packs(root, Memo())
+
+
 def test_interior_page_is_never_read_as_a_leaf_or_back() -> None:
     store = PageStore()
     root = build(large_tree(3000), store)
