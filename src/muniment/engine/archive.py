@@ -163,10 +163,8 @@ class _Run:
         )
         self._tree_reader = TreeReader(keys, self._pages.load)
         self._merge = Merge(self._tree_reader.leaves(request.parent), disk)
-        self._reader = Reader(
-            store, cutter=Cutter(keys), disk=disk, clock=clock, tally=self._tally, stop=stop
-        )
-        self._assembly = Assembly(keys, self._pages, self._tree_reader, parent=request.parent)
+        self._reader = Reader(store, cutter=Cutter(keys), clock=clock, tally=self._tally, stop=stop)
+        self._assembly = Assembly(keys, self._pages, self._tree_reader, disk=disk, parent=request.parent)
         self._waiting: deque[Entry | Draft | Span | WholeLeaf] = deque()
         self._marked_bytes = 0
         self._marked_seconds = clock.monotonic()

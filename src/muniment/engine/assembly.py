@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from muniment.crypto.keys import VaultKeys
 from muniment.engine.merge import Span, WholeLeaf
 from muniment.engine.pages import PageStore
+from muniment.engine.ports import SourceDisk
 from muniment.engine.reading import Draft
 from muniment.format.page import MAX_INLINE_EXTENTS
 from muniment.format.tree import TreeBuilder, TreeReader, build_extent_tree
@@ -18,9 +18,16 @@ class Assembly:
     """The new tree, up to `last_key`."""
 
     def __init__(
-        self, keys: VaultKeys, pages: PageStore, reader: TreeReader, *, parent: PageRef | None
+        self,
+        keys: VaultKeys,
+        pages: PageStore,
+        reader: TreeReader,
+        *,
+        disk: SourceDisk,
+        parent: PageRef | None,
     ) -> None:
         self._keys = keys
+        self._disk = disk
         self._pages = pages
         self._reader = reader
         self._parent = parent
@@ -28,25 +35,26 @@ class Assembly:
         self.last_key = b""
 
     def add_entry(self, entry: Entry) -> None:
+        if entry.extent_tree is not None:
+            self._pages.meet_extent_tree()
         self._builder.add(entry)
         self.last_key = entry.key
 
     def add_draft(self, draft: Draft) -> Entry:
         """Waits for the draft's content."""
+        owner = self._disk.owner(draft.found.uid, draft.found.gid)
         extents = draft.content.extents()
-        large = tuple((name, value.extents()) for name, value in draft.large_xattrs)
         if len(extents) > MAX_INLINE_EXTENTS:
             tree = build_extent_tree(self._keys, self._pages.store, extents)
-            entry = replace(draft.entry, extent_tree=tree, large_xattrs=large)
+            entry = draft.entry(owner, extent_tree=tree)
         else:
-            entry = replace(draft.entry, extents=extents, large_xattrs=large)
+            entry = draft.entry(owner, extents=extents)
         self.add_entry(entry)
         return entry
 
     def add_span(self, span: Span) -> None:
         for entry in span.entries():
-            self._builder.add(entry)
-        self.last_key = entry.key
+            self.add_entry(entry)
 
     def add_leaf(self, whole: WholeLeaf) -> None:
         """By reference where the new tree has a page boundary here, too; else entry by entry."""
@@ -54,7 +62,7 @@ class Assembly:
             self._builder.add_leaf_ref(whole.ref)
         else:
             for entry in whole.leaf.entries():
-                self._builder.add(entry)
+                self.add_entry(entry)
         self.last_key = whole.ref.last_key
 
     def finish(self) -> PageRef | None:
@@ -70,6 +78,8 @@ class Assembly:
                     continue
                 for entry in self._reader.load_leaf(ref, after=lower).entries():
                     if entry.key > self.last_key:
+                        if entry.extent_tree is not None:
+                            self._pages.meet_extent_tree()
                         twin.add(entry)
         return twin.finish()
 

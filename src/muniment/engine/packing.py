@@ -19,7 +19,7 @@ from muniment.engine.ports import PackSink, Progress
 from muniment.format.block import Buffer, Compressor
 from muniment.format.pack import PackBuilder
 from muniment.model.ids import ChunkId, PackId, PageId
-from muniment.model.packs import MIB, BlockAddress, PackKind, SealedPack
+from muniment.model.packs import MIB, BlockAddress, ChunkAddress, PackKind, SealedPack
 
 _SEAL_BUFFER = 17 * MIB
 """Holds any pack that is closed at its target, padded."""
@@ -60,14 +60,15 @@ class PackWriter:
         self.new_content = 0
         """Bytes of chunks added, before compression."""
 
-    def add_data(self, encoded: Buffer, ids: Sequence[ChunkId], lengths: Sequence[int]) -> BlockAddress:
+    def add_data(self, encoded: Buffer, ids: Sequence[ChunkId], lengths: Sequence[int]) -> list[ChunkAddress]:
+        """Where each chunk of the block will lie."""
         with self._lock:
             builder, full = self._builder_for(PackKind.DATA, len(encoded), items=len(ids))
-            address = builder.add_data(encoded, ids, lengths)
+            addresses = builder.place_data(encoded, ids, lengths)
             self.new_content += sum(lengths)
         if full is not None:
             self._finish(full)
-        return address
+        return addresses
 
     def add_page(self, encoded: Buffer, page: PageId, length: int) -> BlockAddress:
         with self._lock:

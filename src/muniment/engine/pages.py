@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from muniment.crypto.keys import VaultKeys
 from muniment.engine.packing import PackWriter
 from muniment.engine.ports import BlockSource, PageCache
 from muniment.format.block import Compressor
 from muniment.format.pack import open_block
+from muniment.format.page import decode_interior
 from muniment.model.entry import PageRef, PageType
-from muniment.model.ids import PageId
+from muniment.model.ids import PackId, PageId
 from muniment.model.packs import BlockAddress, BlockRole
+
+_decode_fields = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+_decode_packs = msgspec.msgpack.Decoder(list[tuple[bytes, int, int]]).decode
 
 
 class PageStore:
@@ -28,6 +34,7 @@ class PageStore:
         self._writer = writer
         self._compressor = Compressor(level)
         self._known: dict[PageId, BlockAddress] = {}
+        self._has_extent_trees = False
 
     def load(self, ref: PageRef) -> bytes:
         """The bytes of a page; whoever asked verifies them (`TreeReader`)."""
@@ -40,6 +47,10 @@ class PageStore:
             self._cache.put(ref.page_id, content)
         return content
 
+    def meet_extent_tree(self) -> None:
+        """From here on a leaf may need packs that it does not name itself."""
+        self._has_extent_trees = True
+
     def store(self, page_type: PageType, content: bytes, page: PageId) -> BlockAddress:
         known = self._known.get(page)
         if known is not None:
@@ -48,4 +59,21 @@ class PageStore:
         address = self._writer.add_page(encoded, page, len(content))
         self._known[page] = address
         self._cache.put(page, content)
+        self._note_packs(page_type, content, page)
         return address
+
+    def _note_packs(self, page_type: PageType, content: bytes, page: PageId) -> None:
+        """Remember which packs the page needs, where that is known without reading others.
+
+        What is not noted here, `TreeReader.reachable_packs` finds out from the pages themselves.
+        """
+        packs = {PackId(row[0]) for row in _decode_packs(_decode_fields(content)[2])}
+        if page_type is PageType.LEAF and self._has_extent_trees:
+            return
+        if page_type in {PageType.INTERIOR, PageType.EXTENT_INTERIOR}:
+            for child in decode_interior(content, page_type=page_type).children:
+                below = self._cache.packs_of(child.page_id)
+                if below is None:
+                    return
+                packs |= below
+        self._cache.note_packs(page, frozenset(packs))

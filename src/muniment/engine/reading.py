@@ -11,16 +11,16 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from blake3 import blake3
 
 from muniment.engine.chunking import WHOLE_BELOW, Cutter
-from muniment.engine.ports import Clock, Directory, FileStat, OpenFile, SourceDisk, StopRequested
+from muniment.engine.ports import Clock, Directory, FileStat, OpenFile, StopRequested
 from muniment.engine.storing import WINDOW, Batch, ChunkStore
 from muniment.engine.tally import Tally
 from muniment.engine.walk import Slice, Trust
-from muniment.model.entry import Entry, EntryFlag, Extent, Owner
+from muniment.model.entry import Entry, EntryFlag, Extent, Owner, PageRef
 from muniment.model.errors import Interrupted
 from muniment.model.packs import KIB
 
@@ -62,23 +62,65 @@ class Content:
         return tuple(extents)
 
 
+_NOTHING = Content()
+
+
 @dataclass(slots=True)
 class Draft:
-    """An entry whose content, or large attributes, are on their way."""
+    """An entry of the slice's `place`-th name, but for its content, which is on its way.
 
-    entry: Entry
-    """Without extents."""
+    `found` is what was seen of it before it was read, `size` how much was read of it.
+    """
+
+    part: Slice
+    place: int
+    found: FileStat
     content: Content
+    size: int = 0
+    flags: EntryFlag = EntryFlag.NONE
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
     large_xattrs: tuple[tuple[bytes, Content], ...] = ()
+    link_target: bytes = b""
+    device: tuple[int, int] | None = None
 
     @property
     def is_done(self) -> bool:
-        return self.content.is_done and all(value.is_done for _, value in self.large_xattrs)
+        return self.content.is_done and (
+            not self.large_xattrs or all(value.is_done for _, value in self.large_xattrs)
+        )
 
     def batches(self) -> Iterator[Batch]:
         yield from self.content.batches()
         for _, value in self.large_xattrs:
             yield from value.batches()
+
+    def entry(
+        self, owner: Owner, *, extents: tuple[Extent, ...] = (), extent_tree: PageRef | None = None
+    ) -> Entry:
+        """The entry itself; waits for large attributes."""
+        part, place, found = self.part, self.place, self.found
+        trusted = part.trust is Trust.FULL
+        systems = part.file_systems
+        file_system = systems if isinstance(systems, int) else systems[place]
+        return Entry(
+            part.directory,
+            part.names[place],
+            found.mode,
+            self.size,
+            found.mtime_ns,
+            found.ctime_ns if trusted else 0,
+            found.inode if trusted else 0,
+            owner,
+            file_system,
+            extents,
+            extent_tree,
+            self.link_target,
+            self.device,
+            link_group(found, file_system) if found.links > 1 and not stat.S_ISDIR(found.mode) else 0,
+            self.xattrs,
+            tuple((name, value.extents()) for name, value in self.large_xattrs) if self.large_xattrs else (),
+            self.flags,
+        )
 
 
 class Unread(Exception):
@@ -110,14 +152,12 @@ class Reader:
         store: ChunkStore,
         *,
         cutter: Cutter,
-        disk: SourceDisk,
         clock: Clock,
         tally: Tally,
         stop: StopRequested,
     ) -> None:
         self._store = store
         self._cutter = cutter
-        self._disk = disk
         self._clock = clock
         self._tally = tally
         self._stop = stop
@@ -126,71 +166,28 @@ class Reader:
 
     # --- entries
 
-    def read(self, part: Slice, place: int) -> Entry | Draft:
+    def read(self, part: Slice, place: int) -> Draft:
         """The entry at `place` of the slice, read now. Raises Unread."""
         found = part.stats[place]
         name = part.names[place]
         try:
             if stat.S_ISREG(found.mode):
                 return self._read_file(part, place, name, found)
-            target = part.handle.read_link(name) if stat.S_ISLNK(found.mode) else b""
-            xattrs = part.handle.xattrs(name)
+            draft = Draft(part, place, found, _NOTHING, flags=self._racy(found, part.trust))
+            if stat.S_ISLNK(found.mode):
+                draft.link_target = part.handle.read_link(name)
+            elif stat.S_ISBLK(found.mode) or stat.S_ISCHR(found.mode):
+                draft.device = (os.major(found.rdev), os.minor(found.rdev))
+            self._take_xattrs(draft, part.handle.xattrs(name))
         except OSError as error:
             raise Unread(error) from error
-        device = None
-        if stat.S_ISBLK(found.mode) or stat.S_ISCHR(found.mode):
-            device = (os.major(found.rdev), os.minor(found.rdev))
-        small, large = self._split_xattrs(xattrs, found.uid)
-        entry = self._entry(
-            part,
-            place,
-            found,
-            xattrs=small,
-            link_target=target,
-            device=device,
-            flags=self._racy(found, part.trust),
+        return draft
+
+    def unreadable(self, part: Slice, place: int) -> Draft:
+        """What was never read: metadata alone."""
+        return Draft(
+            part, place, part.stats[place], _NOTHING, size=part.sizes[place], flags=EntryFlag.UNREADABLE
         )
-        return Draft(entry, Content(), large) if large else entry
-
-    def unreadable(self, part: Slice, place: int) -> Entry:
-        """The entry of what was never read: metadata alone."""
-        found = part.stats[place]
-        return self._entry(part, place, found, size=part.sizes[place], flags=EntryFlag.UNREADABLE)
-
-    def _entry(
-        self,
-        part: Slice,
-        place: int,
-        found: FileStat,
-        *,
-        size: int = 0,
-        xattrs: tuple[tuple[bytes, bytes], ...] = (),
-        link_target: bytes = b"",
-        device: tuple[int, int] | None = None,
-        flags: EntryFlag = EntryFlag.NONE,
-    ) -> Entry:
-        trusted = part.trust is Trust.FULL
-        systems = part.file_systems
-        file_system = systems if isinstance(systems, int) else systems[place]
-        return Entry(
-            directory=part.directory,
-            name=part.names[place],
-            mode=found.mode,
-            size=size,
-            mtime_ns=found.mtime_ns,
-            ctime_ns=found.ctime_ns if trusted else 0,
-            inode=found.inode if trusted else 0,
-            owner=self._owner(found),
-            file_system=file_system,
-            link_target=link_target,
-            device=device,
-            link_group=0 if found.links < 2 or stat.S_ISDIR(found.mode) else link_group(found, file_system),
-            xattrs=xattrs,
-            flags=flags,
-        )
-
-    def _owner(self, found: FileStat) -> Owner:
-        return self._disk.owner(found.uid, found.gid)
 
     def _racy(self, found: FileStat, trust: Trust) -> EntryFlag:
         """RACY when changed so shortly ago that a change from now on might leave the same times."""
@@ -203,31 +200,19 @@ class Reader:
 
     # --- files
 
-    def _read_file(self, part: Slice, place: int, name: bytes, found: FileStat) -> Entry | Draft:
-        if found.links > 1:
-            linked = self._linked.get((found.device, found.inode))
-            if linked is not None and linked.found[:6] == found[:6]:
-                return self._link(part, place, linked)
-        draft = self._read_content(part, place, name, found)
-        if found.links > 1:
-            self._linked[found.device, found.inode] = _Linked(found, draft, found.links - 1)
-        return draft
-
-    def _link(self, part: Slice, place: int, linked: _Linked) -> Draft:
+    def _read_file(self, part: Slice, place: int, name: bytes, found: FileStat) -> Draft:
+        if found.links < 2:
+            return self._read_content(part, place, name, found)
+        key = (found.device, found.inode)
+        linked = self._linked.get(key)
+        if linked is None or linked.found[:6] != found[:6]:
+            draft = self._read_content(part, place, name, found)
+            self._linked[key] = _Linked(found, draft, found.links - 1)
+            return draft
         linked.left -= 1
-        found = linked.found
         if linked.left <= 0:
-            del self._linked[found.device, found.inode]
-        first = linked.draft
-        entry = self._entry(
-            part,
-            place,
-            found,
-            size=first.entry.size,
-            xattrs=first.entry.xattrs,
-            flags=first.entry.flags,
-        )
-        return Draft(entry, first.content, first.large_xattrs)
+            del self._linked[key]
+        return replace(linked.draft, part=part, place=place)
 
     def _read_content(self, part: Slice, place: int, name: bytes, found: FileStat) -> Draft:
         for attempt in range(ATTEMPTS):
@@ -246,9 +231,10 @@ class Reader:
             else:
                 flags |= EntryFlag.CHANGED
                 self._tally.changed(part.path + name)
-        small, large = self._split_xattrs(xattrs, found.uid)
-        entry = self._entry(part, place, found, size=taken, xattrs=small, flags=flags)
-        return Draft(entry, content, large)
+        draft = Draft(part, place, found, content, taken, flags)
+        if xattrs:
+            self._take_xattrs(draft, xattrs)
+        return draft
 
     def _regular(self, handle: Directory, name: bytes) -> FileStat:
         found = handle.stat(name)
@@ -263,14 +249,14 @@ class Reader:
         if size > WHOLE_BELOW or sparse:
             return self._take_ranges(file, found, sparse=sparse)
         if not size:
-            return Content(), 0
+            return _NOTHING, 0
         batch = self._batch(found.uid, size)
         start, taken = batch.end, 0
         while taken < size and (
             got := file.read_into(batch.view[start + taken : start + size], offset=taken)
         ):
             taken += got
-        return Content([(batch, batch.add(taken), 1)] if taken else []), taken
+        return Content([(batch, batch.add(taken), 1)]) if taken else _NOTHING, taken
 
     def _batch(self, uid: int, size: int) -> Batch:
         """The open batch of an owner, with room for `size` bytes."""
@@ -302,14 +288,12 @@ class Reader:
         for batch in list(self._open.values()):
             self.submit(batch)
 
-    def _split_xattrs(
-        self, xattrs: list[tuple[bytes, bytes]], uid: int
-    ) -> tuple[tuple[tuple[bytes, bytes], ...], tuple[tuple[bytes, Content], ...]]:
-        if not xattrs:
-            return (), ()
-        small = tuple((name, value) for name, value in xattrs if len(value) <= LARGE_XATTR)
-        large = tuple((name, self._gather(value, uid)) for name, value in xattrs if len(value) > LARGE_XATTR)
-        return small, large
+    def _take_xattrs(self, draft: Draft, xattrs: list[tuple[bytes, bytes]]) -> None:
+        """Attributes into the draft: large ones as content."""
+        draft.xattrs = tuple((name, value) for name, value in xattrs if len(value) <= LARGE_XATTR)
+        draft.large_xattrs = tuple(
+            (name, self._gather(value, draft.found.uid)) for name, value in xattrs if len(value) > LARGE_XATTR
+        )
 
     # --- large and sparse files
 

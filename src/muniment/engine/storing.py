@@ -14,7 +14,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import accumulate
 from queue import SimpleQueue
 
 from blake3 import blake3
@@ -184,7 +183,7 @@ class ChunkStore:
         found = self._index.find(mine)
         if found:
             addresses.update(found)
-            self._publish(found)
+            self._forget(found)
             mine = [chunk for chunk in mine if chunk not in found]
         for block in _gather([places[chunk] for chunk in mine], lengths):
             placed = self._place(batch, block, [ids[place] for place in block])
@@ -204,12 +203,8 @@ class ChunkStore:
             parts = [view[first : first + size]]  # side by side, as new files mostly are
         else:
             parts = [view[starts[place] : starts[place] + batch.lengths[place]] for place in places]
-        block = self.writer.add_data(self._compressor().encode(parts), ids, lengths)
-        inner = accumulate(lengths, initial=0)
-        return {
-            chunk: ChunkAddress(block, start, length)
-            for chunk, start, length in zip(ids, inner, lengths, strict=False)
-        }
+        addresses = self.writer.add_data(self._compressor().encode(parts), ids, lengths)
+        return dict(zip(ids, addresses, strict=True))
 
     def _compressor(self) -> Compressor:
         compressor: Compressor | None = getattr(self._local, "compressor", None)
@@ -259,10 +254,12 @@ class ChunkStore:
             addresses.update(self._index.find(gone))
         return addresses
 
-    def _forget(self, sent: Collection[ChunkId]) -> None:
+    def _forget(self, known: Collection[ChunkId]) -> None:
+        """The index knows these: no claim is needed any more."""
         with self._claimed:
-            for chunk in sent:
+            for chunk in known:
                 self._claims.pop(chunk, None)
+            self._claimed.notify_all()
 
 
 def _gather(places: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:

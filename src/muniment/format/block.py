@@ -46,6 +46,7 @@ class Compressor:
         self._zstd = zstd.ZstdCompressor(level)
         self._sampler = zstd.ZstdCompressor(1)
         self._joined = bytearray()
+        self._shrank_well = False
 
     def encode(self, parts: Sequence[Buffer], *, out: bytearray | None = None) -> Buffer:
         """Codec byte and body of the concatenation of `parts`.
@@ -60,9 +61,12 @@ class Compressor:
             data: Buffer = parts[0]
         else:
             data = self._join(parts, size)
-        if size > _SAMPLED_ABOVE and not self._shrinks(memoryview(data)):
+        # Blocks are like their neighbours: after one that shrank well the next is not sampled first.
+        sampled = size > _SAMPLED_ABOVE and not self._shrank_well
+        if sampled and not self._shrinks(memoryview(data)):
             return _raw(data, out)
         body = self._compress(data, size)
+        self._shrank_well = len(body) < size - size // 4
         if len(body) >= size - size // 64:
             return _raw(data, out)
         return b"\x01" + body

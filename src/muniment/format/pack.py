@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import accumulate, repeat
 
 from muniment.crypto.digests import chunk_id, page_id
 from muniment.crypto.keys import VaultKeys
@@ -122,13 +123,20 @@ class PackBuilder:
         self, encoded: Buffer, ids: Sequence[ChunkId | bytes], lengths: Sequence[int]
     ) -> BlockAddress:
         """A block of chunks, in the order they were encoded; `lengths` are those of their plaintexts."""
-        raw = [item if isinstance(item, bytes) else item.raw for item in ids]
-        address = self._add(encoded, BlockRole.DATA, raw, lengths)
-        inner = 0
-        for chunk, length in zip(raw, lengths, strict=True):
-            self.chunks[ChunkId(chunk)] = ChunkAddress(address, inner, length)
-            inner += length
-        return address
+        chunks = [ChunkId(item) if isinstance(item, bytes) else item for item in ids]
+        return self.place_data(encoded, chunks, lengths)[0].block
+
+    def place_data(
+        self, encoded: Buffer, ids: Sequence[ChunkId], lengths: Sequence[int]
+    ) -> list[ChunkAddress]:
+        """`add_data`, but the answer is where each chunk lies."""
+        block = self._add(encoded, BlockRole.DATA, [chunk.raw for chunk in ids], lengths)
+        inner = accumulate(lengths, initial=0)
+        addresses = [
+            ChunkAddress(block, start, length) for start, length in zip(inner, lengths, strict=False)
+        ]
+        self.chunks.update(zip(ids, addresses, strict=True))
+        return addresses
 
     def add_page(self, encoded: Buffer, page: PageId, length: int) -> BlockAddress:
         return self._add(encoded, BlockRole.PAGE, [page.raw], [length])

@@ -16,7 +16,7 @@ from muniment.engine.archive import ArchiveResult
 from muniment.format.pack import check_pack
 from muniment.model.entry import EntryFlag
 from muniment.model.packs import PackKind
-from tests.support.memory_vault import ForgetfulPages
+from tests.support.memory_vault import ForgetfulPages, MemoryPages
 
 from .conftest import Bench, SpoiledDisk
 
@@ -309,3 +309,14 @@ def test_any_tree_after_any_other(
     result = back_up(after)
     scratch = bench.back_up(fresh=True)
     assert bench.leaf_ids(result) == bench.leaf_ids(scratch)
+
+
+def test_the_reference_set_is_that_of_the_pages_alone(bench: Bench, root: Path) -> None:
+    """Known from notes taken on the way, it is what reading every page of the tree finds."""
+    fill(root, files=900)
+    (root / "dir 1" / "large").write_bytes(random.Random(4).randbytes(90_000_000))
+    chance = random.Random(9)
+    for _ in range(3):
+        result = bench.back_up()
+        assert result.packs == bench.reader.reachable_packs(result.root, MemoryPages())
+        change(root, chance)
