@@ -106,7 +106,9 @@ class Muniment(Peer):
         return self.ask(self.program, "--version").split()[-1]
 
     def settings(self) -> dict[str, str]:
-        return {"MUNIMENT_HOME": str(self.place / "home")}
+        # Set where another checkout than the installed one is measured.
+        source = {"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}
+        return {"MUNIMENT_HOME": str(self.place / "home"), **source}
 
     def set_up(self) -> None:
         data = self.place / "repository"
