@@ -44,6 +44,9 @@ NO_BACKUP = b".nobackup"
 _CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
 """The Cache Directory Tagging Specification's: a file of that name without it is an ordinary file."""
 
+_ANY_DIRECTORY = "(?P<ps_d>/)"
+"""How pathspec writes `*/`."""
+
 _GLOB = re.compile(r"[*?\[\\]")
 
 
@@ -55,6 +58,26 @@ class _Rule:
     pattern: re.Pattern[str]
     last: str
     """What the name itself must match: the last component, a shell pattern."""
+    is_for_directories: bool
+    is_for_inside: bool
+    """It ends in `/**`: all that is inside a directory, but not the directory itself."""
+
+    def matches(self, path: str) -> bool:
+        """`path` is below the root and ends in a slash where it is a directory."""
+        is_directory = path.endswith("/")
+        if self.is_for_directories and not is_directory:
+            return False
+        if self.is_for_inside:
+            # pathspec takes the slash after a directory's own name for something inside.
+            return self.pattern.search(path.rstrip("/")) is not None
+        # Its expressions also match what is below a matching directory, which the walk never asks about,
+        # unless a later rule took that directory back: then git looks at the name alone, and so do we.
+        found = self.pattern.search(path)
+        return found is not None and (
+            "ps_d" not in found.groupdict()
+            or found.end() == len(path)
+            or self.pattern.pattern == _ANY_DIRECTORY
+        )
 
 
 class ExclusionRules:
@@ -135,7 +158,7 @@ class _RootRules:
 
     def _takes_everything(self, below: bytes) -> bool:
         probe = os.fsdecode(below) + "x/"
-        return any(rule.pattern.match(probe) for rule in self._anything)
+        return any(rule.matches(probe) for rule in self._anything)
 
     def decide(
         self, below: bytes, candidates: Collection[bytes], directories: Collection[bytes]
@@ -144,7 +167,7 @@ class _RootRules:
         for name in candidates:
             path = os.fsdecode(below + name) + ("/" if name in directories else "")
             # As in git, the last rule that matches decides.
-            rule = next((rule for rule in reversed(self._rules) if rule.pattern.match(path)), None)
+            rule = next((rule for rule in reversed(self._rules) if rule.matches(path)), None)
             if rule is not None and rule.excludes:
                 excluded[name] = rule.text
         return excluded
@@ -161,9 +184,11 @@ def _compile(text: str, root: str) -> _Rule | None:
         raise UsageError(f"the rule {text!r} cannot be understood: {error}") from None
     if pattern.include is None or pattern.regex is None:
         return None  # a comment or an empty line
-    last = local.rstrip("/").rpartition("/")[2].lstrip("!")
+    *above, last = [part for part in local.removeprefix("!").split("/") if part] or [""]
     # Without DOTALL a name with a line break would escape the rules.
-    return _Rule(text, bool(pattern.include), re.compile(pattern.regex.pattern, re.DOTALL), last)
+    expression = re.compile(pattern.regex.pattern, re.DOTALL)
+    inside = last == "**" and any(part != "**" for part in above)
+    return _Rule(text, bool(pattern.include), expression, last, local.endswith("/"), inside)
 
 
 def _below(text: str, root: str) -> str | None:

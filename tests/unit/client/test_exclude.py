@@ -71,7 +71,7 @@ def test_defaults_leave_out_kernel_views_of_a_whole_machine_but_keep_their_mount
 def test_who_names_a_root_in_scratch_space_gets_it() -> None:
     rules = ExclusionRules(DEFAULT_RULES, roots=[b"/tmp/work", b"/"])
     assert rules.rules_for(b"/tmp/work/", [b"a"], directories=[]) == {}
-    assert rules.rules_for(b"/tmp/other/", [b"a"], directories=[]) == {b"a": "//tmp/*"}
+    assert rules.rules_for(b"/tmp/", [b"other"], directories=[b"other"]) == {b"other": "//tmp/*"}
 
 
 def test_a_rule_without_meaning_is_refused() -> None:
