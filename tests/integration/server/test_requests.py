@@ -99,7 +99,7 @@ def test_ranges_that_are_not_understood(device: RawDevice, asked: str) -> None:
 
 
 def test_every_route_refuses_strangers(shared_server: Served, device: RawDevice) -> None:
-    """Without a token, with an unknown one, and with that of another account: before any body is looked at."""
+    """Without a token, with an unknown one, with another account's: before any body is looked at."""
     code = shared_server.create_account(f"{secrets.token_hex(6)}@example.org")
     stranger = RawDevice.enrol(shared_server.url, code)
     asked = 0
@@ -294,7 +294,7 @@ def test_a_revoked_device_is_out_at_its_next_request(shared_server: Served) -> N
 
 
 def test_no_token_confirms(shared_server: Served, device: RawDevice) -> None:
-    """There is no request that could: every route but the listed ones is unknown, every other method refused."""
+    """There is no request that could: no such route, whatever the method."""
     for path in ("/confirmations/" + "ab" * 16, "/confirmations/" + "ab" * 16 + "/confirm", "/confirm"):
         for method in ("POST", "PUT", "PATCH", "DELETE"):
             status, content, _ = send(
@@ -307,8 +307,8 @@ def test_nothing_can_be_deleted(shared_server: Served, device: RawDevice) -> Non
     pack = RawPack()
     committed = device.back_up(pack)
     for path in (
-        f"/packs/{pack.pack}", f"/snapshots/{committed.snapshot}", f"/slots/{'ab' * 16}", "/slot-list", "/kit",
-        f"/devices/{device.device}", "", "/snapshots", "/events",
+        f"/packs/{pack.pack}", f"/snapshots/{committed.snapshot}", f"/slots/{'ab' * 16}", "/slot-list",
+        "/kit", f"/devices/{device.device}", "", "/snapshots", "/events",
     ):  # fmt: skip
         status, _, _ = send(shared_server.url, "DELETE", f"/vaults/{device.vault}{path}", token=device.token)
         assert status in (400, 404), path

@@ -45,7 +45,8 @@ def _begin_upload(device: RawDevice, pack: RawPack, *, send: int) -> socket.sock
     """Send the head and the first `send` bytes, and hold the connection."""
     connection = socket.create_connection(("127.0.0.1", int(device.url.rpartition(":")[2])), timeout=30)
     head = (
-        f"PUT {m.PREFIX}{device.pack_path(pack)} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {device.token}\r\n"
+        f"PUT {m.PREFIX}{device.pack_path(pack)} HTTP/1.1\r\nHost: x\r\n"
+        f"Authorization: Bearer {device.token}\r\n"
         f"{PACK_HASH_HEADER}: {pack.sha256.hex()}\r\nContent-Length: {len(pack.content)}\r\n\r\n"
     ).encode()
     connection.sendall(head + pack.content[:send])
@@ -151,7 +152,7 @@ def test_one_server_per_directory(server: Served) -> None:
 
 def test_a_taken_port_is_one_clear_line(server: Served, tmp_path: Path) -> None:
     second = Served(tmp_path / "second")
-    with pytest.raises(AssertionError, match="cannot serve on 127.0.0.1 port"):
+    with pytest.raises(AssertionError, match=r"cannot serve on 127\.0\.0\.1 port"):
         second.start(port=server.port)
 
 
@@ -197,7 +198,7 @@ def test_health(server: Served) -> None:
 
 
 def test_out_of_disk_is_said_and_nothing_half_written_stays(tmp_path: Path) -> None:
-    """RLIMIT_FSIZE stands in for a full disk: the server must answer 507, keep serving, and leave no bytes."""
+    """RLIMIT_FSIZE stands in for a full disk: the server answers 507, goes on, and leaves no bytes."""
     served = Served(tmp_path / "server", prefix=[sys.executable, "-c", _LIMIT, str(6 * MIB)]).start()
     try:
         device = RawDevice.enrol(served.url, served.create_account())
