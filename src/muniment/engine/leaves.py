@@ -11,6 +11,7 @@ from muniment.format.page import LeafPage
 from muniment.format.tree import TreeReader
 from muniment.model.entry import PageRef
 from muniment.model.errors import IntegrityError
+from muniment.model.ids import PageId
 
 _AHEAD = 32
 """Leaves asked for before they are needed: some 200 KiB sealed."""
@@ -31,6 +32,8 @@ class LostRange:
     last: bytes
     entries: int
     error: IntegrityError
+    ref: PageRef
+    """The page that is damaged."""
 
 
 class TreeWalk:
@@ -47,21 +50,35 @@ class TreeWalk:
         start: bytes = b"",
         end: bytes | None = None,
         order: Order = Order.FORWARD,
+        seen: set[PageId] | None = None,
     ) -> Iterator[LeafPage | LostRange]:
-        """The leaves that may hold keys in [start, end). Never raises IntegrityError: it is told in place."""
+        """The leaves that may hold keys in [start, end). Never raises IntegrityError: it is told in place.
+
+        With `seen`, pages in it are left out, and all that are read go into it.
+        """
         if root is not None:
-            yield from self._under(root, b"", start, end, order)
+            yield from self._under(root, b"", start, end, order, seen)
 
     def _under(
-        self, ref: PageRef, after: bytes, start: bytes, end: bytes | None, order: Order
+        self,
+        ref: PageRef,
+        after: bytes,
+        start: bytes,
+        end: bytes | None,
+        order: Order,
+        seen: set[PageId] | None,
     ) -> Iterator[LeafPage | LostRange]:
+        if seen is not None:
+            if ref.page_id in seen:
+                return
+            seen.add(ref.page_id)
         if ref.level == 0:
             yield self._leaf(ref, after)
             return
         try:
             page = self._reader.children(ref, after=after)
         except IntegrityError as error:
-            yield LostRange(after, ref.last_key, ref.entries, error)
+            yield LostRange(after, ref.last_key, ref.entries, error, ref)
             return
         children = []
         for child in page.children:
@@ -73,11 +90,14 @@ class TreeWalk:
         for place, (child, lower) in enumerate(children):
             if place % _AHEAD == 0:
                 # Half a window early: the next is on its way while this one is used.
-                self._fetcher.prefetch_pages(ref for ref, _ in children[place : place + 2 * _AHEAD])
-            yield from self._under(child, lower, start, end, order)
+                ahead = [ref for ref, _ in children[place : place + 2 * _AHEAD]]
+                self._fetcher.prefetch_pages(
+                    ahead if seen is None else [ref for ref in ahead if ref.page_id not in seen]
+                )
+            yield from self._under(child, lower, start, end, order, seen)
 
     def _leaf(self, ref: PageRef, after: bytes) -> LeafPage | LostRange:
         try:
             return self._reader.load_leaf(ref, after=after)
         except IntegrityError as error:
-            return LostRange(after, ref.last_key, ref.entries, error)
+            return LostRange(after, ref.last_key, ref.entries, error, ref)
