@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import base64
 import http.client
+import io
 import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from muniment.client.transport.address import ServerAddress
@@ -24,6 +26,10 @@ from muniment.model.errors import UntrustedServer, UsageError
 CONNECT_SECONDS = 15.0
 SILENCE_SECONDS = 90.0
 """A peer that neither takes nor gives a byte for so long is gone."""
+
+SLOWEST = 512.0
+"""Bytes a second. A reply that keeps coming, but more slowly than this over its whole length, is given up: a
+server that drips one byte at a time would else hold a run for ever."""
 
 SEND_STEP = 1024 * 1024
 
@@ -115,7 +121,11 @@ class Connections:
                 self._proxy, self._proxy_known = _proxy_for(self.address), True
             if self.address.is_tls and self._context is None:
                 self._context = self.trust.context()
-        return _connection(self.address, self._proxy, self._context, self.trust), False
+        connection = _connection(self.address, self._proxy, self._context, self.trust)
+        # Our own limit, shared by several connections, must not look like a server that drips.
+        slowest = min(SLOWEST, self.limit_down.bytes_per_second / 64) if self.limit_down else SLOWEST
+        connection.response_class = _paced(slowest)
+        return connection, False
 
     def _converse(
         self,
@@ -130,6 +140,7 @@ class Connections:
         if self._proxy is not None and not self.address.is_tls:
             target = f"http://{_authority(self.address)}{target}"
             headers = headers | self._proxy.headers
+        connection.sock.settimeout(SILENCE_SECONDS)
         connection.putrequest(method, target, skip_accept_encoding=True)
         for name, value in headers.items():
             connection.putheader(name, value)
@@ -188,6 +199,41 @@ class Connections:
                 raise http.client.IncompleteRead(content, length - total)
         response.close()
         return Reply(response.status, response.headers, content)
+
+
+class _PacedIO(io.RawIOBase):
+    """What one reply is read from. Raises TimeoutError once it is slower than `slowest` bytes a second."""
+
+    def __init__(self, sock: socket.socket, *, slowest: float) -> None:
+        self._sock, self._slowest = sock, slowest
+        self._raw = sock.makefile("rb", buffering=0)
+        self._end = time.monotonic() + SILENCE_SECONDS
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the reply comes too slowly")
+        self._sock.settimeout(min(SILENCE_SECONDS, left))
+        got = self._raw.readinto(buffer)
+        self._end += (got or 0) / self._slowest
+        return got
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _paced(slowest: float) -> type[http.client.HTTPResponse]:
+    class PacedResponse(http.client.HTTPResponse):
+        def __init__(self, sock: socket.socket, *arguments: Any, **named: Any) -> None:
+            super().__init__(sock, *arguments, **named)
+            self.fp.close()
+            self.fp = io.BufferedReader(_PacedIO(sock, slowest=slowest), 64 * 1024)
+
+    return PacedResponse
 
 
 def _send_file(sock: socket.socket, body: FileBody, limit: RateLimit | None) -> None:
