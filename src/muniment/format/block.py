@@ -116,7 +116,7 @@ def decode_block(plain: Buffer, *, limit: int = MAX_BLOCK_PLAIN) -> bytes | memo
 def _decompress(body: memoryview, limit: int) -> bytes:
     try:
         size: int | None = zstd.get_frame_info(body).decompressed_size
-        if size is None or size > limit:
+        if size is None or size > limit:  # pyright: ignore[reportUnnecessaryComparison]
             raise _damaged("it states no size, or too large a one")
         decompressor = zstd.ZstdDecompressor(options=_DECODING)
         content = decompressor.decompress(body, size)

@@ -16,6 +16,7 @@ from muniment.format.tables import (
     damaged,
     decode_page,
     encode,
+    items,
     rows,
     text,
     whole,
@@ -103,17 +104,16 @@ def encode_extents(extents: Sequence[tuple[int, Extent]]) -> bytes:
 def decode_extents(content: bytes | memoryview) -> ExtentPage:
     _, _, packs, blocks, extent_rows = decode_page(content, PageType.EXTENT_LEAF, fields=5)
     tables = TableReader(packs, blocks)
-    if type(extent_rows) is not list or not extent_rows:
-        raise damaged("it is empty")
     extents: list[tuple[int, Extent]] = []
     end: int | None = None
-    for row in extent_rows:
-        if type(row) is not list or not row:
-            raise damaged("an extent has another shape")
-        offset, extent = whole(row[0]), tables.extent(row[1:])
+    for value in items(extent_rows):
+        row = items(value)
+        offset, extent = whole(row[0] if row else None), tables.extent(row[1:])
         if end is not None and offset != end:
             raise damaged("its extents leave a gap or overlap")
         end = offset + extent.length
         whole(end)
         extents.append((offset, extent))
+    if not extents:
+        raise damaged("it is empty")
     return ExtentPage(tuple(extents), tables.pack_ids)

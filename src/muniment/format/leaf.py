@@ -23,6 +23,7 @@ from muniment.format.tables import (
     damaged,
     decode_page,
     encode,
+    mapping,
     rows,
     text,
     whole,
@@ -84,6 +85,7 @@ def _encode_run(
 def _owner_places(entries: list[Entry], owners: dict[Owner, int]) -> list[int]:
     places: list[int] = []
     last: Owner | None = None
+    place = 0
     for entry in entries:
         if entry.owner is not last:
             last = entry.owner
@@ -218,9 +220,10 @@ class LeafPage:
         if contents is None:
             return (), None
         if type(contents) is dict:
-            if list(contents) != [0]:
+            tree = mapping(contents)
+            if list(tree) != [0]:
                 raise damaged("the content of an entry has another shape")
-            return (), self._tables.page_ref(contents[0], types=_EXTENT_TREES)
+            return (), self._tables.page_ref(tree[0], types=_EXTENT_TREES)
         if len(contents) > MAX_INLINE_EXTENTS:
             raise damaged("an entry has more extents than a page takes")
         return self._tables.extents(contents), None
@@ -318,9 +321,9 @@ def _check_columns(columns: list[tuple[Any, ...]], *, owners: int) -> None:
     _check_numbers(owner_places, low=0, high=owners - 1)
     if not set(map(type, _flat(contents, counts))) <= {type(None), list, dict}:
         raise damaged("the content of an entry has another shape")
+    if set(map(type, extras)) != {dict}:
+        raise damaged("the extras of a run have another shape")
     for extra, count in zip(extras, counts, strict=True):
-        if type(extra) is not dict:
-            raise damaged("the extras of a run have another shape")
         if extra:
             _check_extras(extra, count)
 
@@ -344,9 +347,8 @@ def _check_numbers(values: Sequence[Any], *, low: int, high: int) -> None:
 
 def _check_extras(extra: dict[Any, Any], count: int) -> None:
     _check_numbers(list(extra), low=0, high=count - 1)
-    for item in extra.values():
-        if type(item) is not dict or not item:
-            raise damaged("the extras of an entry have another shape")
+    for value in extra.values():
+        item = mapping(value)
         _check_numbers(list(item), low=_LINK, high=_MACOS)
         whole(item.get(_FLAGS, 0), high=_ALL_FLAGS)
 
@@ -373,7 +375,8 @@ def _check_names(names: list[Any]) -> None:
 def _check_order(runs: list[list[Any]]) -> None:
     previous: bytes | None = None
     for row in runs:
-        directory, names = row[0], row[2]
+        directory: bytes = row[0]
+        names: list[bytes] = row[2]
         if previous is not None and directory <= previous:
             raise damaged("its directories are not in order")
         if len(names) > 1 and not all(map(lt, names, islice(names, 1, None))):

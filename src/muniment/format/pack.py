@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from itertools import accumulate, repeat
+from itertools import accumulate
 
 from muniment.crypto.digests import chunk_id, page_id
 from muniment.crypto.keys import VaultKeys
@@ -306,17 +306,15 @@ def read_index(
     `pack_id` is the pack that was asked for: pass it whenever the bytes come from somewhere not trusted.
     """
     if callable(pack):
-        read = pack
         if size is None:
             raise ValueError("a reader of ranges needs the pack's size")
-    else:
-        whole = memoryview(pack)
-        size = len(whole) if size is None else size
+        return PackReader(keys, pack(0, HEADER), pack_id=pack_id).read_index(pack, size)
+    whole = memoryview(pack)
 
-        def read(offset: int, length: int) -> Buffer:
-            return whole[offset : offset + length]
+    def read(offset: int, length: int) -> Buffer:
+        return whole[offset : offset + length]
 
-    return PackReader(keys, read(0, HEADER), pack_id=pack_id).read_index(read, size)
+    return PackReader(keys, read(0, HEADER), pack_id=pack_id).read_index(read, len(whole))
 
 
 def check_pack(keys: VaultKeys, content: Buffer, *, pack_id: PackId | None = None) -> PackIndex:

@@ -51,10 +51,11 @@ def decode_page(content: bytes | memoryview, page_type: PageType, *, fields: int
     if len(content) > MAX_PAGE_PLAIN:
         raise damaged("it is larger than any page")
     try:
-        page = _decode(content)
+        found = _decode(content)
     except (msgspec.DecodeError, RecursionError, ValueError, TypeError):
         raise damaged("it does not parse") from None
-    if type(page) is not list or not page or type(page[0]) is not int:
+    page = items(found)
+    if not page or type(page[0]) is not int:
         raise damaged("it does not begin as pages do")
     if page[0] > FORMAT_VERSION:
         raise NewerFormat("a page", version=page[0], known=FORMAT_VERSION)
@@ -76,13 +77,32 @@ def text(value: Any, *, length: int | None = None) -> bytes:
     return value
 
 
+def items(value: Any, *, fields: int | None = None) -> list[Any]:
+    """`value` as a list, of `fields` items where that is said."""
+    kind = type(value)
+    if kind is not list:
+        raise damaged("a list in it is missing")
+    found: list[Any] = value
+    if fields is not None and len(found) != fields:
+        raise damaged("a list in it has another length")
+    return found
+
+
+def mapping(value: Any) -> dict[Any, Any]:
+    """`value` as a map that is not empty."""
+    kind = type(value)
+    if kind is not dict or not value:
+        raise damaged("a map in it is missing or empty")
+    found: dict[Any, Any] = value
+    return found
+
+
 def rows(value: Any, *, fields: int) -> list[list[Any]]:
     """`value` as a list of lists of `fields` items each."""
-    if type(value) is not list:
-        raise damaged("a table in it is missing")
-    if value and (set(map(type, value)) != {list} or set(map(len, value)) != {fields}):
+    table = items(value)
+    if table and (set(map(type, table)) != {list} or set(map(len, table)) != {fields}):
         raise damaged("a table in it has rows of another shape")
-    return value
+    return table
 
 
 class TableWriter:
@@ -139,7 +159,9 @@ class TableReader:
     __slots__ = ("_addresses", "_blocks", "packs")
 
     def __init__(self, packs: Any, blocks: Any) -> None:
-        self.packs = tuple(_pack_row(row) for row in rows(packs, fields=3))
+        self.packs: tuple[tuple[PackId, PackKind, int], ...] = tuple(
+            [_pack_row(row) for row in rows(packs, fields=3)]
+        )
         if len({pack for pack, _, _ in self.packs}) != len(self.packs):
             raise damaged("its table of packs names one twice")
         self._blocks = rows(blocks, fields=4)
@@ -153,7 +175,8 @@ class TableReader:
 
     def address(self, row: list[Any]) -> BlockAddress:
         """The address written as `[pack, ordinal, offset, length, …]`, already checked."""
-        pack, kind, epoch = self.packs[row[0]]
+        place: int = row[0]
+        pack, kind, epoch = self.packs[place]
         return BlockAddress(pack, kind, epoch, row[1], row[2], row[3])
 
     def block(self, place: Any) -> BlockAddress:
@@ -165,25 +188,26 @@ class TableReader:
         return address
 
     def extent(self, row: Any) -> Extent:
-        if type(row) is not list or len(row) not in {1, 4}:
+        fields = items(row)
+        if len(fields) not in {1, 4}:
             raise damaged("an extent has another shape")
-        length = whole(row[0], low=1)
-        if len(row) == 1:
+        length = whole(fields[0], low=1)
+        if len(fields) == 1:
             return Extent(length)
-        inner = whole(row[3])
+        inner = whole(fields[3])
         if inner + length > MAX_BLOCK_PLAIN:
             raise damaged("an extent is longer than any block")
-        chunk = ChunkId(text(row[1], length=16))
-        return Extent(length, chunk, ChunkAddress(self.block(row[2]), inner, length))
+        chunk = ChunkId(text(fields[1], length=16))
+        return Extent(length, chunk, ChunkAddress(self.block(fields[2]), inner, length))
 
     def extents(self, value: Any) -> tuple[Extent, ...]:
-        if type(value) is not list or not value:
-            raise damaged("a list of extents is missing")
-        return tuple([self.extent(row) for row in value])
+        found = items(value)
+        if not found:
+            raise damaged("a list of extents is empty")
+        return tuple([self.extent(row) for row in found])
 
-    def page_ref(self, row: Any, *, types: frozenset[PageType]) -> PageRef:
-        if type(row) is not list or len(row) != 10:
-            raise damaged("a page reference has another shape")
+    def page_ref(self, value: Any, *, types: frozenset[PageType]) -> PageRef:
+        row = items(value, fields=10)
         check_place(row, len(self.packs))
         page_type = whole(row[5], high=max(PageType))
         level = whole(row[6], high=MAX_LEVEL)
