@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from muniment.client.config import DEFAULT_SET, BackupSet, Connection, change_set
-from muniment.client.exclude import DEFAULT_RULES, ExclusionRules, system_places
+from muniment.client.exclude import DEFAULT_RULES, ExclusionRules
 from muniment.client.home import Home
 from muniment.client.invocation import Invocation
 from muniment.model.errors import UsageError
@@ -65,10 +65,16 @@ def rules_of(backup_set: BackupSet, *, home: Home) -> tuple[ExclusionRules, tupl
     own = [*backup_set.excludes]
     for path in backup_set.exclude_files:
         own += read_rules(Path(path))
-    defaults = DEFAULT_RULES if backup_set.default_excludes else ()
+    # Our own state and spool change while they are read, and are of no use anywhere else.
+    defaults = (*DEFAULT_RULES, _rule_of_place(home.state)) if backup_set.default_excludes else ()
     rules = (*defaults, *own)
-    places = system_places([str(home.state)]) if backup_set.default_excludes else {}
-    return ExclusionRules(rules, roots=backup_set.roots, places=places), rules
+    return ExclusionRules(rules, roots=backup_set.roots), rules
+
+
+def _rule_of_place(place: Path) -> str:
+    """The rule that leaves out one directory, wherever the roots are."""
+    path = os.path.realpath(place).lstrip("/")
+    return "//" + "".join(f"\\{letter}" if letter in "*?[]\\ !#" else letter for letter in path) + "/"
 
 
 def read_rules(path: Path) -> list[str]:

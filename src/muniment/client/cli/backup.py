@@ -58,8 +58,6 @@ def backup(
         exclude_files=exclude_from or [],
         one_file_system=one_file_system,
     )
-    if exclude or exclude_from:
-        rules_of(chosen.backup_set, home=invocation.home)[0].check()
     if if_due and not _is_due(invocation, chosen.backup_set.name, every=if_due):
         invocation.output.result({"skipped": True, "set": chosen.backup_set.name}, ["Not due yet."])
         return

@@ -137,8 +137,7 @@ def _known(invocation: Invocation, name: str) -> BackupSet:
 
 
 def _save(invocation: Invocation, changed: BackupSet) -> None:
-    rules, _ = rules_of(changed, home=invocation.home)
-    rules.check()  # a rule that cannot be understood is refused now, not at night
+    rules_of(changed, home=invocation.home)  # a rule that cannot be understood is refused now, not at night
     connection = invocation.connection()
     invocation.config.with_connection(change_set(connection, changed)).save()
     _show(invocation, changed)
