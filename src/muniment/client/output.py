@@ -107,6 +107,15 @@ def human_seconds(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def human_age(seconds: float) -> str:
+    """As people say it: "3 hours", "6 days"."""
+    for size, word in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            number = int(seconds // size)
+            return f"{number} {word}" if number == 1 else f"{number} {word}s"
+    return "a moment"
+
+
 def human_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 

@@ -111,6 +111,23 @@ def run(arguments: Sequence[str] | None = None) -> None:
         # Whoever read our output has gone; say nothing more, also not while Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(int(Outcome.FAILED))
+    except Exception as error:
+        if "MUNIMENT_DEBUG" in os.environ:
+            raise
+        Output.of_process(as_json=as_json).error(_unexpected(error))
+        sys.exit(int(Outcome.FAILED))
+
+
+def _unexpected(error: Exception) -> MunimentError:
+    """One line for what nobody thought of; nothing of it may hide as a stack of code in somebody's mail."""
+    what = f"{type(error).__name__}: {error}"
+    if type(error).__module__ == "sqlite3":
+        advice = "Run the same command again: damaged state is set aside and made anew from the vault."
+        return MunimentError(f"the local state cannot be used ({what})", advice=advice)
+    return MunimentError(
+        f"this should not have happened ({what})",
+        advice="What is stored stays. With MUNIMENT_DEBUG=1 the same command shows where; please report that.",
+    )
 
 
 def _run_server_command(words: list[str]) -> int:

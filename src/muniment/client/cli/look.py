@@ -7,10 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from muniment.client.invocation import Invocation
-from muniment.client.output import human_size, iso_time, table
+from muniment.client.output import human_age, human_size, iso_time, table
 from muniment.client.snapshots import describe_time, device_label, list_snapshots
+from muniment.client.standing import SetStanding, Verdict, standing_of
 from muniment.client.state.known_heads import OpenedHead
 from muniment.client.vault import OpenVault
+from muniment.model.errors import Outcome
 
 
 def snapshots(
@@ -59,4 +61,82 @@ def snapshot_document(vault: OpenVault, opened: OpenedHead) -> dict[str, Any]:
         "parent": head.parent.hex if head.parent else None,
         "received": iso_time(opened.received_at),
         "seconds": round((head.ended_ns - head.started_ns) / 1e9, 3),
+    }
+
+
+def stats(ctx: typer.Context) -> None:
+    """How much the vault holds, and how much its allowance leaves."""
+    invocation: Invocation = ctx.obj
+    with invocation.open_for_reading() as vault:
+        listed = list_snapshots(vault)
+        newest = [opened for opened in vault.heads if not opened.head.partial]
+        protected = sum(opened.head.counts.bytes for opened in newest)
+        packs = {
+            info.pack: info.size
+            for opened in newest
+            for info in vault.server.snapshot_packs(vault.vault, opened.snapshot).packs
+        }
+        info = vault.info
+    document = {
+        "vault": info.vault,
+        "snapshots": len(listed),
+        "sets": len(newest),
+        "files": sum(opened.head.counts.files for opened in newest),
+        "bytes": protected,
+        "packs": len(packs),
+        "newest_stored_bytes": sum(packs.values()),
+        "stored_bytes": info.used,
+        "allowance": info.allowance,
+    }
+    held = f"{len(packs):,} packs of {human_size(sum(packs.values()))}"
+    lines = [f"{len(listed):,} snapshots of {len(newest):,} sets."]
+    lines.append(f"The newest protect {document['files']:,} files, {human_size(protected)}, in {held}.")
+    lines.append(f"The vault holds {human_size(info.used)} of an allowance of {human_size(info.allowance)}.")
+    invocation.output.result(document, lines)
+
+
+def status(ctx: typer.Context) -> None:
+    """Is everything of this machine backed up? Exits 3 when something needs you."""
+    invocation: Invocation = ctx.obj
+    connection = invocation.connection()
+    with invocation.open_vault() as vault:
+        pending = [
+            request
+            for request in vault.server.confirmations(vault.vault).requests
+            if request.state in ("pending", "confirmed")
+        ]
+        standing = standing_of(vault, connection, requests=pending, now=invocation.clock.now_ns() / 1e9)
+        info = vault.info
+    document = {
+        "verdict": standing.verdict.value,
+        "message": standing.headline,
+        "vault": info.vault,
+        "device": connection.device_name,
+        "server": connection.server,
+        "sets": [_set_document(one) for one in standing.sets],
+        "pending": [request.request for request in pending],
+        "stored_bytes": info.used,
+        "allowance": info.allowance,
+    }
+    lines = [standing.headline]
+    for one in standing.sets:
+        when = f"{human_age(one.age)} ago" if one.age is not None else "never"
+        lines.append(f"  {one.name}: {when}; {one.reason}")
+    lines += standing.notes
+    lines.append(f"{human_size(info.used)} of {human_size(info.allowance)} used, on {connection.server}.")
+    invocation.output.result(document, lines)
+    if standing.verdict is not Verdict.GOOD:
+        raise typer.Exit(int(Outcome.INCOMPLETE))
+
+
+def _set_document(one: SetStanding) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "verdict": one.verdict.value,
+        "reason": one.reason,
+        "newest_snapshot": one.newest.snapshot.hex if one.newest else None,
+        "time": iso_time(one.newest.head.started_ns / 1e9) if one.newest else None,
+        "age_seconds": None if one.age is None else round(one.age),
+        "every": one.every,
+        "errors": one.problems,
     }

@@ -1,0 +1,100 @@
+"""Is everything backed up? What `muniment status` says: first the verdict, then the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from muniment.client.backup.last_runs import last_problems, seconds_of
+from muniment.client.config import Connection
+from muniment.client.schedule.plan import CALENDAR
+from muniment.client.state.known_heads import OpenedHead
+from muniment.client.vault import OpenVault
+from muniment.wire import messages as wire
+
+QUIET_WITHOUT_SCHEDULE = 7 * 86_400.0
+LATE = 3
+"""A scheduled set is late when this many runs are missing."""
+
+NEARLY_FULL = 0.9
+
+
+class Verdict(Enum):
+    GOOD = "good"
+    ATTENTION = "attention"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class SetStanding:
+    """One set of this machine. `age`: seconds since its newest complete snapshot began; None without one."""
+
+    name: str
+    newest: OpenedHead | None
+    age: float | None
+    every: str | None
+    problems: int
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    verdict: Verdict
+    headline: str
+    sets: tuple[SetStanding, ...]
+    notes: tuple[str, ...]
+
+
+def standing_of(
+    vault: OpenVault, connection: Connection, *, requests: Sequence[wire.Confirmation], now: float
+) -> Standing:
+    sets = tuple(_standing_of_set(vault, connection, name, now=now) for name in connection.sets)
+    notes = [f"{_state(request)}: request {request.request}" for request in requests]
+    full = vault.info.allowance > 0 and vault.info.used > NEARLY_FULL * vault.info.allowance
+    if full:
+        notes.append("The allowance is nearly used up.")
+    worst = _worst([one.verdict for one in sets] + ([Verdict.ATTENTION] if full else []))
+    if not sets:
+        return Standing(Verdict.BAD, "Nothing is backed up yet.", (), tuple(notes))
+    headline = {
+        Verdict.GOOD: "Everything is backed up.",
+        Verdict.ATTENTION: "Backed up, but something needs you.",
+        Verdict.BAD: "Not everything is backed up.",
+    }[worst]
+    return Standing(worst, headline, sets, tuple(notes))
+
+
+def _standing_of_set(vault: OpenVault, connection: Connection, name: str, *, now: float) -> SetStanding:
+    assert vault.device is not None
+    assert vault.database is not None
+    newest = vault.newest_of(vault.device, vault.keys.set_id(vault.device, name))
+    every = connection.schedule.get(name)
+    problems = last_problems(vault.database, name)
+    if newest is None:
+        return SetStanding(name, None, None, every, problems, Verdict.BAD, "was never backed up")
+    age = max(0.0, now - newest.head.started_ns / 1e9)
+    limit = LATE * seconds_of(CALENDAR[every]) if every in CALENDAR else QUIET_WITHOUT_SCHEDULE
+    if newest.head.partial:
+        verdict, reason = Verdict.ATTENTION, "the last run did not finish; run it again to go on"
+    elif age > limit:
+        verdict, reason = Verdict.BAD, "no backup for too long"
+    elif problems:
+        verdict, reason = Verdict.ATTENTION, f"{problems} files could not be read or changed meanwhile"
+    elif every is None:
+        verdict, reason = Verdict.GOOD, "not scheduled"
+    else:
+        verdict, reason = Verdict.GOOD, f"scheduled {every}"
+    return SetStanding(name, newest, age, every, problems, verdict, reason)
+
+
+def _worst(verdicts: Sequence[Verdict]) -> Verdict:
+    order = list(Verdict)
+    return max(verdicts, key=order.index, default=Verdict.GOOD)
+
+
+def _state(request: wire.Confirmation) -> str:
+    what = "Revoking a machine" if request.action == "revoke_device" else "Removing a key slot"
+    waits = "waits for the owner" if request.state == "pending" else "is confirmed and takes effect later"
+    return f"{what} {waits}"
