@@ -193,9 +193,8 @@ def _read(wrapped: bytes) -> tuple[SlotKind, list[Any], bytes, bytes, bytes]:
         found = _decode(wrapped)
     except (msgspec.DecodeError, RecursionError, ValueError, TypeError):
         raise _malformed() from None
-    shape = type(found)
     fields: list[Any] = found
-    if shape is not list or not fields or type(fields[0]) is not int:
+    if found.__class__ is not list or not fields or type(fields[0]) is not int:
         raise _malformed()
     if fields[0] > FORMAT_VERSION:
         raise NewerFormat("a key slot", version=fields[0], known=FORMAT_VERSION)

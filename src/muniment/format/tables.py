@@ -79,8 +79,7 @@ def text(value: Any, *, length: int | None = None) -> bytes:
 
 def items(value: Any, *, fields: int | None = None) -> list[Any]:
     """`value` as a list, of `fields` items where that is said."""
-    kind = type(value)
-    if kind is not list:
+    if value.__class__ is not list:
         raise damaged("a list in it is missing")
     found: list[Any] = value
     if fields is not None and len(found) != fields:
@@ -90,8 +89,7 @@ def items(value: Any, *, fields: int | None = None) -> list[Any]:
 
 def mapping(value: Any) -> dict[Any, Any]:
     """`value` as a map that is not empty."""
-    kind = type(value)
-    if kind is not dict or not value:
+    if value.__class__ is not dict or not value:
         raise damaged("a map in it is missing or empty")
     found: dict[Any, Any] = value
     return found
