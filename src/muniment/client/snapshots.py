@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from muniment.client.history import check_history
 from muniment.client.output import human_time
 from muniment.client.state.known_heads import OpenedHead
 from muniment.client.vault import OpenVault, open_heads
@@ -40,26 +41,37 @@ class SnapshotName:
 
 
 def list_snapshots(vault: OpenVault) -> list[OpenedHead]:
-    """All snapshots that the vault shows, oldest first, every head opened and verified."""
-    return list(open_heads(vault.keys, vault.server.snapshots(vault.vault)))
+    """All snapshots that the vault shows, oldest first, every head opened and verified, none missing."""
+    listed = list(open_heads(vault.keys, vault.server.snapshots(vault.vault)))
+    check_history(listed, newest=vault.heads)
+    return listed
 
 
-def choose_snapshot(snapshots: Sequence[OpenedHead], name: str, *, device: DeviceId | None) -> OpenedHead:
-    """The snapshot that `name` means. `latest` and dates prefer this device's own, where it has any."""
+def choose_snapshot(
+    snapshots: Sequence[OpenedHead], name: SnapshotName, *, device: DeviceId | None, set_name: str = ""
+) -> OpenedHead:
+    """The snapshot that `name` means.
+
+    `latest` and dates prefer this device's own snapshots where it has any, complete ones, and those whose
+    roots have to do with the path asked for.
+    """
+    if set_name:
+        snapshots = [opened for opened in snapshots if opened.head.set_name == set_name]
     if not snapshots:
-        raise UnknownSnapshot("the vault has no snapshot yet", advice="Run `muniment backup` first.")
-    if name == "latest":
-        return _newest(_own_complete(snapshots, device))
-    if "-" in name:
-        return _newest_until(_own_complete(snapshots, device), name)
-    fitting = [opened for opened in snapshots if opened.snapshot.hex.startswith(name.lower())]
+        of_set = f" of a set {set_name!r}" if set_name else ""
+        raise UnknownSnapshot(f"the vault has no snapshot{of_set} yet", advice="See `muniment snapshots`.")
+    if name.text == "latest":
+        return _newest(_likely(snapshots, name, device))
+    if "-" in name.text:
+        return _newest_until(_likely(snapshots, name, device), name.text)
+    fitting = [opened for opened in snapshots if opened.snapshot.hex.startswith(name.text.lower())]
     if not fitting:
         raise UnknownSnapshot(
-            f"no snapshot has an id that begins with {name}", advice="See `muniment snapshots`."
+            f"no snapshot has an id that begins with {name.text}", advice="See `muniment snapshots`."
         )
     if len(fitting) > 1:
         both = " and ".join(f"{one.snapshot.hex[:_SHOWN_ID]} ({describe_time(one)})" for one in fitting[:2])
-        raise UsageError(f"{name} could mean {both}", advice="Give more digits.")
+        raise UsageError(f"{name.text} could mean {both}", advice="Give more digits.")
     return fitting[0]
 
 
@@ -75,10 +87,23 @@ def describe_time(opened: OpenedHead) -> str:
     return human_time(opened.head.started_ns / 1e9)
 
 
-def _own_complete(snapshots: Sequence[OpenedHead], device: DeviceId | None) -> Sequence[OpenedHead]:
-    """Of this device if it has any; complete ones if there are any."""
+def _likely(
+    snapshots: Sequence[OpenedHead], name: SnapshotName, device: DeviceId | None
+) -> Sequence[OpenedHead]:
+    """Each preference holds where it leaves anything to choose from."""
     own = [opened for opened in snapshots if opened.head.device == device] or snapshots
-    return [opened for opened in own if not opened.head.partial] or own
+    complete = [opened for opened in own if not opened.head.partial] or own
+    return [opened for opened in complete if _may_hold(opened, name.path)] or complete
+
+
+def _may_hold(opened: OpenedHead, path: bytes | None) -> bool:
+    wanted = b"/" + (path or b"").strip(b"/")
+    roots = [b"/" + root.strip(b"/") for root in opened.head.roots]
+    return any(_is_below(wanted, root) or _is_below(root, wanted) for root in roots)
+
+
+def _is_below(path: bytes, directory: bytes) -> bool:
+    return (path + b"/").startswith(directory.rstrip(b"/") + b"/")
 
 
 def _newest(snapshots: Sequence[OpenedHead]) -> OpenedHead:

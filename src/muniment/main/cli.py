@@ -27,8 +27,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sets": ("muniment.client.cli.sets:app", "Backup sets: named roots and rules."),
     "schedule": ("muniment.client.cli.schedule:app", "Back up regularly."),
     "snapshots": ("muniment.client.cli.look:snapshots", "List the snapshots of the vault."),
-    "ls": ("muniment.client.cli.look:ls", "List what a snapshot holds."),
-    "find": ("muniment.client.cli.look:find", "Find names in snapshots."),
+    "ls": ("muniment.client.cli.browse:ls", "List what a snapshot holds."),
+    "find": ("muniment.client.cli.browse:find", "Find names in snapshots."),
     "stats": ("muniment.client.cli.look:stats", "How much the vault holds."),
     "status": ("muniment.client.cli.look:status", "Is everything backed up?"),
     "restore": ("muniment.client.cli.restore:restore", "Restore a snapshot, or a part of it."),
@@ -126,7 +126,7 @@ def _unexpected(error: Exception) -> MunimentError:
         return MunimentError(f"the local state cannot be used ({what})", advice=advice)
     return MunimentError(
         f"this should not have happened ({what})",
-        advice="What is stored stays. With MUNIMENT_DEBUG=1 the same command shows where; please report that.",
+        advice="What is stored stays. MUNIMENT_DEBUG=1 shows where it happened; please report that.",
     )
 
 

@@ -11,6 +11,7 @@ from muniment import __version__
 from muniment.client.backup.commits import Commits, Committing
 from muniment.client.backup.last_runs import note_run
 from muniment.client.backup.learning import learn_index_packs
+from muniment.client.holders import fold_due_removals
 from muniment.client.locks import run_lock
 from muniment.client.progress import RunProgress
 from muniment.client.session import Session
@@ -106,6 +107,7 @@ class BackupRun:
     # --- inside
 
     def _run(self, request: BackupRequest, session: Session, set_name: str) -> BackupOutcome:
+        self.vault = fold_due_removals(self.vault)
         self.tell(clock_warning(session.opened.server_time, now=self.clock.now_ns() / 1e9))
         index = LocalChunkIndex(self.database)
         index.drop_packs([PackId.parse(text) for text in session.opened.quarantined])

@@ -30,6 +30,7 @@ def restore(
     overwrite: Annotated[
         Overwrite, typer.Option("--overwrite", help="What to do with files that exist already.")
     ] = Overwrite.NEVER,
+    set_name: Annotated[str, typer.Option("--set", help="Only snapshots of this set.")] = "",
     special: Annotated[
         bool, typer.Option("--special", help="Also device nodes, set-id bits and capabilities.")
     ] = False,
@@ -45,7 +46,7 @@ def restore(
     invocation.stoppable = True
     name = SnapshotName.parse(snapshot)
     with invocation.open_for_reading() as vault, invocation.reading_session(vault):
-        chosen = choose_snapshot(list_snapshots(vault), name.text, device=vault.device)
+        chosen = choose_snapshot(list_snapshots(vault), name, device=vault.device, set_name=set_name)
         request = RestoreRequest(
             root=chosen.head.root,
             under=name.path,
