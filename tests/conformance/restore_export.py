@@ -109,7 +109,7 @@ def slot_secret(kind: int, parameters: list, secret: str, vault: bytes) -> bytes
 def unlock(export: Path, vault: bytes, secret: str) -> dict[int, bytes]:
     """The vault keys by epoch, from the first slot that this secret opens."""
     for path in sorted((export / "slots").iterdir()):
-        if path.name == "list":
+        if path.name == "list" or path.name.startswith("."):
             continue
         version, kind, parameters, commitment, nonce, sealed = unpackb(path.read_bytes())
         demand(version == 1, "a slot is of a newer format")
@@ -372,7 +372,9 @@ class Target:
 
 
 def choose_head(vault: Vault, wanted: str | None) -> dict:
-    paths = [path for path in (vault.export / "heads").iterdir() if path.name.startswith(wanted or "")]
+    # Names that begin with a dot are what an interrupted export left.
+    paths = [path for path in (vault.export / "heads").iterdir() if not path.name.startswith(".")]
+    paths = [path for path in paths if path.name.startswith(wanted or "")]
     heads = [vault.head(path) for path in paths]
     demand(heads, "no snapshot has this id")
     demand(wanted is None or len(heads) == 1, "several snapshots have ids that begin so")

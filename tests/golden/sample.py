@@ -288,7 +288,7 @@ def signed_slot_list() -> bytes:
 
 def export_files(sample: Sample) -> dict[str, bytes]:
     """The sample laid out as `docs/design/export.md` says: path → bytes."""
-    vault = {"format": 1, "vault": VAULT.hex, "server": SERVER, "exported_at": 1.7e9}
+    vault = {"format": 1, "vault": VAULT.hex, "server": SERVER, "exported_at": "2023-11-14T22:13:20Z"}
     files = {
         "README.txt": b"Sealed test data of Muniment. See docs/design/export.md.\n",
         "vault.json": json.dumps(vault, indent=1, sort_keys=True).encode() + b"\n",
