@@ -16,7 +16,7 @@ from muniment.client.slots import SlotListState, add_slots, check_wrapped_slots,
 from muniment.client.state.database import Database, machine_identity
 from muniment.client.state.known_heads import KnownHeads, OpenedHead
 from muniment.client.transport.server import Server
-from muniment.client.vault import open_heads, remember_slots, unwrap_any
+from muniment.client.vault import check_first_sight, open_heads, remember_slots, unwrap_any
 from muniment.crypto.codes import RecoveryKit
 from muniment.crypto.keys import VaultKeys
 from muniment.crypto.slots import check_pin, new_device_key, wrap_device, wrap_kit, wrap_passphrase
@@ -131,6 +131,7 @@ def connect_existing(
     state = read_slot_list(keys, reply.signed, seen=None)
     check_wrapped_slots(state, reply.slots)
     heads = open_heads(keys, reply.heads)
+    check_first_sight(heads, state)
     slot = SlotId.random()
     wrapped = wrap_device(keys, slot, public_key)
     info = slot_info(

@@ -44,7 +44,7 @@ class Output:
     def say(self, line: str = "") -> None:
         """For people only."""
         if not self.as_json:
-            print(line, file=self.out)
+            print(_harmless(line), file=self.out)
 
     def event(self, document: Mapping[str, Any]) -> None:
         """For programs only: one line of progress."""
@@ -54,10 +54,10 @@ class Output:
     def note(self, line: str) -> None:
         """For people, beside the result."""
         if not self.as_json:
-            print(line, file=self.err, flush=True)
+            print(_harmless(line), file=self.err, flush=True)
 
     def warn(self, line: str) -> None:
-        print(f"muniment: {line}", file=self.err, flush=True)
+        print(_harmless(f"muniment: {line}"), file=self.err, flush=True)
 
     def error(self, error: MunimentError) -> None:
         if self.as_json:
@@ -72,7 +72,7 @@ class Output:
             return
         self.warn(error.message)
         if error.advice:
-            print(error.advice, file=self.err, flush=True)
+            print(_harmless(error.advice), file=self.err, flush=True)
 
     def _write_json(self, document: object) -> None:
         print(json.dumps(document, ensure_ascii=True), file=self.out, flush=True)
@@ -127,9 +127,16 @@ def iso_time(seconds: float) -> str:
 
 def printable_path(path: bytes) -> str:
     """A path for people: never anything that a terminal would obey."""
-    text = path.decode("utf-8", "backslashreplace")
+    return _harmless(path.decode("utf-8", "backslashreplace"), keep="")
+
+
+def _harmless(text: str, *, keep: str = "\n") -> str:
+    """`text` with whatever a terminal would obey made visible: some of it was written by others."""
+    if text.isprintable():
+        return text
     return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
+        letter if letter.isprintable() or letter in keep else letter.encode("unicode_escape").decode()
+        for letter in text
     )
 
 
@@ -140,7 +147,7 @@ def json_path(path: bytes) -> str:
 
 def table(rows: Sequence[Sequence[str]], *, heads: Sequence[str], right: Iterable[int] = ()) -> list[str]:
     """Rows under heads, in columns as wide as they need; columns in `right` are set flush right."""
-    everything = [list(heads), *[list(row) for row in rows]]
+    everything = [list(heads), *[[_harmless(cell, keep="") for cell in row] for row in rows]]
     widths = [max(len(row[place]) for row in everything) for place in range(len(heads))]
     flush = set(right)
     lines = []

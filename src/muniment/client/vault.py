@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from muniment.client.keychain import DeviceSecrets
 from muniment.client.slots import SeenList, SlotListState, check_wrapped_slots, read_slot_list
 from muniment.client.state.database import Database
-from muniment.client.state.known_heads import KnownHeads, OpenedHead
+from muniment.client.state.known_heads import KnownHeads, OpenedHead, check_testimony
 from muniment.client.transport.refusals import NotOnServer
 from muniment.client.transport.server import Server
 from muniment.crypto.codes import RecoveryKit
@@ -84,7 +84,7 @@ def open_with_kit(server: Server, kit: RecoveryKit) -> OpenVault:
     slots = read_slot_list(keys, reply.signed, seen=None)
     check_wrapped_slots(slots, reply.slots)
     heads = open_heads(keys, reply.heads)
-    _check_slot_numbers(heads, slots)
+    check_first_sight(heads, slots)
     return OpenVault(server, keys, reply.vault, slots, heads)
 
 
@@ -136,6 +136,13 @@ def open_heads(keys: VaultKeys, records: Iterable[wire.HeadRecord]) -> tuple[Ope
             raise DamagedObject(f"snapshot {record.snapshot[:12]}", why="the server tells other things of it")
         opened.append(OpenedHead(snapshot, head, record.received_at))
     return tuple(opened)
+
+
+def check_first_sight(heads: Sequence[OpenedHead], slots: SlotListState) -> None:
+    """Raise RollbackDetected where heads and list contradict one another: all that a machine which has never
+    seen the vault can tell."""
+    _check_slot_numbers(heads, slots)
+    check_testimony(heads)
 
 
 def remember_slots(database: Database, slots: SlotListState) -> None:

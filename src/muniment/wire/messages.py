@@ -23,6 +23,8 @@ Label = Annotated[str, msgspec.Meta(max_length=100)]
 """Short text that a person wrote."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=253_402_000_000)]
+"""A moment, in seconds since the epoch; at most what a calendar can show (the year 9999)."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,7 +36,7 @@ class ServerInfo(Message):
     protocols: list[int]
     identity: bytes
     """The server's public key, SubjectPublicKeyInfo DER; kept for life."""
-    time: float
+    time: Seconds
 
 
 class ErrorReply(Message):
@@ -42,9 +44,9 @@ class ErrorReply(Message):
     """A code of `wire.errors`."""
     message: str
     advice: str = ""
-    short_by: int | None = None
+    short_by: Count | None = None
     request: str | None = None
-    missing: list[str] = []
+    missing: list[Id] = []
     reason: str | None = None
     newest: HeadRecord | None = None
     """With commit_conflict over a counter: the device's newest head."""
@@ -64,7 +66,7 @@ class EnrolRequest(Message):
 class VaultInfo(Message):
     vault: Id
     name: str
-    created_at: float
+    created_at: Seconds
     allowance: Count
     used: Count
 
@@ -89,7 +91,7 @@ class SlotInfo(Message):
     label: Label
     device: Id | None
     added_by: Label
-    added_at: float
+    added_at: Seconds
     digest: Digest
     epoch: Number = 0
 
@@ -100,7 +102,7 @@ class RemovalRecord(Message):
     vault: Id
     slot: Id
     list_number: Number
-    made_at: float
+    made_at: Seconds
 
 
 class SignedRemoval(Message):
@@ -147,7 +149,7 @@ class HeadRecord(Message):
     set_id: Id
     counter: Number
     parent: SnapshotName | None
-    received_at: float
+    received_at: Seconds
     partial: bool
     head: bytes
 
@@ -176,7 +178,7 @@ class KitLogin(Message):
 
 class KitToken(Message):
     token: str
-    expires_at: float
+    expires_at: Seconds
 
 
 # --- sessions, packs, commits
@@ -198,17 +200,17 @@ class IndexPackInfo(Message):
 
 class SessionOpened(Message):
     session: Id
-    expires_at: float
-    heartbeat_seconds: int
-    server_time: float
-    allowance: int
-    used: int
-    pending_cap: int
+    expires_at: Seconds
+    heartbeat_seconds: Number
+    server_time: Seconds
+    allowance: Count
+    used: Count
+    pending_cap: Count
     """Most bytes a device may hold here that no commit of its own refers to."""
-    cursor: int
+    cursor: Count
     index_packs: list[IndexPackInfo]
-    quarantined: list[str]
-    tombstones: list[str]
+    quarantined: list[Id]
+    tombstones: list[Id]
     heads: list[HeadRecord]
 
 
@@ -218,13 +220,13 @@ class KnownPacksRequest(Message):
 
 
 class KnownPacks(Message):
-    held: dict[str, bytes]
+    held: dict[Id, Digest]
     """Of the packs asked about, those durably held, with their SHA-256."""
 
 
 class SessionAlive(Message):
-    expires_at: float
-    server_time: float
+    expires_at: Seconds
+    server_time: Seconds
 
 
 class Stored(Message):
@@ -262,7 +264,7 @@ class Commit(Message):
 class Committed(Message):
     snapshot: SnapshotName
     created: bool
-    received_at: float
+    received_at: Seconds
 
 
 class Coverage(Message):
@@ -289,31 +291,31 @@ class RunReport(Message):
 
 class SnapshotPage(Message):
     snapshots: list[HeadRecord]
-    next: str | None
+    next: SnapshotName | None
 
 
 class SnapshotPacks(Message):
-    snapshot: str
+    snapshot: SnapshotName
     packs: list[PackInfo]
 
 
 class PackInfo(Message):
-    pack: str
-    kind: int
-    epoch: int
-    size: int
-    sha256: bytes
+    pack: Id
+    kind: Number
+    epoch: Number
+    size: Count
+    sha256: Digest
 
 
 # --- devices, confirmations, events
 
 
 class DeviceInfo(Message):
-    device: str
+    device: Id
     name: str
-    enrolled_at: float
-    last_seen_at: float | None
-    revoked_at: float | None
+    enrolled_at: Seconds
+    last_seen_at: Seconds | None
+    revoked_at: Seconds | None
     this: bool
 
 
@@ -334,9 +336,9 @@ class Confirmation(Message):
     action: str
     subject: str
     state: Literal["pending", "confirmed", "undone", "done", "lapsed"]
-    asked_at: float
+    asked_at: Seconds
     asked_by: str
-    effective_at: float | None
+    effective_at: Seconds | None
 
 
 class ConfirmationList(Message):
@@ -344,13 +346,13 @@ class ConfirmationList(Message):
 
 
 class EventInfo(Message):
-    number: int
-    at: float
+    number: Count
+    at: Seconds
     kind: str
-    device: str | None
+    device: Id | None
     detail: dict[str, str]
 
 
 class EventPage(Message):
     events: list[EventInfo]
-    next: int | None
+    next: Count | None

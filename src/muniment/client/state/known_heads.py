@@ -68,7 +68,7 @@ class KnownHeads:
             self._compare(opened, counter, snapshot)
             if opened.snapshot != snapshot:
                 _follow_parents(opened, counter, snapshot, history(snapshot))
-        self._check_testimony(shown)
+        check_testimony(shown)
 
     def remember(self, shown: Iterable[OpenedHead]) -> None:
         with self._database.transaction() as connection:
@@ -92,26 +92,6 @@ class KnownHeads:
                 f"the server shows another snapshot number {counter} than this device has seen",
                 advice=_ADVICE,
             )
-
-    def _check_testimony(self, shown: Sequence[OpenedHead]) -> None:
-        by_device: dict[DeviceId, OpenedHead] = {}
-        for opened in shown:
-            best = by_device.get(opened.head.device)
-            if best is None or best.head.counter < opened.head.counter:
-                by_device[opened.head.device] = opened
-        for opened in shown:
-            for seen in opened.head.seen:
-                newest = by_device.get(seen.device)
-                if newest is None or newest.head.counter < seen.counter:
-                    raise RollbackDetected(
-                        "the server hides a snapshot that another device of this vault has seen",
-                        advice=_ADVICE,
-                    )
-                if newest.head.counter == seen.counter and newest.snapshot != seen.snapshot:
-                    raise RollbackDetected(
-                        "the server shows this device another history than it showed to another device",
-                        advice=_ADVICE,
-                    )
 
     # --- reference sets of own snapshots, as deltas start from them
 
@@ -140,6 +120,30 @@ def _follow_parents(newest: OpenedHead, counter: int, known: SnapshotId, later: 
                 "the server shows a history that lacks a snapshot this device has seen", advice=_ADVICE
             )
         head = parent
+
+
+def check_testimony(shown: Sequence[OpenedHead]) -> None:
+    """Raise RollbackDetected where a head says to have seen what `shown` lacks. Needs no memory: so a machine
+    that meets the vault for the first time has at least this.
+    """
+    by_device: dict[DeviceId, OpenedHead] = {}
+    for opened in shown:
+        best = by_device.get(opened.head.device)
+        if best is None or best.head.counter < opened.head.counter:
+            by_device[opened.head.device] = opened
+    for opened in shown:
+        for seen in opened.head.seen:
+            newest = by_device.get(seen.device)
+            if newest is None or newest.head.counter < seen.counter:
+                raise RollbackDetected(
+                    "the server hides a snapshot that another device of this vault has seen",
+                    advice=_ADVICE,
+                )
+            if newest.head.counter == seen.counter and newest.snapshot != seen.snapshot:
+                raise RollbackDetected(
+                    "the server shows this device another history than it showed to another device",
+                    advice=_ADVICE,
+                )
 
 
 def testimony(shown: Iterable[OpenedHead], *, besides: DeviceId) -> tuple[SeenHead, ...]:

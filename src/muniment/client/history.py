@@ -1,0 +1,44 @@
+"""Whether a list of snapshots is whole: a head is never removed, so one that is missing is being hidden.
+
+Heads are sealed, so what they say of one another can be believed: each device numbers its own from 1 without
+gaps, names the parent it compared with, and the newest heads of other devices that it had seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from muniment.client.state.known_heads import OpenedHead
+from muniment.model.errors import RollbackDetected
+from muniment.model.ids import DeviceId
+
+
+def check_history(listed: Sequence[OpenedHead], *, newest: Iterable[OpenedHead]) -> None:
+    """Raise RollbackDetected unless `listed` holds `newest`, and every snapshot that its heads speak of."""
+    numbers: dict[DeviceId, set[int]] = {}
+    for opened in listed:
+        of_device = numbers.setdefault(opened.head.device, set())
+        if opened.head.counter in of_device:
+            raise _hidden(f"shows two snapshots number {opened.head.counter} of one device")
+        of_device.add(opened.head.counter)
+    for of_device in numbers.values():
+        # Distinct numbers of which none is below 1 are 1 to n exactly when the greatest is their count.
+        if min(of_device) < 1 or max(of_device) != len(of_device):
+            raise _hidden("leaves out a snapshot between others of its device")
+    shown = {opened.snapshot for opened in listed}
+    for opened in listed:
+        spoken_of = {seen.snapshot for seen in opened.head.seen}
+        if opened.head.parent is not None:
+            spoken_of.add(opened.head.parent)
+        if not spoken_of <= shown:
+            raise _hidden("leaves out a snapshot that a later one was made after")
+    if not {opened.snapshot for opened in newest} <= shown:
+        raise _hidden("leaves out a snapshot that it showed before")
+
+
+def _hidden(what: str) -> RollbackDetected:
+    return RollbackDetected(
+        f"the server's list of snapshots {what}",
+        advice="Nothing was lost on this machine. Ask the operator whether the server was restored from an "
+        "older backup; compare `muniment snapshots` on another machine.",
+    )
