@@ -1,0 +1,5 @@
+"""Fixtures of the functional tests."""
+
+from tests.support.attacked import attacked
+
+__all__ = ["attacked"]
