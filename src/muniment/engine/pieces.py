@@ -1,8 +1,8 @@
-"""Cuts a selection of a tree into pieces of work, and those into windows whose blocks are fetched together."""
+"""Cuts a selection of a tree into pieces of work, and those into windows of blocks fetched together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from muniment.engine.blocks import WantedBlocks
@@ -57,6 +57,11 @@ class Window:
             self.content += sum(extent.length for extent in piece.extents if extent.chunk is not None)
         for _, extents in piece.entry.large_xattrs:
             self.wanted.add(extents)
+
+
+def _within(key: bytes, bounds: tuple[bytes, bytes | None]) -> bool:
+    start, end = bounds
+    return key >= start and (end is None or key < end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +135,16 @@ class Pieces:
     def _of_run(
         self, leaf: LeafPage, run: LeafRun, bounds: tuple[bytes, bytes | None] | None
     ) -> Iterator[Piece]:
-        directory = run.directory[self._selection.stripped :]
-        there = self._look_up(directory, run.names)
         prefix = run.directory + b"\0"
-        for place, name in enumerate(run.names):
-            if bounds is not None:
-                key = prefix + name
-                if key < bounds[0] or (bounds[1] is not None and key >= bounds[1]):
-                    continue
+        places: Sequence[int] = range(len(run.names))
+        if bounds is not None:
+            places = [place for place, name in enumerate(run.names) if _within(prefix + name, bounds)]
+            if not places:
+                return  # another directory's run in the same leaf: it has no place in the target
+        directory = run.directory[self._selection.stripped :]
+        there = self._look_up(directory, [run.names[place] for place in places])
+        for place in places:
+            name = run.names[place]
             try:
                 entry = leaf.entry(run, place)
             except IntegrityError as error:
