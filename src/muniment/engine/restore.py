@@ -14,6 +14,7 @@ import stat
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from muniment.crypto.keys import VaultKeys
@@ -38,7 +39,15 @@ from muniment.engine.ports import (
 )
 from muniment.format.tree import TreeReader
 from muniment.model.entry import Entry, Extent, child_directory
-from muniment.model.errors import DamagedObject, IntegrityError, Interrupted, Outcome, UnsafePath
+from muniment.model.errors import (
+    DamagedObject,
+    IntegrityError,
+    Interrupted,
+    MunimentError,
+    Outcome,
+    TargetFull,
+    UnsafePath,
+)
 from muniment.model.ids import PackId
 from muniment.model.packs import MIB
 
@@ -151,6 +160,24 @@ class _Restore:
         self._batch_bytes = self._batch_objects = 0
 
     def run(self) -> RestoreReport:
+        try:
+            self._write_all()
+        except TargetFull:
+            raise
+        except MunimentError:
+            # Stopped, or the server is gone: what is complete is worth having.
+            with suppress(MunimentError, OSError):
+                self._publish()
+            raise
+        finally:
+            self._drop_file()
+        self._publish()
+        self._finish_directories()
+        # Once more: names and times of directories are to outlast a power cut too.
+        self._publish()
+        return self._report
+
+    def _write_all(self) -> None:
         ahead: deque[tuple[Window, _Blocks]] = deque()
         for window in self._pieces.windows():
             ahead.append((window, self._fetcher.fetch(window.wanted.blocks.values())))
@@ -158,15 +185,9 @@ class _Restore:
                 self._write(*ahead.popleft())
         while ahead:
             self._write(*ahead.popleft())
-        self._publish()
-        self._finish_directories()
-        # Once more: names and times of directories are to outlast a power cut too.
-        self._publish()
-        return self._report
 
     def _write(self, window: Window, blocks: _Blocks) -> None:
         if self._stop():
-            self._publish()
             raise Interrupted("stopped on request", advice="What was complete is in the target.")
         files, content = self._report.files, self._report.bytes
         self._progress.at(window.pieces[0].entry.path)
