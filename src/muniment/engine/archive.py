@@ -17,7 +17,7 @@ from muniment.engine.assembly import Assembly
 from muniment.engine.chunking import Cutter
 from muniment.engine.merge import Changed, Kept, Merge, Merged, Span, WholeLeaf
 from muniment.engine.packing import IndexPack
-from muniment.engine.pages import PageStore
+from muniment.engine.pages import PageStore, plan_moves
 from muniment.engine.ports import (
     BlockSource,
     ChunkIndex,
@@ -30,6 +30,7 @@ from muniment.engine.ports import (
     StopRequested,
 )
 from muniment.engine.reading import Draft, Reader, Unread
+from muniment.engine.runtime import rare_collections
 from muniment.engine.storing import ChunkStore
 from muniment.engine.tally import CoverageCounts, Tally
 from muniment.engine.walk import FileSystems, MountRule, Slice, Unreadable, Walk, plant_roots
@@ -118,7 +119,8 @@ def archive(
             request, keys=keys, disk=disk, source=source, pages=pages, clock=clock, progress=progress,
             stop=stop, checkpoint=checkpoint, store=store,
         )  # fmt: skip
-        return run.finish()
+        with rare_collections():
+            return run.finish()
     finally:
         store.close()
 
@@ -162,9 +164,17 @@ class _Run:
             keys, source=source, cache=pages, writer=store.writer, level=request.compression_level
         )
         self._tree_reader = TreeReader(keys, self._pages.load)
+        self._pages.move(plan_moves(self._tree_reader, request.parent))
         self._merge = Merge(self._tree_reader.leaves(request.parent), disk)
-        self._reader = Reader(store, cutter=Cutter(keys), clock=clock, tally=self._tally, stop=stop)
         self._assembly = Assembly(keys, self._pages, self._tree_reader, disk=disk, parent=request.parent)
+        self._reader = Reader(
+            store,
+            cutter=Cutter(keys),
+            clock=clock,
+            tally=self._tally,
+            stop=stop,
+            new_tree=self._assembly.new_extent_tree,
+        )
         self._waiting: deque[Entry | Draft | Span | WholeLeaf] = deque()
         self._marked_bytes = 0
         self._marked_seconds = clock.monotonic()

@@ -9,8 +9,7 @@ from muniment.engine.merge import Span, WholeLeaf
 from muniment.engine.pages import PageStore
 from muniment.engine.ports import SourceDisk
 from muniment.engine.reading import Draft
-from muniment.format.page import MAX_INLINE_EXTENTS
-from muniment.format.tree import TreeBuilder, TreeReader, build_extent_tree
+from muniment.format.tree import ExtentTreeBuilder, TreeBuilder, TreeReader
 from muniment.model.entry import Entry, PageRef
 
 
@@ -32,44 +31,53 @@ class Assembly:
         self._reader = reader
         self._parent = parent
         self._builder = TreeBuilder(keys, pages.store)
+        self._held: WholeLeaf | None = None
+        """An unchanged leaf that did not end by its last key: what follows decides whether it may stay."""
         self.last_key = b""
 
     def add_entry(self, entry: Entry) -> None:
-        if entry.extent_tree is not None:
-            self._pages.meet_extent_tree()
-        self._builder.add(entry)
+        if self._held is not None:
+            self._release(None)
+        self._add(self._builder, entry)
         self.last_key = entry.key
+
+    def new_extent_tree(self) -> ExtentTreeBuilder:
+        return ExtentTreeBuilder(self._keys, self._pages.store)
 
     def add_draft(self, draft: Draft) -> Entry:
         """Waits for the draft's content."""
-        owner = self._disk.owner(draft.found.uid, draft.found.gid)
-        extents = draft.content.extents()
-        if len(extents) > MAX_INLINE_EXTENTS:
-            tree = build_extent_tree(self._keys, self._pages.store, extents)
-            entry = draft.entry(owner, extent_tree=tree)
-        else:
-            entry = draft.entry(owner, extents=extents)
+        entry = draft.entry(self._disk.owner(draft.found.uid, draft.found.gid), self.new_extent_tree)
         self.add_entry(entry)
         return entry
 
     def add_span(self, span: Span) -> None:
+        self._release(span.number if span.begins_leaf else None)
         for entry in span.entries():
-            self.add_entry(entry)
+            self._add(self._builder, entry)
+        self.last_key = entry.key
 
     def add_leaf(self, whole: WholeLeaf) -> None:
         """By reference where the new tree has a page boundary here, too; else entry by entry."""
+        self._release(whole.number)
         if self._builder.takes_leaf_ref(whole.ref):
-            self._builder.add_leaf_ref(whole.ref)
+            self._builder.add_leaf_ref(self._pages.settled(whole.ref))
+        elif self._builder.at_boundary:
+            self._held = whole
         else:
-            for entry in whole.leaf.entries():
-                self.add_entry(entry)
+            self._add_all(whole)
         self.last_key = whole.ref.last_key
 
     def finish(self) -> PageRef | None:
+        held = self._held
+        if held is not None and self._parent is not None and held.ref.last_key == self._parent.last_key:
+            self._release(held.number + 1)  # the end of the tree follows, as in the parent
+        else:
+            self._release(None)
         return self._builder.finish()
 
     def finish_partial(self) -> PageRef | None:
         """The root of the tree up to here, then the parent's rest; the assembly itself goes on."""
+        self._release(None)
         twin = self._builder.fork()
         if self._parent is not None:
             for ref, lower in self._rest(self._parent, b""):
@@ -78,10 +86,27 @@ class Assembly:
                     continue
                 for entry in self._reader.load_leaf(ref, after=lower).entries():
                     if entry.key > self.last_key:
-                        if entry.extent_tree is not None:
-                            self._pages.meet_extent_tree()
-                        twin.add(entry)
+                        self._add(twin, entry)
         return twin.finish()
+
+    def _release(self, following: int | None) -> None:
+        """Add the held leaf, now that the number of the leaf that follows is known (None: something else)."""
+        held, self._held = self._held, None
+        if held is None:
+            return
+        if following == held.number + 1:
+            self._builder.add_followed_leaf_ref(self._pages.settled(held.ref))
+        else:
+            self._add_all(held)
+
+    def _add_all(self, whole: WholeLeaf) -> None:
+        for entry in whole.leaf.entries():
+            self._add(self._builder, entry)
+
+    def _add(self, builder: TreeBuilder, entry: Entry) -> None:
+        if entry.extent_tree is not None:
+            self._pages.meet_extent_tree()
+        builder.add(entry)
 
     def _rest(self, ref: PageRef, lower: bytes) -> Iterator[tuple[PageRef, bytes]]:
         """Leaves of the parent with keys beyond `last_key`, and the greatest key before each."""

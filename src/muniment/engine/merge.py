@@ -21,12 +21,17 @@ READ_AGAIN = EntryFlag.RACY | EntryFlag.KEPT | EntryFlag.CHANGED | EntryFlag.DAM
 
 @dataclass(slots=True)
 class Span:
-    """Unchanged entries `start` to `stop` of a run of the parent."""
+    """Unchanged entries `start` to `stop` of a run of the parent, in its `number`-th leaf."""
 
     leaf: LeafPage
     run: LeafRun
     start: int
     stop: int
+    number: int
+
+    @property
+    def begins_leaf(self) -> bool:
+        return self.start == 0 and self.run is self.leaf.runs[0]
 
     def entries(self) -> Iterator[Entry]:
         for place in range(self.start, self.stop):
@@ -39,6 +44,7 @@ class WholeLeaf:
 
     ref: PageRef
     leaf: LeafPage
+    number: int
 
 
 @dataclass(slots=True)
@@ -67,6 +73,7 @@ class Merge:
         self._ref: PageRef | None = None
         self._leaf: LeafPage | None = None
         self._run: LeafRun | None = None
+        self._number = 0
         self._run_place = 0
         self._at = 0
         self._owner_places: dict[tuple[int, int], int] = {}
@@ -150,7 +157,7 @@ class Merge:
                 if self._is_same_entry(part, at, run, self._at):
                     self._accept(1)
                 else:
-                    parent = Span(self._current_leaf(), run, self._at, self._at + 1)
+                    parent = self._span(run, 1)
                     self._consume(1, Changed(part, at, parent))
                 at += 1
             elif theirs < name:
@@ -201,7 +208,8 @@ class Merge:
 
     def _keep(self, count: int) -> None:
         assert self._run is not None
-        self._consume(count, Kept(self._current_leaf(), self._run, self._at, self._at + count))
+        kept = Kept(self._current_leaf(), self._run, self._at, self._at + count, self._number)
+        self._consume(count, kept)
 
     def _accept(self, count: int) -> None:
         """The next `count` entries are unchanged."""
@@ -210,7 +218,7 @@ class Merge:
         if last is not None and last.run is self._run and last.stop == self._at:
             last.stop += count
         else:
-            self._matched.append(Span(self._current_leaf(), self._run, self._at, self._at + count))
+            self._matched.append(self._span(self._run, count))
         self._move(count)
 
     def _consume(self, count: int, instead: Merged | None = None) -> None:
@@ -244,7 +252,7 @@ class Merge:
             return
         if self._intact:
             assert self._ref is not None
-            self._out.append(WholeLeaf(self._ref, leaf))
+            self._out.append(WholeLeaf(self._ref, leaf, self._number))
             self._matched.clear()
         else:
             self._flush()
@@ -252,6 +260,7 @@ class Merge:
 
     def _next_leaf(self) -> None:
         self._ref, self._leaf = next(self._leaves, (None, None))
+        self._number += 1
         self._run_place = self._at = 0
         self._intact = True
         self._run = self._leaf.runs[0] if self._leaf is not None else None
@@ -262,6 +271,9 @@ class Merge:
                 for place, owner in enumerate(self._leaf.owners)
                 if self._disk.owner(owner.uid, owner.gid) == owner
             }
+
+    def _span(self, run: LeafRun, count: int) -> Span:
+        return Span(self._current_leaf(), run, self._at, self._at + count, self._number)
 
     def _current_leaf(self) -> LeafPage:
         assert self._leaf is not None

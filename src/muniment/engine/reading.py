@@ -10,8 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
 
 from blake3 import blake3
 
@@ -20,12 +21,15 @@ from muniment.engine.ports import Clock, Directory, FileStat, OpenFile, StopRequ
 from muniment.engine.storing import WINDOW, Batch, ChunkStore
 from muniment.engine.tally import Tally
 from muniment.engine.walk import Slice, Trust
+from muniment.format.page import MAX_INLINE_EXTENTS
+from muniment.format.tree import ExtentTreeBuilder
 from muniment.model.entry import Entry, EntryFlag, Extent, Owner, PageRef
 from muniment.model.errors import Interrupted
 from muniment.model.packs import KIB
 
 _BATCH_PIECES = 2048
 _OPEN_BATCHES = 4
+_MOST_SEGMENTS = 256
 ATTEMPTS = 3
 LARGE_XATTR = 4 * KIB
 _RACY_NS = 2_000_000_000
@@ -34,12 +38,22 @@ _GONE = frozenset({errno.ENOENT, errno.ESTALE})
 Segment = tuple[Batch, int, int] | int
 """(batch, first piece, pieces), or the length of a hole."""
 
+NewExtentTree = Callable[[], ExtentTreeBuilder]
 
-@dataclass(slots=True)
+
 class Content:
-    """Where the pieces of a file are on their way."""
+    """Where the pieces of a file are on their way, in file order.
 
-    segments: list[Segment] = field(default_factory=list)
+    Of a file with a great many, those that have arrived go into a tree of extents while the rest is read.
+    """
+
+    __slots__ = ("_arrived", "_root", "_tree", "segments")
+
+    def __init__(self, *segments: Segment) -> None:
+        self.segments = list(segments)
+        self._arrived: list[Extent] = []
+        self._tree: ExtentTreeBuilder | None = None
+        self._root: PageRef | None = None
 
     @property
     def is_done(self) -> bool:
@@ -51,15 +65,38 @@ class Content:
                 yield segment[0]
 
     def extents(self) -> tuple[Extent, ...]:
-        """In file order; waits for the threads."""
-        extents: list[Extent] = []
-        for segment in self.segments:
-            if isinstance(segment, int):
-                extents.append(Extent(segment))
-            else:
-                batch, first, count = segment
-                extents += batch.extents[first : first + count]
-        return tuple(extents)
+        """All of a content that was never settled; waits for the threads."""
+        return tuple(chain.from_iterable(map(_extents_of, self.segments)))
+
+    def settle(self, new_tree: NewExtentTree, *, keep: int = 0) -> None:
+        """Wait for all but the last `keep` segments and take their extents over."""
+        settled = self.segments[: len(self.segments) - keep]
+        del self.segments[: len(settled)]
+        for extent in chain.from_iterable(map(_extents_of, settled)):
+            if self._tree is not None:
+                self._tree.add(extent)
+                continue
+            self._arrived.append(extent)
+            if len(self._arrived) > MAX_INLINE_EXTENTS:
+                self._tree = new_tree()
+                for early in self._arrived:
+                    self._tree.add(early)
+                self._arrived = []
+
+    def finish(self, new_tree: NewExtentTree) -> tuple[tuple[Extent, ...], PageRef | None]:
+        """(extents, root of the tree of extents); one of the two is empty. May be asked again."""
+        if self._root is None:
+            self.settle(new_tree)
+            if self._tree is not None:
+                self._root = self._tree.finish()
+        return tuple(self._arrived), self._root
+
+
+def _extents_of(segment: Segment) -> list[Extent]:
+    if isinstance(segment, int):
+        return [Extent(segment)]
+    batch, first, count = segment
+    return batch.extents[first : first + count]
 
 
 _NOTHING = Content()
@@ -94,10 +131,9 @@ class Draft:
         for _, value in self.large_xattrs:
             yield from value.batches()
 
-    def entry(
-        self, owner: Owner, *, extents: tuple[Extent, ...] = (), extent_tree: PageRef | None = None
-    ) -> Entry:
-        """The entry itself; waits for large attributes."""
+    def entry(self, owner: Owner, new_tree: NewExtentTree) -> Entry:
+        """The entry itself; waits for its content."""
+        extents, extent_tree = self.content.finish(new_tree)
         part, place, found = self.part, self.place, self.found
         trusted = part.trust is Trust.FULL
         systems = part.file_systems
@@ -155,8 +191,10 @@ class Reader:
         clock: Clock,
         tally: Tally,
         stop: StopRequested,
+        new_tree: NewExtentTree,
     ) -> None:
         self._store = store
+        self._new_tree = new_tree
         self._cutter = cutter
         self._clock = clock
         self._tally = tally
@@ -256,7 +294,7 @@ class Reader:
             got := file.read_into(batch.view[start + taken : start + size], offset=taken)
         ):
             taken += got
-        return Content([(batch, batch.add(taken), 1)]) if taken else _NOTHING, taken
+        return Content((batch, batch.add(taken), 1)) if taken else _NOTHING, taken
 
     def _batch(self, uid: int, size: int) -> Batch:
         """The open batch of an owner, with room for `size` bytes."""
@@ -274,7 +312,7 @@ class Reader:
         """Content that is in memory already."""
         batch = self._batch(uid, len(data))
         batch.view[batch.end : batch.end + len(data)] = data
-        return Content([(batch, batch.add(len(data)), 1)])
+        return Content((batch, batch.add(len(data)), 1))
 
     def submit(self, batch: Batch) -> None:
         """Hand a batch to the threads now, though it may not be full."""
@@ -299,7 +337,7 @@ class Reader:
 
     def _take_ranges(self, file: OpenFile, found: FileStat, *, sparse: bool) -> tuple[Content, int]:
         size = found.size
-        window = _Window(self._store, self._cutter, stop=self._stop)
+        window = _Window(self._store, self._cutter, stop=self._stop, new_tree=self._new_tree)
         at = 0
         try:
             for offset, length in file.data_ranges(size) if sparse else ((0, size),):
@@ -319,8 +357,11 @@ class Reader:
 class _Window:
     """The buffer that a large file is read through, and the chunks found in it so far."""
 
-    def __init__(self, store: ChunkStore, cutter: Cutter, *, stop: StopRequested) -> None:
+    def __init__(
+        self, store: ChunkStore, cutter: Cutter, *, stop: StopRequested, new_tree: NewExtentTree
+    ) -> None:
         self._store = store
+        self._new_tree = new_tree
         self._cutter = cutter
         self._stop = stop
         self._content = Content()
@@ -395,6 +436,11 @@ class _Window:
         self._first = self._end = 0
         if batch is not None:
             self._store.submit(batch)
+            self._settle()
+
+    def _settle(self) -> None:
+        if len(self._content.segments) > _MOST_SEGMENTS:
+            self._content.settle(self._new_tree, keep=_MOST_SEGMENTS // 2)
 
 
 def link_group(found: FileStat, file_system: int) -> int:

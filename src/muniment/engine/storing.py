@@ -32,7 +32,7 @@ BATCH = 2 * MIB
 WINDOW = 8 * MIB
 """Large files are read in pieces of this many bytes: twice the largest chunk."""
 
-_SMALL_BUFFERS = 12
+_SMALL_BUFFERS = 8
 
 
 class Batch:

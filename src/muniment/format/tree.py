@@ -28,6 +28,7 @@ from muniment.format.sizing import (
     InteriorSizer,
     LeafSizer,
     estimate_entry_size,
+    loose_growth,
 )
 from muniment.format.tables import MAX_KEY, MAX_LEVEL
 from muniment.model.entry import Entry, Extent, PageRef, PageType, child_directory
@@ -133,7 +134,9 @@ class TreeBuilder:
         self._store_page = store_page
         self._spine = _Spine(keys, store_page, PageType.INTERIOR)
         self._entries: list[Entry] = []
+        self._loose = 0
         self._sizer = LeafSizer()
+        self._sized = 0
         self._last_key = b""
 
     @property
@@ -154,16 +157,28 @@ class TreeBuilder:
         key = entry.key
         if key <= self._last_key:
             raise ValueError(f"{entry.path!r} comes out of order")
-        if self._entries and _is_large(entry):
+        loose = loose_growth(entry)
+        if loose >= LARGE_ENTRY and self._entries and estimate_entry_size(entry) >= LARGE_ENTRY:
             self._close_leaf()
         self._entries.append(entry)
         self._last_key = key
-        if self._sizer.add(entry) >= PAGE_FULL or ends_page(self._keys, 0, key):
+        self._loose += loose
+        if ends_page(self._keys, 0, key) or (self._loose >= PAGE_FULL and self._is_full()):
             self._close_leaf()
 
     def add_leaf_ref(self, ref: PageRef) -> None:
         """A leaf of the parent whose entries are unchanged; ValueError unless `takes_leaf_ref`."""
         if not self.takes_leaf_ref(ref) or ref.last_key <= self._last_key:
+            raise ValueError("this leaf cannot be carried over here")
+        self._last_key = ref.last_key
+        self._spine.push(ref)
+
+    def add_followed_leaf_ref(self, ref: PageRef) -> None:
+        """A leaf of the parent, unchanged and followed by the very entry, or end, that follows it there.
+
+        It ends here as it ends there, whatever made it end. ValueError unless `at_boundary`.
+        """
+        if self._entries or ref.level or ref.last_key <= self._last_key:
             raise ValueError("this leaf cannot be carried over here")
         self._last_key = ref.last_key
         self._spine.push(ref)
@@ -174,8 +189,7 @@ class TreeBuilder:
         twin._spine = self._spine.fork()
         twin._last_key = self._last_key
         twin._entries = list(self._entries)
-        for entry in self._entries:
-            twin._sizer.add(entry)
+        twin._loose = self._loose
         return twin
 
     def finish(self) -> PageRef | None:
@@ -184,8 +198,16 @@ class TreeBuilder:
             self._close_leaf()
         return self._spine.finish()
 
+    def _is_full(self) -> bool:
+        """By the exact bound, taken only of leaves that the loose one cannot rule out: few reach it."""
+        for entry in self._entries[self._sized :]:
+            self._sizer.add(entry)
+        self._sized = len(self._entries)
+        return self._sizer.size >= PAGE_FULL
+
     def _close_leaf(self) -> None:
-        entries, self._entries, self._sizer = self._entries, [], LeafSizer()
+        entries, self._entries = self._entries, []
+        self._sizer, self._sized, self._loose = LeafSizer(), 0, 0
         ref = self._spine.store(
             PageType.LEAF,
             encode_leaf(entries),
@@ -197,25 +219,42 @@ class TreeBuilder:
         self._spine.push(ref)
 
 
+class ExtentTreeBuilder:
+    """Builds the tree of a file's extents, added in file order without gaps (a hole is an extent)."""
+
+    def __init__(self, keys: VaultKeys, store_page: StorePage) -> None:
+        self._keys = keys
+        self._spine = _Spine(keys, store_page, PageType.EXTENT_INTERIOR)
+        self._pending: list[tuple[int, Extent]] = []
+        self._sizer = ExtentSizer()
+        self._offset = 0
+
+    def add(self, extent: Extent) -> None:
+        key = offset_key(self._offset)
+        self._pending.append((self._offset, extent))
+        self._offset += extent.length
+        if self._sizer.add(extent) >= PAGE_FULL or ends_page(self._keys, 0, key):
+            self._close_leaf()
+
+    def finish(self) -> PageRef:
+        if self._pending:
+            self._close_leaf()
+        root = self._spine.finish()
+        if root is None:
+            raise ValueError("a file without extents has no tree of them")
+        return root
+
+    def _close_leaf(self) -> None:
+        self._spine.push(_store_extents(self._spine, self._pending))
+        self._pending, self._sizer = [], ExtentSizer()
+
+
 def build_extent_tree(keys: VaultKeys, store_page: StorePage, extents: Iterable[Extent]) -> PageRef:
-    """The tree of a file's extents, which are in file order and leave no gap (a hole is an extent)."""
-    spine = _Spine(keys, store_page, PageType.EXTENT_INTERIOR)
-    pending: list[tuple[int, Extent]] = []
-    sizer = ExtentSizer()
-    offset = 0
+    """The tree of extents that are all at hand."""
+    builder = ExtentTreeBuilder(keys, store_page)
     for extent in extents:
-        pending.append((offset, extent))
-        key = offset_key(offset)
-        offset += extent.length
-        if sizer.add(extent) >= PAGE_FULL or ends_page(keys, 0, key):
-            spine.push(_store_extents(spine, pending))
-            pending, sizer = [], ExtentSizer()
-    if pending:
-        spine.push(_store_extents(spine, pending))
-    root = spine.finish()
-    if root is None:
-        raise ValueError("a file without extents has no tree of them")
-    return root
+        builder.add(extent)
+    return builder.finish()
 
 
 class TreeReader:
@@ -400,16 +439,6 @@ def _store_extents(spine: _Spine, extents: list[tuple[int, Extent]]) -> PageRef:
         entries=len(extents),
         content=sum(extent.length for _, extent in extents),
     )
-
-
-def _is_large(entry: Entry) -> bool:
-    """Whether the entry's estimate reaches LARGE_ENTRY; most entries cannot, and are told apart cheaply."""
-    owner = entry.owner
-    texts = (
-        len(entry.directory) + len(entry.name) + len(entry.link_target) + len(owner.user) + len(owner.group)
-    )
-    more = entry.xattrs or entry.large_xattrs or entry.windows or entry.macos or len(entry.extents) > 16
-    return bool(texts > LARGE_ENTRY // 2 or more) and estimate_entry_size(entry) >= LARGE_ENTRY
 
 
 def _resized(children: list[PageRef]) -> InteriorSizer:

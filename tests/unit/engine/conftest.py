@@ -181,6 +181,13 @@ class Bench:
         """What the tree's leaves hash to: where they are stored is no part of it."""
         return [ref.page_id for ref, _ in self.reader.leaves(result.root)]
 
+    def pages_of(self, result: ArchiveResult) -> list[PageRef]:
+        """Every page of the tree of entries."""
+        found = [result.root] if result.root is not None else []
+        for ref in found:
+            found += self.reader.children(ref).children if ref.level else ()
+        return found
+
     def below(self, result: ArchiveResult | None = None, *, root: Path | None = None) -> dict[str, Entry]:
         """Entries below the root, by path relative to it."""
         prefix = self.inside(root or self.root) + b"/"

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from muniment.engine.archive import ArchiveResult
+from muniment.engine.pages import MOST_SMALL_PACKS
 from muniment.format.pack import check_pack
 from muniment.model.entry import EntryFlag
 from muniment.model.packs import PackKind
@@ -320,3 +321,55 @@ def test_the_reference_set_is_that_of_the_pages_alone(bench: Bench, root: Path) 
         result = bench.back_up()
         assert result.packs == bench.reader.reachable_packs(result.root, MemoryPages())
         change(root, chance)
+
+
+def test_many_small_runs_do_not_spread_the_tree_over_as_many_packs(bench: Bench, root: Path) -> None:
+    fill(root, files=600)
+    bench.back_up()
+    for number in range(MOST_SMALL_PACKS + 12):
+        (root / f"daily {number % 7}").write_bytes(b"%d" % number)
+        result = bench.back_up()
+        packs = {ref.block.pack_id for ref in bench.pages_of(result)}
+        assert len(packs) <= MOST_SMALL_PACKS + 1
+    assert bench.differences() == []
+    assert len(packs) < MOST_SMALL_PACKS
+    assert result.packs == bench.reader.reachable_packs(result.root, MemoryPages())
+
+
+def test_a_fresh_machine_reads_the_parent_in_few_requests(bench: Bench, root: Path) -> None:
+    fill(root, files=3000, directories=60)
+    first = bench.back_up()
+    leaves = len(bench.leaf_ids(first))
+    assert leaves > 12
+    bench.pages = MemoryPages()
+    bench.vault.reads.clear()
+    assert bench.back_up().root == first.root
+    assert len(bench.vault.reads) <= 4
+
+
+def test_full_leaves_stay_when_what_follows_stays(bench: Bench, root: Path) -> None:
+    """Long names fill pages before a key ends them: such leaves, too, are carried over whole."""
+    for number in range(900):
+        (root / f"{number:04} {'n' * 230}").write_bytes(b"%d" % number)
+    first = bench.back_up()
+    stored = bench.vault.stored_bytes
+    second = bench.back_up()
+    assert second.root == first.root
+    assert bench.vault.stored_bytes == stored
+    for gone in (root / name for name in sorted(os.listdir(root))[450:460]):
+        gone.unlink()
+    incremental = bench.back_up()
+    assert bench.leaf_ids(incremental) == bench.leaf_ids(bench.back_up(fresh=True))
+
+
+def test_a_huge_file_builds_its_tree_of_extents_while_it_is_read(bench: Bench, root: Path) -> None:
+    """More holes than segments are kept waiting: extents go into the tree before the file ends."""
+    with open(root / "sieve", "wb") as file:
+        for number in range(700):
+            file.seek(number * 1_000_000)
+            file.write(b"%d" % number)
+    bench.back_up()
+    entry = bench.below()["sieve"]
+    assert entry.extent_tree is not None
+    assert entry.extent_tree.entries > 1300
+    assert bench.differences() == []
