@@ -6,22 +6,22 @@ It never makes a key because a server says there is none: which of the two happe
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from enum import Enum
 
 from muniment.client.config import Config, Connection
+from muniment.client.enrolment import EnrolledDevice, Enrolment, enrol
 from muniment.client.keychain import DeviceSecrets, keep
-from muniment.client.slots import SlotListState, add_slots, check_wrapped_slots, read_slot_list, slot_info
+from muniment.client.slots import SlotListState, add_slots, slot_info
 from muniment.client.state.database import Database, machine_identity
-from muniment.client.state.known_heads import KnownHeads, OpenedHead
+from muniment.client.state.known_heads import OpenedHead
 from muniment.client.transport.server import Server
-from muniment.client.vault import check_first_sight, open_heads, remember_slots, unwrap_any
+from muniment.client.vault import examine, remember_slots, unwrap_any
 from muniment.crypto.codes import RecoveryKit
 from muniment.crypto.keys import VaultKeys
-from muniment.crypto.slots import check_pin, new_device_key, wrap_device, wrap_kit, wrap_passphrase
-from muniment.model.codes import EnrolmentCode
-from muniment.model.errors import NotGranted, UsageError
+from muniment.crypto.slots import check_pin, wrap_device, wrap_kit, wrap_passphrase
 from muniment.model.ids import DeviceId, SlotId, VaultId
 from muniment.wire import messages as wire
 
@@ -51,17 +51,6 @@ class Holder:
     kit: RecoveryKit | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Enrolment:
-    """One-time code, the machine's name, and where the server is."""
-
-    code: EnrolmentCode
-    device_name: str
-    url: str
-    ca_file: str = ""
-    insecure: bool = False
-
-
 def device_name_of_host() -> str:
     return (socket.gethostname().split(".")[0] or "this machine")[:100]
 
@@ -70,41 +59,34 @@ def connect_new(
     server: Server, enrolment: Enrolment, *, config: Config, passphrase: str, now: Callable[[], float]
 ) -> Connected:
     """Enrol and make a vault with three holders: passphrase, recovery kit, this device."""
-    device_key, public_key, enrolled = _enrol(server, enrolment)
-    vault = VaultId.parse(enrolled.vaults[0].vault) if len(enrolled.vaults) == 1 else VaultId.random()
-    keys = VaultKeys.generate(vault)
-    device_secrets = DeviceSecrets(enrolled.token, device_key, keys.fingerprint)
-    # Kept before anything can fail: the code is spent, and a repeat must find token and key.
-    connection = _keep(config, enrolment, enrolled, vault, device_secrets)
-    server = server.with_token(enrolled.token)
+    enrolled = enrol(server, enrolment, home=config.home)
+    vault, server = enrolled.new_vault, server.with_token(enrolled.token)
     server.create_vault(wire.CreateVault(vault=vault.hex))
-    kit = RecoveryKit.make(
-        keys,
-        server=enrolment.url,
-        server_key_hash=enrolment.code.server_key_hash,
-        pinned=enrolment.code.pinned,
-    )
-    at, by = now(), enrolled.device
-    slots = [SlotId.random() for _ in range(3)]
-    wrapped = [
-        wrap_passphrase(keys, slots[0], passphrase),
-        wrap_kit(keys, slots[1], kit.code),
-        wrap_device(keys, slots[2], public_key),
-    ]
-    name = enrolment.device_name
-    infos = [
-        slot_info(slots[0], wrapped[0], kind="passphrase", label="passphrase", added_by=by, added_at=at),
-        slot_info(slots[1], wrapped[1], kind="kit", label="recovery kit", added_by=by, added_at=at),
-        slot_info(slots[2], wrapped[2], kind="device", label=name, added_by=by, added_at=at, device=by),
-    ]
-    state = add_slots(
-        server,
-        keys,
-        SlotListState(),
-        {slot: (content, info) for slot, content, info in zip(slots, wrapped, infos, strict=True)},
-    )
-    register_kit(server, kit, slots[1])
-    _begin_state(config, vault, state, ())
+    reply = server.keys(vault)
+    with _open_state(config, vault) as database:
+        if reply.signed is None:
+            keys, state = VaultKeys.generate(vault), SlotListState()
+        else:
+            # An earlier try came this far and was cut short: what it made is ours if our passphrase opens it.
+            keys = unwrap_any(reply, vault, passphrase=passphrase)
+            state, _ = examine(server, keys, reply, database=database)
+        kit = RecoveryKit.make(
+            keys,
+            server=enrolment.url,
+            server_key_hash=enrolment.code.server_key_hash,
+            pinned=enrolment.code.pinned,
+        )
+        kit_slot, own_slot = SlotId.random(), SlotId.random()
+        added = _Additions(enrolled.device, now())
+        if not state.number:
+            slot = SlotId.random()
+            added.add(slot, wrap_passphrase(keys, slot, passphrase), kind="passphrase", label="passphrase")
+        added.add(kit_slot, wrap_kit(keys, kit_slot, kit.code), kind="kit", label="recovery kit")
+        added.add_device(own_slot, wrap_device(keys, own_slot, enrolled.public_key), enrolment.device_name)
+        state = add_slots(server, keys, state, added.slots)
+        register_kit(server, kit, kit_slot)
+        remember_slots(database, state)
+    connection = _keep(config, enrolment, enrolled, keys)
     return Connected(connection, keys, kit, None)
 
 
@@ -118,35 +100,21 @@ def connect_existing(
     now: Callable[[], float],
 ) -> Connected:
     """Enrol, open the vault with passphrase or kit, and add a slot for this device."""
-    device_key, public_key, enrolled = _enrol(server, enrolment)
-    wanted = _choose_vault(enrolled, holder.kit.vault if holder.kit else vault)
+    enrolled = enrol(server, enrolment, home=config.home)
+    wanted = enrolled.choose(holder.kit.vault if holder.kit else vault)
     server = server.with_token(enrolled.token)
-    # Kept at once, with no pin yet that anything could open: the code is spent now.
-    pending = DeviceSecrets(enrolled.token, device_key, holder.kit.pin if holder.kit else bytes(16))
-    _keep(config, enrolment, enrolled, wanted, pending)
     reply = server.keys(wanted)
     keys = unwrap_any(reply, wanted, kit=holder.kit, passphrase=holder.passphrase)
     if holder.kit is not None:
         check_pin(keys, holder.kit.pin)
-    state = read_slot_list(keys, reply.signed, seen=None)
-    check_wrapped_slots(state, reply.slots)
-    heads = open_heads(keys, reply.heads)
-    check_first_sight(heads, state)
-    slot = SlotId.random()
-    wrapped = wrap_device(keys, slot, public_key)
-    info = slot_info(
-        slot,
-        wrapped,
-        kind="device",
-        label=enrolment.device_name,
-        added_by=enrolled.device,
-        added_at=now(),
-        device=enrolled.device,
-    )
-    state = add_slots(server, keys, state, {slot: (wrapped, info)})
-    device_secrets = DeviceSecrets(enrolled.token, device_key, keys.fingerprint)
-    connection = _keep(config, enrolment, enrolled, wanted, device_secrets)
-    _begin_state(config, wanted, state, heads)
+    with _open_state(config, wanted) as database:
+        state, heads = examine(server, keys, reply, database=database)
+        slot = SlotId.random()
+        added = _Additions(enrolled.device, now())
+        added.add_device(slot, wrap_device(keys, slot, enrolled.public_key), enrolment.device_name)
+        state = add_slots(server, keys, state, added.slots)
+        remember_slots(database, state)
+    connection = _keep(config, enrolment, enrolled, keys)
     newest = max(heads, key=lambda opened: opened.received_at, default=None)
     return Connected(connection, keys, None, newest)
 
@@ -159,40 +127,38 @@ def register_kit(server: Server, kit: RecoveryKit, slot: SlotId) -> None:
 # --- inside
 
 
-def _enrol(server: Server, enrolment: Enrolment) -> tuple[bytes, bytes, wire.Enrolled]:
-    private, public = new_device_key()
-    request = wire.EnrolRequest(
-        secret=enrolment.code.secret, device_name=enrolment.device_name, public_key=public
-    )
-    return private, public, server.enrol(request)
+@dataclass(slots=True)
+class _Additions:
+    """Slots that this device adds."""
 
+    device: DeviceId
+    at: float
+    slots: dict[SlotId, tuple[bytes, wire.SlotInfo]] = field(default_factory=dict)
 
-def _choose_vault(enrolled: wire.Enrolled, wanted: VaultId | None) -> VaultId:
-    offered = [VaultId.parse(info.vault) for info in enrolled.vaults]
-    if wanted is not None:
-        if wanted not in offered:
-            raise NotGranted(f"the code gives no access to vault {wanted}")
-        return wanted
-    if not offered:
-        raise UsageError(
-            "the account has no vault yet",
-            advice="Use --new to make one, if this is the account's first machine.",
+    def add(self, slot: SlotId, wrapped: bytes, *, kind: str, label: str, device: str | None = None) -> None:
+        info = slot_info(
+            slot,
+            wrapped,
+            kind=kind,
+            label=label,
+            added_by=self.device.hex,
+            added_at=self.at,
+            device=device,
         )
-    if len(offered) > 1:
-        names = ", ".join(str(vault) for vault in offered)
-        raise UsageError("the account has several vaults", advice=f"Name one with --vault: {names}")
-    return offered[0]
+        self.slots[slot] = (wrapped, info)
+
+    def add_device(self, slot: SlotId, wrapped: bytes, name: str) -> None:
+        self.add(slot, wrapped, kind="device", label=name, device=self.device.hex)
 
 
-def _keep(
-    config: Config, enrolment: Enrolment, enrolled: wire.Enrolled, vault: VaultId, own: DeviceSecrets
-) -> Connection:
-    where = keep(own, home=config.home, vault=vault)
-    known = config.connections.get(vault)
+def _keep(config: Config, enrolment: Enrolment, enrolled: EnrolledDevice, keys: VaultKeys) -> Connection:
+    secrets = DeviceSecrets(enrolled.token, enrolled.private_key, keys.fingerprint)
+    where = keep(secrets, home=config.home, vault=keys.vault)
+    known = config.connections.get(keys.vault)
     connection = Connection(
-        vault=vault,
+        vault=keys.vault,
         server=enrolment.url,
-        device=DeviceId.parse(enrolled.device),
+        device=enrolled.device,
         device_name=enrolment.device_name,
         server_key_hash=enrolment.code.server_key_hash,
         pinned=enrolment.code.pinned,
@@ -203,13 +169,14 @@ def _keep(
         schedule=known.schedule if known else {},
     )
     config.with_connection(connection).save()
+    enrolled.settle()
     return connection
 
 
-def _begin_state(config: Config, vault: VaultId, state: SlotListState, heads: tuple[OpenedHead, ...]) -> None:
+@contextmanager
+def _open_state(config: Config, vault: VaultId) -> Iterator[Database]:
     database = Database(config.home.database_of(vault), machine=machine_identity())
     try:
-        remember_slots(database, state)
-        KnownHeads(database).remember(heads)
+        yield database
     finally:
         database.close()

@@ -65,15 +65,23 @@ def open_as_device(
         )
     keys = _open_own_slot(reply, vault, device=device, secrets=secrets)
     check_pin(keys, secrets.pin)
+    slots, heads = examine(server, keys, reply, database=database)
+    return OpenVault(server, keys, reply.vault, slots, heads, device, database, tuple(reply.removals))
+
+
+def examine(
+    server: Server, keys: VaultKeys, reply: wire.VaultKeys, *, database: Database
+) -> tuple[SlotListState, tuple[OpenedHead, ...]]:
+    """Slot list and newest heads, verified against themselves and what this machine has seen before."""
     slots = read_slot_list(keys, reply.signed, seen=_seen_list(database))
     check_wrapped_slots(slots, reply.slots)
     heads = open_heads(keys, reply.heads)
-    _check_slot_numbers(heads, slots)
+    check_first_sight(heads, slots)
     known = KnownHeads(database)
     known.check(heads, history=lambda after: _history(server, keys, after))
     known.remember(heads)
-    database.put(_SEEN_LIST, slots.number.to_bytes(4) + slots.hash)
-    return OpenVault(server, keys, reply.vault, slots, heads, device, database, tuple(reply.removals))
+    remember_slots(database, slots)
+    return slots, heads
 
 
 def open_with_kit(server: Server, kit: RecoveryKit) -> OpenVault:
@@ -146,7 +154,9 @@ def check_first_sight(heads: Sequence[OpenedHead], slots: SlotListState) -> None
 
 
 def remember_slots(database: Database, slots: SlotListState) -> None:
-    database.put(_SEEN_LIST, slots.number.to_bytes(4) + slots.hash)
+    content = slots.number.to_bytes(4) + slots.hash
+    if database.get(_SEEN_LIST) != content:
+        database.put(_SEEN_LIST, content)
 
 
 # --- inside

@@ -26,7 +26,7 @@ from muniment.client.transport.server import clock_warning
 from muniment.client.vault import OpenVault
 from muniment.engine.archive import ArchiveRequest, ArchiveResult, archive
 from muniment.engine.ports import Clock, Excludes, SourceDisk, StopRequested
-from muniment.engine.walk import MountRule
+from muniment.engine.roots import MountRule
 from muniment.format.block import DEFAULT_LEVEL
 from muniment.model.errors import Interrupted, MunimentError
 from muniment.model.ids import DeviceId, PackId
@@ -109,6 +109,7 @@ class BackupRun:
     def _run(self, request: BackupRequest, session: Session, set_name: str) -> BackupOutcome:
         self.vault = fold_due_removals(self.vault)
         self.tell(clock_warning(session.opened.server_time, now=self.clock.now_ns() / 1e9))
+        self.database.begin_run()
         index = LocalChunkIndex(self.database)
         index.drop_packs([PackId.parse(text) for text in session.opened.quarantined])
         pages = LocalPageCache(self.database, self.vault.keys)

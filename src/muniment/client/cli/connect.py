@@ -10,13 +10,13 @@ import typer
 
 from muniment.client.connect import (
     Connected,
-    Enrolment,
     Holder,
     Vaults,
     connect_existing,
     connect_new,
     device_name_of_host,
 )
+from muniment.client.enrolment import Enrolment
 from muniment.client.invocation import Invocation
 from muniment.client.kit_page import write_kit_page
 from muniment.client.output import human_time

@@ -80,8 +80,8 @@ class Database:
             self._connection = self._open()
             self._recognise(existed=False)
             self.origin = Origin.DAMAGED
-        self.run = int.from_bytes(self.get("run") or b"\0") + 1
-        self.put("run", self.run.to_bytes(8))
+        self.run = int.from_bytes(self.get("run") or b"")
+        """Number of the newest backup run; pages remember the last one that used them."""
 
     # --- rows of `meta`
 
@@ -94,6 +94,10 @@ class Database:
             connection.execute(
                 "insert or replace into meta values (?, ?)", (key, checked(value, context=key.encode()))
             )
+
+    def begin_run(self) -> None:
+        self.run += 1
+        self.put("run", self.run.to_bytes(8))
 
     @property
     def installation(self) -> InstallationId:

@@ -71,8 +71,16 @@ class KnownHeads:
         check_testimony(shown)
 
     def remember(self, shown: Iterable[OpenedHead]) -> None:
+        known = self.all()
+        fresh = [
+            opened
+            for opened in shown
+            if known.get((opened.head.device, opened.head.set_id)) != (opened.head.counter, opened.snapshot)
+        ]
+        if not fresh:
+            return
         with self._database.transaction() as connection:
-            for opened in shown:
+            for opened in fresh:
                 device, set_id = opened.head.device.raw, opened.head.set_id.raw
                 record = _RECORD.pack(opened.head.counter, opened.snapshot.raw)
                 connection.execute(
