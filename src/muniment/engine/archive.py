@@ -30,10 +30,11 @@ from muniment.engine.ports import (
     StopRequested,
 )
 from muniment.engine.reading import Draft, Reader, Unread
+from muniment.engine.roots import FileSystems, MountRule, plant_roots
 from muniment.engine.runtime import rare_collections
 from muniment.engine.storing import ChunkStore
 from muniment.engine.tally import CoverageCounts, Tally
-from muniment.engine.walk import FileSystems, MountRule, Slice, Unreadable, Walk, plant_roots
+from muniment.engine.walk import Slice, Unreadable, Walk
 from muniment.format.block import DEFAULT_LEVEL
 from muniment.format.tree import TreeReader
 from muniment.model.entry import Entry, EntryFlag, PageRef

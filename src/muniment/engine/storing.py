@@ -41,7 +41,7 @@ class Batch:
     `extents` has one extent per piece, in order, once the batch was submitted and is done.
     """
 
-    __slots__ = ("_buffers", "_future", "buffer", "end", "lengths", "starts", "view")
+    __slots__ = ("_buffers", "_extents", "_future", "buffer", "end", "lengths", "starts", "view")
 
     def __init__(self, buffers: BufferPool) -> None:
         self._buffers = buffers
@@ -52,6 +52,7 @@ class Batch:
         self.end = 0
         """End of the last piece."""
         self._future: Future[list[Extent]] | None = None
+        self._extents: list[Extent] | None = None
 
     @property
     def room(self) -> int:
@@ -70,14 +71,16 @@ class Batch:
 
     @property
     def is_done(self) -> bool:
-        return self._future is not None and self._future.done()
+        return self._extents is not None or (self._future is not None and self._future.done())
 
     @property
     def extents(self) -> list[Extent]:
         """Waits for the batch; raises what made it fail."""
-        if self._future is None:
-            raise RuntimeError("the batch was not submitted")
-        return self._future.result()
+        if self._extents is None:
+            if self._future is None:
+                raise RuntimeError("the batch was not submitted")
+            self._extents = self._future.result()
+        return self._extents
 
     def start(self, future: Future[list[Extent]]) -> None:
         self._future = future

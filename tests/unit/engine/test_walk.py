@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from muniment.engine.ports import FileStat
-from muniment.engine.walk import MountRule
+from muniment.engine.roots import MountRule
 from muniment.model.entry import EntryFlag
 from tests.support.memory_vault import NamedExcludes
 
