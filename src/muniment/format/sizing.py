@@ -28,11 +28,22 @@ _PACK = 26
 _OWNER = 24
 _XATTR = 12
 _EXTRAS = 64
+# An entry of at most one extent and no extras, new in everything; but for texts.
+_PLAIN = _PAGE + _RUN + _ENTRY + _EXTENT + _BLOCK + _PACK + _OWNER + _EXTRAS
 
 
 def estimate_entry_size(entry: Entry) -> int:
     """Upper bound, in bytes, of a leaf that holds nothing but `entry`."""
     return LeafSizer().add(entry)
+
+
+def loose_growth(entry: Entry) -> int:
+    """At least as much as `entry` adds to the bound of any leaf, and no less than its own estimate; cheap."""
+    if entry.extents[1:] or entry.extent_tree is not None or has_extras(entry, entry.file_system):
+        return estimate_entry_size(entry) + _EXTRAS
+    owner = entry.owner
+    texts = len(entry.directory) + len(entry.name) + len(owner.user) + len(owner.group)
+    return _PLAIN + texts
 
 
 def fits_page(entry: Entry) -> bool:

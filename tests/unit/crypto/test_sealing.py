@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -174,3 +175,17 @@ def test_set_ids_tell_only_equality() -> None:
     ids = {KEYS.set_id(device, "home"), KEYS.set_id(other, "home"), KEYS.set_id(device, "Home")}
     elsewhere = VaultKeys(VAULT, {0: b"\4" * 32})
     assert len(ids | {elsewhere.set_id(device, "home")}) == 4
+
+
+def test_keys_serve_several_threads_at_once() -> None:
+    sealer = KEYS.pack_keys(PACK, epoch=0)
+    messages = [random.Random(number).randbytes(100_000 + number) for number in range(40)]
+
+    def round_trip(message: bytes) -> bytes:
+        aad = len(message).to_bytes(4, "big")
+        return sealer.open(sealer.seal(message, aad=aad), aad=aad)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(round_trip, messages)) == messages
+        derived = pool.map(lambda number: KEYS.pack_keys(PackId(bytes([number]) * 16), epoch=1), range(200))
+        assert len({id(keys) for keys in derived}) > 100

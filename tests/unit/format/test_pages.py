@@ -25,7 +25,7 @@ from muniment.format.page import (
     estimate_entry_size,
     packs_named,
 )
-from muniment.format.sizing import ExtentSizer, InteriorSizer, LeafSizer
+from muniment.format.sizing import ExtentSizer, InteriorSizer, LeafSizer, loose_growth
 from muniment.model.entry import Entry, EntryFlag, Extent, PageRef, PageType
 from muniment.model.errors import DamagedObject, IntegrityError, NewerFormat, UnsafePath
 from muniment.model.ids import PackId, PageId
@@ -49,6 +49,17 @@ def test_size_bound_of_leaf_holds(many: list[Entry]) -> None:
         sizer.add(entry)
     assert len(encode_leaf(many)) <= sizer.size
     assert all(len(encode_leaf([entry])) <= estimate_entry_size(entry) for entry in many)
+
+
+@given(page_entries)
+def test_loose_growth_is_never_less_than_the_exact_one(many: list[Entry]) -> None:
+    """Else a full leaf would not be noticed, and its end would depend on how the tree was built."""
+    sizer, before = LeafSizer(), LeafSizer().size
+    for entry in many:
+        grown = sizer.add(entry)
+        assert loose_growth(entry) >= grown - before
+        assert loose_growth(entry) >= estimate_entry_size(entry)
+        before = grown
 
 
 def test_size_bound_of_ordinary_leaf_is_close() -> None:
