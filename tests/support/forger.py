@@ -133,11 +133,11 @@ class ForgedPack:
         return self.builder.add_page(bytes(self.compressor.encode([content])), page, len(content))
 
     def page(
-        self, page_type: PageType, content: bytes, *, name: PageId | None = None, **described: Any
+        self, page_type: PageType, page_bytes: bytes, *, name: PageId | None = None, **described: Any
     ) -> PageRef:
         """A page of exactly these bytes, and a reference that says of it what it is told."""
-        page = name or page_id(self.forger.keys, page_type, content)
-        return PageRef(self.store_page(page_type, content, page), page, page_type, **described)
+        page = name or page_id(self.forger.keys, page_type, page_bytes)
+        return PageRef(self.store_page(page_type, page_bytes, page), page, page_type, **described)
 
     def chunk(self, data: bytes, *, claimed: bytes | None = None) -> Extent:
         """A chunk in a block of its own, named after `claimed` where that is given."""

@@ -57,11 +57,13 @@ class PosixTarget:
         self._stagings: dict[int, Staging] = {}
         self._waiting: dict[bytes, dict[bytes, _Staged]] = {}
         """By the key of a directory that is in place: what waits for a name in it."""
-        self._names: list[bytes] = []
+        self._key = b""
+        """Of the directory asked for last, and in `_ends` where in it the key of each above it ends."""
+        self._ends = [0]
         self._handles: list[PosixTargetDirectory | None] = [
             PosixTargetDirectory(self, root, b"", batch=_EXISTED)
         ]
-        """Along `_names` from the root (which is always open) down to the directory asked for last."""
+        """From the root (which is always open) down to the directory asked for last."""
         try:
             sweep_leftovers(root)
             self.staging_for(self._root)
@@ -84,21 +86,18 @@ class PosixTarget:
 
     def directory(self, key: bytes) -> PosixTargetDirectory:
         """As the port says. Errors as there; OSError when it cannot be made or entered."""
-        names = key.split(b"\0")[:-1]
-        depth = 0
-        for ours, wanted in zip(self._names, names, strict=False):
-            if ours != wanted:
-                break
-            depth += 1
-        self._leave(depth)
+        depth = len(self._ends) - 1
+        while depth and not key.startswith(self._key[: self._ends[depth]]):
+            depth -= 1
         while self._handles[depth] is None:
             depth -= 1
-        del self._names[depth:], self._handles[depth + 1 :]
+        self._leave(depth)
         handle = self._handles[depth]
         assert handle is not None
-        for name in names[depth:]:
+        for name in key[self._ends[depth] :].split(b"\0")[:-1]:
             handle = handle.enter(name)
-            self._names.append(name)
+            self._key = handle.key
+            self._ends.append(len(handle.key))
             self._handles.append(handle)
             if len(self._handles) > _MOST_OPEN:
                 self._close_at(len(self._handles) - _MOST_OPEN)
@@ -108,7 +107,8 @@ class PosixTarget:
         """Close every open directory deeper than `depth` components."""
         for place in range(depth + 1, len(self._handles)):
             self._close_at(place)
-        del self._names[depth:], self._handles[depth + 1 :]
+        del self._ends[depth + 1 :], self._handles[depth + 1 :]
+        self._key = self._key[: self._ends[depth]]
 
     def _close_at(self, place: int) -> None:
         handle = self._handles[place]
