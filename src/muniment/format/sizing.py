@@ -55,7 +55,7 @@ class _TableSizer:
     """Bytes of the tables of packs and blocks."""
 
     def __init__(self) -> None:
-        self.size = _PAGE
+        self.size: int = _PAGE
         self._packs: set[PackId] = set()
         self._blocks: set[tuple[bytes, int]] = set()
         self._last: BlockAddress | None = None
