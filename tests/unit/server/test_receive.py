@@ -14,7 +14,7 @@ from muniment.server.deployment import Deployment
 from muniment.server.refusals import Refusal
 from muniment.server.store.port import StorageFull
 from muniment.server.vaults.leftovers import clear_all_uploads, clear_expired_uploads
-from muniment.server.vaults.models import Event, Grant, Pack, PackState, Vault
+from muniment.server.vaults.models import HELD, UNSETTLED_SQL, Event, Grant, Pack, PackState, Vault
 from muniment.server.vaults.reading import open_pack
 from muniment.server.vaults.receive import Receipt, known_packs
 from muniment.server.vaults.sessions import close_session
@@ -43,10 +43,11 @@ def _vault(member: Member) -> Vault:
 
 def test_a_pack_is_live_metered_and_readable(deployment: Deployment, member: Member) -> None:
     pack = member.put(CONTENT)
-    row, reader = open_pack(deployment, member.access(), UUID(hex=pack))
-    assert reader.read(offset=0, length=row.size) == CONTENT
-    reader.close()
-    assert (row.state, bytes(row.sha256)) == (PackState.LIVE, hashlib.sha256(CONTENT).digest())
+    opened = open_pack(deployment, member.access(), UUID(hex=pack))
+    assert opened.reader.read(offset=0, length=opened.size) == CONTENT
+    opened.reader.close()
+    row = Pack.objects.get(ref=pack)
+    assert (row.state, opened.sha256) == (PackState.LIVE, hashlib.sha256(CONTENT).digest())
     assert _vault(member).used == PACK_FLOOR
     assert Grant.objects.get(vault=row.vault).pending == PACK_FLOOR
 
@@ -79,7 +80,7 @@ def test_ids_are_per_vault(deployment: Deployment, member: Member) -> None:
     pack = member.put(CONTENT)
     stranger = Member.first(deployment)
     stranger.put(bytes(PACK_FLOOR), pack)
-    _, reader = open_pack(deployment, member.access(), UUID(hex=pack))
+    reader = open_pack(deployment, member.access(), UUID(hex=pack)).reader
     assert reader.read(offset=0, length=PACK_FLOOR) == CONTENT
     reader.close()
 
@@ -276,7 +277,7 @@ def test_a_lost_file_is_quarantined_and_told_and_can_be_sent_again(
     assert refusal_of(member.begin, bytes(PACK_FLOOR), pack).code is ErrorCode.PACK_CONFLICT
     used = _vault(member).used
     member.put(CONTENT, pack)
-    _, reader = open_pack(deployment, member.access(), UUID(hex=pack))
+    reader = open_pack(deployment, member.access(), UUID(hex=pack)).reader
     assert reader.read(offset=0, length=PACK_FLOOR) == CONTENT
     reader.close()
     assert _vault(member).used == used
@@ -291,6 +292,37 @@ def test_a_cut_file_is_quarantined(deployment: Deployment, member: Member) -> No
     path = deployment.config.objects / Pack.objects.get(ref=pack).object_key
     path.write_bytes(CONTENT[:-1])
     assert refusal_of(open_pack, deployment, member.access(), UUID(hex=pack)).reason == "quarantined"
+
+
+def test_a_sender_that_leaves_while_its_pack_becomes_live_destroys_nothing(
+    deployment: Deployment, member: Member
+) -> None:
+    receipt = _begun(member)
+    receipt.append([CONTENT])
+    receipt.finish()
+    receipt.abandon()
+    opened = open_pack(deployment, member.access(), receipt.offer.pack)
+    assert opened.reader.read(offset=0, length=opened.size) == CONTENT
+    opened.reader.close()
+
+
+def test_an_upload_given_up_stays_given_up(deployment: Deployment, member: Member) -> None:
+    receipt = _begun(member)
+    receipt.abandon()
+    receipt.abandon()
+    assert refusal_of(receipt.append, [CONTENT]).code is ErrorCode.SESSION_EXPIRED
+    assert refusal_of(receipt.finish).code is ErrorCode.SESSION_EXPIRED
+    assert not Pack.objects.filter(ref=receipt.offer.pack).exists()
+
+
+def test_partial_indexes_are_used_where_they_matter(member: Member) -> None:
+    """The few unsettled rows are found without reading a vault's millions."""
+    plans = {
+        str(Pack.objects.filter(vault_id=1, state="quarantined").extra(where=[UNSETTLED_SQL]).explain()),
+        str(Pack.objects.filter(state="incoming").extra(where=[UNSETTLED_SQL]).explain()),
+    }
+    assert all("unsettled_packs" in plan for plan in plans), plans
+    assert "packs_by_ref" in Pack.objects.filter(vault_id=1, ref=UUID(int=1), state__in=HELD).explain()
 
 
 def test_a_restore_session_takes_no_packs(member: Member) -> None:

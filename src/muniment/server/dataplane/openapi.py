@@ -1,6 +1,6 @@
 """OpenAPI, made from the table of routes and the message types.
 
-    python -m muniment.server.dataplane.openapi > docs/reference/openapi.json
+python -m muniment.server.dataplane.openapi > docs/reference/openapi.json
 """
 
 from __future__ import annotations

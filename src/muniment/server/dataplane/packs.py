@@ -16,8 +16,7 @@ from muniment.server.dataplane.calls import Call, Threads
 from muniment.server.refusals import Refusal, malformed
 from muniment.server.store.port import ObjectReader
 from muniment.server.vaults.access import Access
-from muniment.server.vaults.models import Pack
-from muniment.server.vaults.reading import open_pack
+from muniment.server.vaults.reading import OpenPack, open_pack
 from muniment.server.vaults.receive import PackOffer, Receipt, begin_receipt
 from muniment.wire.errors import ErrorCode
 from muniment.wire.messages import PackStored
@@ -100,39 +99,37 @@ async def _stream_in(request: Request, receipt: Receipt, threads: Threads) -> No
 
 async def send_pack(call: Call, route: Route, request: Request, threads: Threads) -> Response:
     """GET: the whole pack, or the one range asked for."""
-    pack, reader, first, last, piece = await threads.run_domain(
-        _open, call, route, request.headers.get("range")
-    )
+    pack, first, last, piece = await threads.run_domain(_open, call, route, request.headers.get("range"))
     length = last - first + 1
     headers = {
         "content-length": str(length),
         "accept-ranges": "bytes",
-        PACK_HASH_HEADER.lower(): bytes(pack.sha256).hex(),
+        PACK_HASH_HEADER.lower(): pack.sha256.hex(),
     }
     status = 200
     if request.headers.get("range") is not None:
         status = 206
         headers["content-range"] = f"bytes {first}-{last}/{pack.size}"
     if len(piece) == length:
-        reader.close()
+        pack.reader.close()
         return Response(piece, status_code=status, headers=headers, media_type=_OCTETS)
-    body = _stream_out(reader, piece, first=first, last=last, threads=threads)
+    body = _stream_out(pack.reader, piece, first=first, last=last, threads=threads)
     return StreamingResponse(body, status_code=status, headers=headers, media_type=_OCTETS)
 
 
-def _open(call: Call, route: Route, header: str | None) -> tuple[Pack, ObjectReader, int, int, bytes]:
+def _open(call: Call, route: Route, header: str | None) -> tuple[OpenPack, int, int, bytes]:
     """Access, row, file and first piece in one go."""
     access = call.authenticated(route)
     if not isinstance(access, Access):
         raise RuntimeError("the route has no vault")
-    pack, reader = open_pack(call.deployment, access, call.ref("pack"))
+    pack = open_pack(call.deployment, access, call.ref("pack"))
     try:
         first, last = _range(header, size=pack.size)
-        piece = reader.read(offset=first, length=min(STEP, last - first + 1))
+        piece = pack.reader.read(offset=first, length=min(STEP, last - first + 1))
     except BaseException:
-        reader.close()
+        pack.reader.close()
         raise
-    return pack, reader, first, last, piece
+    return pack, first, last, piece
 
 
 def _range(header: str | None, *, size: int) -> tuple[int, int]:

@@ -10,7 +10,8 @@ from uuid import UUID
 
 from muniment.server.accounts.models import Device
 from muniment.server.refusals import Refusal, not_granted
-from muniment.server.vaults.models import Grant, KitCredential, KitToken, Vault
+from muniment.server.vaults.hot_rows import as_ref, fetch_row
+from muniment.server.vaults.models import KitCredential, KitToken, Vault
 from muniment.wire.errors import ErrorCode
 from muniment.wire.routes import Auth
 
@@ -69,17 +70,16 @@ def open_vault(token: str | None, vault: UUID, *, auth: Auth, now: datetime) -> 
         if auth is not Auth.READER:
             raise not_granted("a recovery kit may only read")
         return _open_by_kit(token, vault, now=now)
-    grant = (
-        Grant.objects.select_related("vault", "device", "device__account")
-        .filter(vault__ref=vault, device__token_sha256=token_hash(token))
-        .first()
-    )
-    if grant is None:
+    row = fetch_row("grant_of_token", token_hash(token), vault)
+    if row is None:
         authenticate_device(token)
         raise not_granted("the device has no grant on this vault")
-    if grant.device.revoked_at is not None or not grant.device.account.is_active:
+    vault_id, _, allowance, used, device_id, device_ref, pending, welcome = row
+    if not welcome:
         raise not_granted("this device was revoked")
-    return Access(grant.vault, grant.device, None, grant.pending)
+    found = Vault.from_db(None, ["id", "ref", "allowance", "used"], [vault_id, vault, allowance, used])
+    device = Device.from_db(None, ["id", "ref"], [device_id, as_ref(device_ref)])
+    return Access(found, device, None, pending)
 
 
 def _open_by_kit(token: str, vault: UUID, *, now: datetime) -> Access:

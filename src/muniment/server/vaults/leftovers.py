@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 from muniment.server.deployment import Deployment
 from muniment.server.transactions import writing
 from muniment.server.vaults.models import UNSETTLED_SQL, Pack, PackState
+from muniment.server.vaults.receive import give_up_upload
 
 
 def clear_all_uploads(deployment: Deployment) -> int:
@@ -34,17 +35,7 @@ def _unsettled(state: PackState) -> QuerySet[Pack]:
 
 
 def _clear(deployment: Deployment, rows: QuerySet[Pack]) -> int:
-    cleared = 0
-    for row in rows:
-        # The row goes first to `deleting`, so that an upload that ends just now cannot become live.
-        with writing():
-            taken = Pack.objects.filter(pk=row.pk, state=PackState.INCOMING).update(state=PackState.DELETING)
-        if taken:
-            deployment.objects.delete(row.object_key)
-            with writing():
-                Pack.objects.filter(pk=row.pk, state=PackState.DELETING).delete()
-            cleared += 1
-    return cleared
+    return sum(give_up_upload(deployment, row.pk, row.object_key) for row in rows)
 
 
 def _remove_replaced(deployment: Deployment) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from uuid import UUID
 
 from muniment.server.deployment import Deployment
@@ -11,36 +12,46 @@ from muniment.server.transactions import writing
 from muniment.server.vaults.access import Access
 from muniment.server.vaults.events import EventKind, record_event
 from muniment.server.vaults.heads import head_records
+from muniment.server.vaults.hot_rows import fetch_row
 from muniment.server.vaults.models import HELD, PRESENT, Event, Grant, Pack, PackState, Snapshot, Vault
 from muniment.server.vaults.reference_sets import load_reference_set
 from muniment.server.vaults.refs import seconds, seconds_or_none
 from muniment.wire import messages as m
 
 
-def open_pack(deployment: Deployment, access: Access, ref: UUID) -> tuple[Pack, ObjectReader]:
-    """The pack's row and bytes. A pack whose file is missing or of another size goes into quarantine."""
-    pack = Pack.objects.filter(vault=access.vault, ref=ref, state__in=PRESENT).first()
-    if pack is None:
+@dataclass(frozen=True, slots=True)
+class OpenPack:
+    """A pack's bytes, ready to be read; `sha256` is what they had when they came."""
+
+    size: int
+    sha256: bytes
+    reader: ObjectReader
+
+
+def open_pack(deployment: Deployment, access: Access, ref: UUID) -> OpenPack:
+    """The pack, opened. One whose file is missing or of another size goes into quarantine."""
+    row = fetch_row("present_pack", access.vault.pk, ref)
+    if row is None:
         raise not_found("pack")
+    row_id, object_key, _, size, sha256, _, _ = row
     try:
-        reader = deployment.objects.open(pack.object_key)
+        reader = deployment.objects.open(object_key)
     except ObjectMissing:
-        quarantine_pack(deployment, pack)
+        quarantine_pack(deployment, access.vault, row_id, ref)
         raise not_found("pack", reason="quarantined") from None
-    if reader.size != pack.size:
+    if reader.size != size:
         reader.close()
-        quarantine_pack(deployment, pack)
+        quarantine_pack(deployment, access.vault, row_id, ref)
         raise not_found("pack", reason="quarantined")
-    return pack, reader
+    return OpenPack(size, bytes(sha256), reader)
 
 
-def quarantine_pack(deployment: Deployment, pack: Pack) -> None:
+def quarantine_pack(deployment: Deployment, vault: Vault, row: int, ref: UUID) -> None:
     """Set the pack apart: no new snapshot may need it until it is sent again."""
     with writing():
-        changed = Pack.objects.filter(pk=pack.pk, state__in=HELD).update(state=PackState.QUARANTINED)
+        changed = Pack.objects.filter(pk=row, state__in=HELD).update(state=PackState.QUARANTINED)
         if changed:
-            vault = Vault.objects.get(pk=pack.vault_id)
-            record_event(vault, EventKind.PACK_QUARANTINED, now=deployment.now(), pack=pack.ref.hex)
+            record_event(vault, EventKind.PACK_QUARANTINED, now=deployment.now(), pack=ref.hex)
 
 
 def list_snapshots(

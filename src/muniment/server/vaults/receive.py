@@ -12,21 +12,24 @@ import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
 from uuid import UUID
-
-from django.db.models import F
 
 from muniment.model.packs import PackKind, is_permitted_size
 from muniment.server.deployment import Deployment
-from muniment.server.refusals import Refusal, malformed
+from muniment.server.refusals import Refusal, malformed, not_granted
 from muniment.server.store.port import ObjectWriter, fresh_key
 from muniment.server.transactions import writing
 from muniment.server.vaults.access import Access
 from muniment.server.vaults.events import EventKind, record_event
-from muniment.server.vaults.models import PRESENT, Grant, Pack, PackState, Session, Vault
-from muniment.server.vaults.sessions import has_ended, live_backup_session
+from muniment.server.vaults.hot_rows import change_rows, fetch_row
+from muniment.server.vaults.models import HELD, Pack, PackState, Session, Vault
+from muniment.server.vaults.sessions import live_backup_session, session_over
 from muniment.wire import messages as m
 from muniment.wire.errors import ErrorCode
+
+_KINDS = frozenset(PackKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,12 @@ class PackOffer:
     sha256: bytes
 
 
+class _Stage(Enum):
+    OPEN = "open"
+    GIVEN_UP = "given up"
+    LIVE = "live"
+
+
 @dataclass(slots=True)
 class Receipt:
     """A pack on its way in. `append` may run in another thread than the rest, one at a time."""
@@ -48,16 +57,19 @@ class Receipt:
     deployment: Deployment
     access: Access
     offer: PackOffer
-    row: Pack
+    row: int
+    object_key: str
     writer: ObjectWriter
     received: int = 0
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    _stage: _Stage = _Stage.OPEN
     _busy: threading.Lock = field(default_factory=threading.Lock)
 
     def append(self, pieces: Sequence[bytes]) -> None:
         """Write and hash the next bytes; refuses the first byte past the announced size."""
         with self._busy:
-            self.received += sum(len(piece) for piece in pieces)
+            self._check_open()
+            self.received += sum(map(len, pieces))
             if self.received > self.offer.size:
                 raise Refusal(ErrorCode.PACK_SIZE, "more bytes than announced")
             self.writer.write(pieces)
@@ -67,77 +79,107 @@ class Receipt:
     def finish(self) -> m.PackStored:
         """Check, publish, make the row live. On return the pack survives a power cut."""
         with self._busy:
+            self._check_open()
             if self.received != self.offer.size:
                 raise Refusal(ErrorCode.HASH_MISMATCH, "fewer bytes than announced")
             if self.digest.digest() != self.offer.sha256:
                 raise Refusal(ErrorCode.HASH_MISMATCH, "the bytes do not have the announced hash")
             self.writer.publish()
             created = _make_live(self)
+            if created:
+                self._stage = _Stage.LIVE
         if not created:
             self.abandon()
         return m.PackStored(pack=self.offer.pack.hex, created=created)
 
     def abandon(self) -> None:
-        """Forget the bytes and the row. The object first: only the row knows its name."""
+        """Forget bytes and row, unless the pack is live: its sender may leave while `finish` is at work."""
         with self._busy:
-            self.writer.discard()
-            self.deployment.objects.delete(self.row.object_key)
-            with writing():
-                Pack.objects.filter(pk=self.row.pk, state=PackState.INCOMING).delete()
+            if self._stage is _Stage.OPEN:
+                self._stage = _Stage.GIVEN_UP
+                self.writer.discard()
+                give_up_upload(self.deployment, self.row, self.object_key)
+
+    def _check_open(self) -> None:
+        if self._stage is not _Stage.OPEN:
+            raise Refusal(ErrorCode.SESSION_EXPIRED, "the upload was given up")
 
 
 def begin_receipt(deployment: Deployment, access: Access, offer: PackOffer) -> Receipt | m.PackStored:
     """Check everything that can be checked before the first byte. PackStored when it is held already."""
-    now = deployment.now()
-    session = live_backup_session(deployment, access, offer.session, now=now)
-    if offer.kind not in set(PackKind):
+    now, vault, sender = deployment.now(), access.vault, access.writer
+    session = _live_session(deployment, access, offer, now=now)
+    if offer.kind not in _KINDS:
         raise malformed("no such kind of pack")
     if not is_permitted_size(offer.size):
         raise Refusal(ErrorCode.PACK_SIZE, "not a permitted size of a pack")
-    if _is_held(access.vault, offer):
+    if _is_held(vault, offer):
         return m.PackStored(pack=offer.pack.hex, created=False)
-    _check_room(access.vault, offer.size, pending=access.pending, cap=deployment.config.pending_cap)
+    room = vault.allowance - vault.used
+    _check_room(offer.size, room=room, pending=access.pending, cap=deployment.config.pending_cap)
+    object_key = fresh_key(vault.ref.hex, "packs")
     with writing():
-        row = Pack.objects.create(
-            vault=access.vault,
-            ref=offer.pack,
-            kind=offer.kind,
-            epoch=offer.epoch,
-            size=offer.size,
-            sha256=offer.sha256,
-            state=PackState.INCOMING,
-            object_key=fresh_key(access.vault.ref.hex, "packs"),
-            sender=access.writer,
-            session=session,
-            received_at=now,
-        )
+        added = fetch_row(
+            "add_incoming", vault.pk, offer.pack, offer.kind, offer.epoch, offer.size, offer.sha256,
+            object_key, sender.pk, session, now, True,
+        )  # fmt: skip
+        if added is None:
+            raise RuntimeError("the database did not say which row it added")
+    row = int(added[0])
     try:
-        writer = deployment.objects.begin(row.object_key, size=offer.size)
+        writer = deployment.objects.begin(object_key, size=offer.size)
     except BaseException:
         with writing():
-            row.delete()
+            change_rows("drop_incoming", row)
         raise
-    return Receipt(deployment, access, offer, row, writer)
+    return Receipt(deployment, access, offer, row, object_key, writer)
+
+
+def give_up_upload(deployment: Deployment, row: int, object_key: str) -> bool:
+    """Remove an incoming row and its object; False, and the object stays, where the row became live.
+
+    First the row stops being incoming, so that nothing can make it live; then the object goes, and only then
+    the row, which alone knows the object's name. Somebody else may have removed the row already.
+    """
+    with writing():
+        Pack.objects.filter(pk=row, state=PackState.INCOMING).update(state=PackState.DELETING)
+    if Pack.objects.filter(pk=row).exclude(state=PackState.DELETING).exists():
+        return False
+    deployment.objects.delete(object_key)
+    with writing():
+        Pack.objects.filter(pk=row, state=PackState.DELETING).delete()
+    return True
+
+
+def _live_session(deployment: Deployment, access: Access, offer: PackOffer, *, now: datetime) -> int:
+    """The row of the sender's own open backup session."""
+    silent_since = now - timedelta(seconds=deployment.config.session_silence)
+    found = fetch_row("live_session", offer.session, access.vault.pk, access.writer.pk, now, silent_since)
+    if found is None:
+        raise session_over()
+    row, purpose = found
+    if purpose != Session.Purpose.BACKUP:
+        raise not_granted("a restore session may only read")
+    return int(row)
 
 
 def _is_held(vault: Vault, offer: PackOffer) -> bool:
-    present = Pack.objects.filter(vault=vault, ref=offer.pack, state__in=PRESENT).first()
+    present = fetch_row("present_pack", vault.pk, offer.pack)
     if present is None:
         return False
-    same = (bytes(present.sha256), present.kind, present.epoch) == (offer.sha256, offer.kind, offer.epoch)
-    if not same:
+    _, _, state, _, sha256, kind, epoch = present
+    if (bytes(sha256), kind, epoch) != (offer.sha256, offer.kind, offer.epoch):
         raise Refusal(ErrorCode.PACK_CONFLICT, "the pack id is taken by another pack")
     # The very bytes that were lost or damaged, sent again, are as good as they ever were.
-    return present.state != PackState.QUARANTINED
+    return bool(state != PackState.QUARANTINED)
 
 
-def _check_room(vault: Vault, size: int, *, pending: int, cap: int) -> None:
-    short_by = vault.used + size - vault.allowance
-    if short_by > 0:
+def _check_room(size: int, *, room: int, pending: int, cap: int) -> None:
+    if size > room:
         raise Refusal(
             ErrorCode.VAULT_FULL,
             "the vault's allowance does not hold this pack",
-            short_by=short_by,
+            short_by=size - room,
             advice="Ask for a larger allowance, or exclude something; what is stored stays.",
         )
     if pending + size > cap:
@@ -150,39 +192,30 @@ def _check_room(vault: Vault, size: int, *, pending: int, cap: int) -> None:
 
 
 def _make_live(receipt: Receipt) -> bool:
-    """One transaction: metering and the live row, after checking again what may have changed meanwhile."""
+    """One transaction: metering and the live row, after checking again what may have changed meanwhile.
+
+    False where another sender of the same pack was first.
+    """
     offer, access, deployment = receipt.offer, receipt.access, receipt.deployment
-    now = deployment.now()
+    now, vault, sender = deployment.now(), access.vault, access.writer
     with writing():
-        grant = (
-            Grant.objects.select_for_update(of=("self",))
-            .select_related("vault", "device")
-            .get(vault=access.vault, device=access.writer)
-        )
-        if grant.device.revoked_at is not None:
-            raise Refusal(ErrorCode.NOT_GRANTED, "this device was revoked")
-        session = Session.objects.get(ref=offer.session)
-        if has_ended(deployment, session, now=now):
-            raise Refusal(ErrorCode.SESSION_EXPIRED, "the session is over")
-        if _is_held(grant.vault, offer):
-            return False  # sent twice at once: the other one was first
-        _check_room(grant.vault, offer.size, pending=grant.pending, cap=deployment.config.pending_cap)
-        replaced = Pack.objects.filter(vault=grant.vault, ref=offer.pack, state=PackState.QUARANTINED).update(
-            state=PackState.DELETING
-        )
+        change_rows("hold_vault", vault.pk)
+        standing = fetch_row("standing_of_grant", vault.pk, sender.pk)
+        if standing is None or not standing[2]:
+            raise not_granted("this device was revoked")
+        session = _live_session(deployment, access, offer, now=now)
+        if _is_held(vault, offer):
+            return False
+        room, pending, _ = standing
+        _check_room(offer.size, room=room, pending=pending, cap=deployment.config.pending_cap)
+        replaced = change_rows("retire_quarantined", vault.pk, offer.pack)
         if replaced:
-            record_event(
-                grant.vault, EventKind.PACK_REPLACED, now=now, device=grant.device, pack=offer.pack.hex
-            )
-        metered = 0 if replaced else offer.size
-        became_live = Pack.objects.filter(pk=receipt.row.pk, state=PackState.INCOMING).update(
-            state=PackState.LIVE, received_at=now
-        )
-        if not became_live:
+            record_event(vault, EventKind.PACK_REPLACED, now=now, device=sender, pack=offer.pack.hex)
+        if not change_rows("make_live", now, receipt.row):
             raise Refusal(ErrorCode.SESSION_EXPIRED, "the upload was given up")
-        Vault.objects.filter(pk=grant.vault.pk).update(used=F("used") + metered)
-        Grant.objects.filter(pk=grant.pk).update(pending=F("pending") + offer.size)
-        Session.objects.filter(pk=session.pk).update(alive_at=now)
+        change_rows("meter_vault", 0 if replaced else offer.size, vault.pk)
+        change_rows("meter_grant", offer.size, vault.pk, sender.pk)
+        change_rows("keep_session", now, session)
     return True
 
 
@@ -192,10 +225,6 @@ def known_packs(deployment: Deployment, access: Access, request: m.KnownPacksReq
     held: dict[str, bytes] = {}
     asked = [UUID(hex=pack) for pack in request.packs]
     for start in range(0, len(asked), 500):
-        found = Pack.objects.filter(
-            vault=access.vault,
-            ref__in=asked[start : start + 500],
-            state__in=(PackState.LIVE, PackState.CONDEMNED),
-        )
+        found = Pack.objects.filter(vault=access.vault, ref__in=asked[start : start + 500], state__in=HELD)
         held.update((ref.hex, bytes(sha256)) for ref, sha256 in found.values_list("ref", "sha256"))
     return m.KnownPacks(held=held)

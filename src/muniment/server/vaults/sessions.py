@@ -100,12 +100,16 @@ def live_session(deployment: Deployment, access: Access, ref: UUID, *, now: date
     """The caller's session, or SESSION_EXPIRED. Unknown, foreign and expired ones are refused alike."""
     session = _own(access).filter(ref=ref).first()
     if session is None or has_ended(deployment, session, now=now):
-        raise Refusal(
-            ErrorCode.SESSION_EXPIRED,
-            "the session is over",
-            advice="Open a new one; packs that were acknowledged stay.",
-        )
+        raise session_over()
     return session
+
+
+def session_over() -> Refusal:
+    return Refusal(
+        ErrorCode.SESSION_EXPIRED,
+        "the session is over",
+        advice="Open a new one; packs that were acknowledged stay.",
+    )
 
 
 def live_backup_session(deployment: Deployment, access: Access, ref: UUID, *, now: datetime) -> Session:
