@@ -25,6 +25,7 @@ from typing import Any
 
 from tests.support.killing import Orders, watch_imports
 
+
 class Child:
     """As much of `subprocess.Popen` as tests need."""
 
@@ -85,7 +86,9 @@ class Nursery:
         self._news = threading.Condition()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def begin(self, argv: Sequence[str], *, environment: Mapping[str, str], stderr: Path | None = None) -> Child:
+    def begin(
+        self, argv: Sequence[str], *, environment: Mapping[str, str], stderr: Path | None = None
+    ) -> Child:
         """Run `muniment` with these arguments in a fresh child."""
         self._births += 1
         name = f"{self._births}"

@@ -97,7 +97,9 @@ class World:
         return again
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(f"file:{self.served.data}/muniment.sqlite3?mode=ro", uri=True)) as database:
+        with closing(
+            sqlite3.connect(f"file:{self.served.data}/muniment.sqlite3?mode=ro", uri=True)
+        ) as database:
             return database.execute(query).fetchall()
 
     def is_tidy(self) -> bool:
@@ -180,7 +182,9 @@ def _plant(world: World) -> None:
         directory = world.source / f"d{number}"
         directory.mkdir(parents=True)
         for file in range(12):
-            (directory / f"f{file}").write_bytes(world.chance.randbytes(world.chance.randrange(2_000, 30_000)))
+            (directory / f"f{file}").write_bytes(
+                world.chance.randbytes(world.chance.randrange(2_000, 30_000))
+            )
     (world.source / "notes").mkdir()
     (world.source / "empty").mkdir()
     (world.source / "link").symlink_to("d1/f1")

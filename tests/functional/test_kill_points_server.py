@@ -1,0 +1,289 @@
+"""`kill -9` of the server before, inside and after every step it takes; then it is started again.
+
+The machine's run goes on by itself once the server is back, or fails and is repeated. Either way it ends in a
+snapshot that restores to the source; no pack is taken in twice, and nothing half-done is left.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from muniment.server.store import local, port
+from tests.support.world import World, make_world
+
+MOMENTS = ("before", "after")
+CONTEXT = ("before", "inside", "after")
+
+BACKUP: dict[str, tuple[str, ...]] = {
+    # receiving a pack
+    "begin_receipt": MOMENTS,
+    "writing@begin_receipt": CONTEXT,
+    "LocalObjects.begin@begin_receipt": MOMENTS,
+    "Receipt.append": MOMENTS,
+    "LocalWriter.write@append": MOMENTS,
+    "Receipt.finish": MOMENTS,
+    "LocalWriter.publish@finish": MOMENTS,
+    "LocalWriter.discard@publish": MOMENTS,
+    "writing@_make_live": CONTEXT,
+    # committing
+    "writing@commit_snapshot": CONTEXT,
+    "LocalObjects.put": MOMENTS,
+    "LocalObjects.begin@put": MOMENTS,
+    "LocalWriter.write@put": MOMENTS,
+    "LocalWriter.publish@put": MOMENTS,
+    # around it
+    "writing@open_session": CONTEXT,
+    "writing@close_session": CONTEXT,
+    "writing@report_run": CONTEXT,
+    "LocalObjects.open": MOMENTS,
+    "LocalReader.read": MOMENTS,
+    "LocalReader.close": MOMENTS,
+}
+"""Reached by every backup of something changed."""
+
+LEAVING: dict[str, tuple[str, ...]] = {
+    "Receipt.abandon": MOMENTS,
+    "LocalObjects.delete@give_up_upload": MOMENTS,
+    "writing@give_up_upload": CONTEXT,
+    "known_packs": MOMENTS,
+}
+"""Reached where a machine dies while it sends, and another run follows."""
+
+STARTING: dict[str, tuple[str, ...]] = {
+    "LocalObjects.clear_incoming": MOMENTS,
+    "LocalObjects.delete@give_up_upload": MOMENTS,
+    "writing@give_up_upload": CONTEXT,
+}
+"""Reached when the server starts after it was killed with uploads under way."""
+
+CONNECT: dict[str, tuple[str, ...]] = {
+    "writing@enrol_device": CONTEXT,
+    "writing@create_vault": CONTEXT,
+    "writing@put_slot": CONTEXT,
+    "writing@put_slot_list": CONTEXT,
+    "writing@register_kit": CONTEXT,
+}
+
+NOT_KILLED = {
+    "LocalObjects.list": "reads; nothing of the service calls it yet",
+    "LocalObjects.probe": "writes and removes one file, which the next start clears",
+    "writing@settle_confirmations": "one transaction that any later request repeats",
+    "writing@ask_confirmation": "one transaction, asked by a person who asks again",
+    "writing@confirm": "run by the operator's command, not by the server",
+    "writing@undo": "run by the operator's command, not by the server",
+    "writing@set_allowance": "run by the operator's command, not by the server",
+    "writing@open_kit_session": "one transaction; a repeat makes another token",
+    "writing@quarantine_pack": "one transaction that any later read repeats",
+    "writing@heartbeat": "one transaction that the next heartbeat repeats",
+    "writing@_remove_replaced": "one transaction that the next round repeats",
+}
+"""Steps without a kill in these tables, and why."""
+
+
+@pytest.fixture(scope="module")
+def worlds() -> Iterator[list[World]]:
+    made: list[World] = []
+    yield made
+    for world in made:
+        world.close()
+
+
+@pytest.fixture
+def world(worlds: list[World], tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The world that the tests before left; a new one where they left it broken."""
+    if not worlds or not worlds[-1].sound:
+        if worlds:
+            worlds[-1].close()
+        worlds.append(make_world(tmp_path_factory.mktemp("kills") / "world"))
+    return worlds[-1]
+
+
+def await_death(world: World, point: str, *, seconds: float = 30) -> None:
+    """Wait until the server has died at the point."""
+    process = world.served.process
+    assert process is not None
+    try:
+        assert process.wait(seconds) == -signal.SIGKILL
+    except subprocess.TimeoutExpired:
+        raise AssertionError(f"{point} was not reached") from None
+    assert not world.server_order.exists()
+
+
+def come_back(world: World) -> None:
+    world.served.start(port=world.served.port)
+
+
+def order(world: World, moment: str, point: str) -> None:
+    world.server_order.write_text(f"{moment} 1 {point}")
+
+
+@pytest.mark.parametrize("point", BACKUP)
+def test_server_killed_during_backup_at(world: World, point: str) -> None:
+    """The machine waits for the server and goes on."""
+    with world.fault():
+        for moment in BACKUP[point]:
+            world.change_source()
+            order(world, moment, point)
+            running = world.machine.begin("backup")
+            await_death(world, point)
+            come_back(world)
+            ran = world.machine.end(running)
+            assert ran.code == 0, ran.said
+        world.assert_sound(ran.document["snapshot"])
+
+
+@pytest.mark.parametrize("point", ["Receipt.finish", "writing@_make_live", "writing@commit_snapshot"])
+def test_impatient_backup_fails_clearly_and_is_repeated(world: World, point: str) -> None:
+    with world.fault():
+        for moment in MOMENTS:
+            world.change_source()
+            order(world, moment, point)
+            ran = world.machine.run("backup", more={"MUNIMENT_PATIENCE": "0.3"})
+            await_death(world, point)
+            assert ran.code == 1, ran.said
+            assert ran.document["error"] == "ServerUnreachable"
+            assert world.served.url in ran.said
+            assert "again" in ran.document["advice"]
+            come_back(world)
+        ran = world.back_up()
+        assert ran.code == 0, ran.said
+        world.assert_sound(ran.document["snapshot"])
+        assert world.offered_again() == []
+
+
+@pytest.mark.parametrize("point", LEAVING)
+def test_server_killed_while_a_machine_leaves_at(world: World, point: str) -> None:
+    with world.fault():
+        for moment in LEAVING[point]:
+            world.change_source()
+            if point != "known_packs":
+                order(world, moment, point)
+            # Dripping makes sure that the machine dies in the middle of a pack.
+            running = world.machine.begin("backup", "--limit-up", "64")
+            _await_upload(world)
+            running.kill()
+            world.machine.end(running)
+            if point == "known_packs":
+                order(world, moment, point)
+                running = world.machine.begin("backup")
+            await_death(world, point)
+            come_back(world)
+            if point == "known_packs":
+                assert world.machine.end(running).code == 0
+        ran = world.back_up()
+        assert ran.code == 0, ran.said
+        world.assert_sound(ran.document["snapshot"])
+
+
+def _await_upload(world: World) -> None:
+    """Until a pack is on its way in, by the server's own record."""
+    end = time.monotonic() + 20
+    before = len(world.records())
+    while len(world.records()) <= before:
+        assert time.monotonic() < end, "nothing was sent"
+        time.sleep(0.01)
+    time.sleep(0.05)
+
+
+@pytest.mark.parametrize("point", STARTING)
+def test_server_killed_while_it_starts_at(world: World, point: str) -> None:
+    with world.fault():
+        for moment in STARTING[point]:
+            world.change_source()
+            order(world, "before", "Receipt.finish")
+            running = world.machine.begin("backup", more={"MUNIMENT_PATIENCE": "0"})
+            await_death(world, "Receipt.finish")
+            world.machine.end(running)
+            order(world, moment, point)
+            with pytest.raises(AssertionError, match="did not start"):
+                come_back(world)
+            assert not world.server_order.exists()
+            come_back(world)
+        ran = world.back_up()
+        assert ran.code == 0, ran.said
+        world.assert_sound(ran.document["snapshot"])
+
+
+@pytest.mark.parametrize("point", CONNECT)
+def test_server_killed_during_connect_at(world: World, point: str, tmp_path: Path) -> None:
+    """The machine repeats its request, and gets one device and one vault out of one code."""
+    with world.fault():
+        for moment in CONNECT[point]:
+            email = f"{moment}-{point}@example.org".replace("@", "-", 1).replace("_", "-")
+            code = world.served.create_account(email)
+            vaults, devices = (world.rows(f"select count(*) from {t}")[0][0] for t in _TABLES)
+            fresh = type(world.machine)(tmp_path / moment, nursery=world.machine.nursery)
+            order(world, moment, point)
+            running = fresh.begin("connect", world.served.url, "--code", code)
+            await_death(world, point)
+            come_back(world)
+            ran = fresh.end(running)
+            assert ran.code == 0, ran.said
+            assert [world.rows(f"select count(*) from {t}")[0][0] for t in _TABLES] == [vaults + 1, devices + 1]
+            assert fresh.run("backup", world.source / "notes").code == 0
+
+
+_TABLES = ("vaults_vault", "accounts_device")
+
+
+def test_server_asked_to_stop_during_upload(world: World) -> None:
+    """SIGTERM: it ends within seconds, says nothing was stored that was not, and the run goes on after."""
+    with world.fault():
+        world.change_source()
+        running = world.machine.begin("backup", "--limit-up", "256")
+        _await_upload(world)
+        begun = time.monotonic()
+        assert world.served.stop() == 0
+        assert time.monotonic() - begun < 10
+        come_back(world)
+        ran = world.machine.end(running)
+        assert ran.code == 0, ran.said
+        world.assert_sound(ran.document["snapshot"])
+
+
+# --- the tables name every step
+
+
+def _methods(subject: type) -> set[str]:
+    return {
+        name
+        for name, value in vars(subject).items()
+        if inspect.isfunction(value) and not name.startswith("_")
+    }
+
+
+def _transactions() -> set[str]:
+    """The names of the functions below `server/` that hold a `with writing()`."""
+    found = set()
+    for path in Path(local.__file__).parents[1].rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and any(
+                isinstance(inner, ast.With) and "writing()" in ast.unparse(inner.items[0])
+                for inner in ast.walk(node)
+            ):
+                found.add(f"writing@{node.name}")
+    return found
+
+
+def test_every_step_of_the_server_has_its_kill_points() -> None:
+    tables = (BACKUP, LEAVING, STARTING, CONNECT)
+    killed = {point for table in tables for point in table}
+    whole = {point.partition("@")[0] for point in killed}
+    adapters = {
+        port.ObjectStore: local.LocalObjects,
+        port.ObjectWriter: local.LocalWriter,
+        port.ObjectReader: local.LocalReader,
+    }
+    wanted = {f"{adapter.__name__}.{name}" for asked, adapter in adapters.items() for name in _methods(asked)}
+    assert wanted - whole - NOT_KILLED.keys() == set()
+    assert _transactions() - killed - NOT_KILLED.keys() == set()
+    assert NOT_KILLED.keys() - wanted - _transactions() == set()
+    assert sum(len(table[point]) for table in tables for point in table) >= 40
