@@ -1,9 +1,20 @@
-"""What all tests share."""
+"""For all tests: what they leave behind goes away at once."""
 
 from __future__ import annotations
 
-from hypothesis import settings
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
-# No deadline for single examples: how long one takes says how busy the machine is, not whether it is right.
-settings.register_profile("muniment", parent=settings.default, deadline=None)
-settings.load_profile("muniment")
+import pytest
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """As pytest's own, removed after the test.
+
+    By rm, because some tests make trees so deep that Python's rmtree runs out of stack, which would end a
+    later session with a traceback.
+    """
+    yield tmp_path
+    subprocess.run(["rm", "-rf", tmp_path], check=True)

@@ -20,8 +20,9 @@ READ = 1 << 20
 class Likeness:
     """What was compared (`content` in bytes), and every difference as (path, what differs).
 
-    `missing` are the topmost originals that the restored tree lacks. Whether they were left out on purpose,
-    only the caller can know.
+    `missing` are the topmost originals that the restored tree lacks, a tagged cache with all its content as
+    one. Whether they were left out on purpose, only the caller can know. `changed` originals are newer than
+    the backup and were not compared; `unsure` of them are not in the restored tree.
     """
 
     files: int = 0
@@ -31,6 +32,8 @@ class Likeness:
     content: int = 0
     attributes: int = 0
     hard_link_groups: int = 0
+    changed: list[bytes] = field(default_factory=list)
+    unsure: int = 0
     missing: list[bytes] = field(default_factory=list)
     differences: list[tuple[bytes, str]] = field(default_factory=list)
 
@@ -39,11 +42,17 @@ class Likeness:
         return self.files + self.directories + self.links + self.others
 
 
-def compare_trees(original: Path, restored: Path) -> Likeness:
+TAGS = {b"CACHEDIR.TAG", b".nobackup"}
+"""A directory with one of these is restored empty."""
+
+
+def compare_trees(original: Path, restored: Path, *, unchanged_since: int | None = None) -> Likeness:
     """Compare `restored` with `original`, both included.
 
-    Sockets are nobody's data and are passed over. Access times, change times and inode numbers cannot be
-    restored by anyone and are not compared. Without root, owners are compared only where they are ours.
+    Originals whose status changed at or after `unchanged_since` (nanoseconds since the epoch) are told, not
+    compared. Sockets are nobody's data and are passed over. Access times, change times and inode numbers
+    cannot be restored by anyone and are not compared. Without root, owners are compared only where they are
+    ours.
     """
     likeness = Likeness()
     groups: tuple[dict[tuple[int, int], set[bytes]], ...] = (defaultdict(set), defaultdict(set))
@@ -52,24 +61,38 @@ def compare_trees(original: Path, restored: Path) -> Likeness:
     while pending:
         relative = pending.pop()
         path, twin = (os.path.normpath(os.path.join(root, relative)) for root in (top, twin_top))
-        mode = os.lstat(path).st_mode
-        if stat.S_ISSOCK(mode):
+        status = os.lstat(path)
+        if stat.S_ISSOCK(status.st_mode):
             continue
-        if not os.path.lexists(twin):
+        is_changed = unchanged_since is not None and status.st_ctime_ns >= unchanged_since
+        if is_changed:
+            likeness.changed.append(path)
+            likeness.unsure += not os.path.lexists(twin)
+        elif not os.path.lexists(twin):
             likeness.missing.append(path)
-            continue
-        _compare_entry(path, twin, likeness)
-        for place, group in zip((path, twin), groups, strict=True):
-            _note_hard_link(place, relative, group)
-        if stat.S_ISDIR(mode):
-            names = sorted(os.listdir(path))
+        else:
+            _compare_entry(path, twin, likeness)
+            for place, group in zip((path, twin), groups, strict=True):
+                _note_hard_link(place, relative, group)
+        if stat.S_ISDIR(status.st_mode) and os.path.isdir(twin):
+            names = _names_to_compare(path, twin, likeness, is_changed=is_changed)
             pending += [os.path.join(relative, name) for name in names]
-            extra = set(os.listdir(twin)) - set(names)
-            likeness.differences += [(path, f"has {name!r} in the restored tree only") for name in extra]
     before, after = ({frozenset(group) for group in side.values() if len(group) > 1} for side in groups)
     likeness.hard_link_groups = len(before)
     likeness.differences += [(min(group), "hard links differ") for group in before ^ after]
     return likeness
+
+
+def _names_to_compare(path: bytes, twin: bytes, likeness: Likeness, *, is_changed: bool) -> list[bytes]:
+    """The names in the directory `path`, once what only its twin has is noted."""
+    names, theirs = set(os.listdir(path)), set(os.listdir(twin))
+    if names & TAGS and not theirs:
+        likeness.missing.append(path)
+        return []
+    if not is_changed:
+        extra = sorted(theirs - names)
+        likeness.differences += [(path, f"has {name!r} in the restored tree only") for name in extra]
+    return sorted(names)
 
 
 def _compare_entry(path: bytes, twin: bytes, likeness: Likeness) -> None:

@@ -92,3 +92,27 @@ def test_what_is_missing_is_told_apart(pair: tuple[Path, Path]) -> None:
     likeness = compare_trees(original, restored)
     assert likeness.missing == [os.fsencode(original / "other")]
     assert likeness.differences == []
+
+
+def test_a_tagged_cache_is_one_thing_missing(pair: tuple[Path, Path]) -> None:
+    original, _ = pair
+    for tree in pair:
+        (tree / "cache").mkdir()
+    (original / "cache" / "CACHEDIR.TAG").touch()
+    (original / "cache" / "much").touch()
+    for tree in pair:
+        os.utime(tree, ns=(5, 5))
+        os.utime(tree / "cache", ns=(5, 5))
+    likeness = compare_trees(*pair)
+    assert likeness.missing == [os.fsencode(original / "cache")]
+    assert likeness.differences == []
+
+
+def test_what_changed_since_is_told_not_compared(pair: tuple[Path, Path]) -> None:
+    original, _ = pair
+    since = (original / "other").stat().st_ctime_ns + 1
+    while (original / "other").stat().st_ctime_ns < since:
+        (original / "other").write_bytes(b"newer")
+    likeness = compare_trees(*pair, unchanged_since=since)
+    assert likeness.changed == [os.fsencode(original / "other")]
+    assert likeness.differences == []
