@@ -13,6 +13,7 @@ import random
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import msgspec
 
@@ -250,6 +251,7 @@ SLOTS = {
 }
 
 
+@cache
 def wrapped_slots() -> dict[str, bytes]:
     public = device_public_key(DEVICE_PRIVATE)
     return {
