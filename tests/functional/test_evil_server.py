@@ -19,10 +19,10 @@ from muniment.crypto.slots import device_public_key, wrap_device
 from muniment.format.head import open_head
 from muniment.model.ids import DeviceId, SlotId, SnapshotId
 from muniment.wire import messages as wire
+from tests.support.attacked import World
 from tests.support.evil import Evil
 from tests.support.forger import record_of
 from tests.support.inprocess import Machine
-from tests.support.attacked import World
 
 Says = wire.VaultKeys
 change = msgspec.structs.replace
@@ -107,13 +107,13 @@ def is_own(world: World, slot: wire.WrappedSlot) -> bool:
 
 
 def replaced_vault_key(world: World, said: Says) -> Says:
-    """All that an operator can do: a vault key of his own, wrapped for the device, under a list of his own."""
+    """All that an operator can do: a vault key of his own, wrapped for the device, in a list of his own."""
     fake = VaultKeys.generate(world.vault)
     slot = SlotId.random()
     wrapped = wrap_device(fake, slot, device_public_key(world.alice.secrets.private_key))
     info = wire.SlotInfo(
-        slot=slot.hex, kind="device", label="alice", device=world.alice.connection.device.hex, added_by="alice",
-        added_at=0.0, digest=hashlib.sha256(wrapped).digest(),
+        slot=slot.hex, kind="device", label="alice", device=world.alice.connection.device.hex,
+        added_by="alice", added_at=0.0, digest=hashlib.sha256(wrapped).digest(),
     )  # fmt: skip
     body = msgspec.msgpack.encode(wire.SlotList(vault=world.vault.hex, number=9, previous=b"", slots=[info]))
     mine = wire.SignedSlotList(body=body, mac=fake.mac(body, epoch=0))
@@ -168,13 +168,23 @@ def as_snapshot(record: wire.HeadRecord, head: bytes) -> wire.HeadRecord:
 
 ROWS = [
     # replaced, added, hidden, rolled-back slots
-    Row("own-slot-replaced", slots(lambda w, s: change(s, wrapped=flip(s.wrapped, -1)) if is_own(w, s) else s), "NotGranted", 4),
-    Row("other-slot-replaced", slots(lambda w, s: s if is_own(w, s) else change(s, wrapped=flip(s.wrapped, -1)))),
+    Row(
+        "own-slot-replaced",
+        slots(lambda w, s: change(s, wrapped=flip(s.wrapped, -1)) if is_own(w, s) else s),
+        "NotGranted",
+        4,
+    ),
+    Row(
+        "other-slot-replaced",
+        slots(lambda w, s: s if is_own(w, s) else change(s, wrapped=flip(s.wrapped, -1))),
+    ),
     Row("slots-swapped", swapped_slots, "NotGranted", 4),
     Row("slot-planted", planted_slot),
     Row("own-slot-hidden", slots(lambda w, s: None if is_own(w, s) else s), "NotGranted", 4),
     Row("all-slots-hidden", lambda w, said: change(said, slots=[]), "NotGranted", 4),
-    Row("slot-of-another-vault", lambda w, said: change(said, slots=[*said.slots, *w.says(w.stranger).slots])),
+    Row(
+        "slot-of-another-vault", lambda w, said: change(said, slots=[*said.slots, *w.says(w.stranger).slots])
+    ),
     Row("list-hidden", signed(lambda w, s: None)),
     Row("list-body-altered", signed(lambda w, s: change(s, body=flip(s.body, len(s.body) // 2)))),
     Row("list-mac-altered", signed(lambda w, s: change(s, mac=flip(s.mac, 0)))),
@@ -207,17 +217,29 @@ ROWS = [
     Row("head-empty", head_of("alice", lambda w, r: as_snapshot(r, b""))),
     Row("head-of-another-vault", head_of("alice", of_stranger)),
     Row("head-of-another-epoch", head_of("alice", of_newer_epoch)),
-    Row("head-format-newer", head_of("alice", lambda w, r: as_snapshot(r, flip(r.head, 8, 1))), "NewerFormat", 1),
+    Row(
+        "head-format-newer",
+        head_of("alice", lambda w, r: as_snapshot(r, flip(r.head, 8, 1))),
+        "NewerFormat",
+        1,
+    ),
     Row("head-format-older", head_of("alice", lambda w, r: as_snapshot(r, flip(r.head, 8, 0)))),
     Row("head-counter-lied", head_of("alice", lambda w, r: change(r, counter=r.counter + 1))),
     Row("head-device-lied", head_of("alice", lambda w, r: change(r, device=DeviceId(b"\x01" * 16).hex))),
     Row("head-set-lied", head_of("alice", lambda w, r: change(r, set_id="01" * 16))),
     Row("head-partial-lied", head_of("alice", lambda w, r: change(r, partial=True))),
-    Row("heads-swapped", lambda w, said: change(said, heads=[
-        change(one, head=two.head, snapshot=two.snapshot) for one, two in zip(said.heads, said.heads[::-1], strict=True)
-    ])),
+    Row(
+        "heads-swapped",
+        lambda w, said: change(
+            said,
+            heads=[
+                change(one, head=two.head, snapshot=two.snapshot)
+                for one, two in zip(said.heads, said.heads[::-1], strict=True)
+            ],
+        ),
+    ),
     Row("head-absurd-time", head_of("alice", lambda w, r: change(r, received_at=1e300)), "MunimentError", 1),
-]  # fmt: skip
+]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,7 +78,8 @@ def make_tree(root: Path) -> None:
         path = root / f"many/{number % 7}/file-{number:04d}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"line %d\n" % number * rng.randrange(1, 40))
-    (root / "large").write_bytes(rng.randbytes(3 << 20))
+    (root / "rest").mkdir()
+    (root / "rest/large").write_bytes(rng.randbytes(6 << 20))
     with (root / "sparse").open("wb") as file:
         for piece in range(90):
             file.seek(piece * 131_072)
@@ -137,3 +139,35 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield made
     finally:
         made.served.kill()
+
+
+# --- what came out
+
+
+def whatever_is_there_is_true(source: Path, target: Path, *, directories: bool = True) -> set[Path]:
+    """Compare all in `target` (full paths below it) with the original; returns the files found whole.
+
+    Something may be missing. Nothing may be other than it was: bytes, type, mode, time, link target. Without
+    `directories`, a directory whose own entry was lost may have been made for what lies in it.
+    """
+    files: set[Path] = set()
+    for path in sorted(target.rglob("*")):
+        original = Path("/") / path.relative_to(target)
+        if original in source.parents:
+            continue
+        assert original.is_relative_to(source), f"{path} was never backed up"
+        was, found = original.lstat(), path.lstat()
+        assert stat.S_IFMT(was.st_mode) == stat.S_IFMT(found.st_mode), path
+        if path.is_symlink():
+            assert path.readlink() == original.readlink()
+            continue
+        if path.is_file():
+            files.add(original)
+            assert path.read_bytes() == original.read_bytes(), path
+        if path.is_file() or directories:
+            assert (was.st_mode, was.st_mtime_ns) == (found.st_mode, found.st_mtime_ns), path
+    return files
+
+
+def files_of(source: Path) -> set[Path]:
+    return {path for path in source.rglob("*") if path.is_file() and not path.is_symlink()}

@@ -255,7 +255,7 @@ def _handler_of(evil: Evil) -> type[BaseHTTPRequestHandler]:
             if exchange.status != 204:
                 self.wfile.write(exchange.content)
 
-        do_GET = do_PUT = do_POST = do_DELETE = serve
+        do_GET = do_PUT = do_POST = do_DELETE = serve  # noqa: N815
 
         def _speak(self, spoken: Speak) -> None:
             try:
@@ -266,6 +266,12 @@ def _handler_of(evil: Evil) -> type[BaseHTTPRequestHandler]:
         def handle(self) -> None:
             try:
                 super().handle()
+            except OSError:
+                pass
+
+        def finish(self) -> None:
+            try:
+                super().finish()
             except OSError:
                 pass
 

@@ -301,7 +301,7 @@ class SnapshotPacks(Message):
 
 class PackInfo(Message):
     pack: Id
-    kind: Number
+    kind: Annotated[int, msgspec.Meta(ge=1, le=4)]
     epoch: Number
     size: Count
     sha256: Digest

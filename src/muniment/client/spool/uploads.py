@@ -16,6 +16,7 @@ from muniment.client.session import Session
 from muniment.client.spool.directory import SpoolDirectory, SpooledPack
 from muniment.client.state.chunk_index import LocalChunkIndex
 from muniment.client.transport.connections import FileBody
+from muniment.client.transport.refusals import NotOnServer
 from muniment.client.transport.server import Server
 from muniment.crypto.keys import VaultKeys
 from muniment.format.pack import check_pack
@@ -238,4 +239,8 @@ class VaultPacks:
             local = self._spool.read(pack, offset=offset, length=length)
             if local is not None:
                 return local
-        return self._server.read_pack(self._vault, pack, offset=offset, length=length)
+        try:
+            return self._server.read_pack(self._vault, pack, offset=offset, length=length)
+        except NotOnServer as error:
+            # It was acknowledged once. This costs what needs the pack, and nothing else.
+            raise DamagedObject(f"pack {pack}", why=f"the vault no longer has it ({error.message})") from None
