@@ -55,7 +55,7 @@ def packs_used(many: list[Entry]) -> set[PackId]:
 
 @given(page_entries)
 def test_size_bounds_of_leaf_hold(many: list[Entry]) -> None:
-    """Were one too small, a full leaf would not be noticed, and its end would depend on how the tree was built."""
+    """Were one too small, a full leaf might not be noticed, and its end depend on how the tree was built."""
     sizer, before = LeafSizer(), LeafSizer().size
     for entry in many:
         grown = sizer.add(entry)
