@@ -1,4 +1,4 @@
-"""For all tests: what they leave behind goes away at once."""
+"""What all tests share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# No deadline for single examples: how long one takes says how busy the machine is, not whether it is right.
+settings.register_profile("muniment", parent=settings.default, deadline=None)
+settings.load_profile("muniment")
 
 
 @pytest.fixture
