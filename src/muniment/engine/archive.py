@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from muniment.crypto.keys import VaultKeys
 from muniment.engine.assembly import Assembly
 from muniment.engine.chunking import Cutter
-from muniment.engine.merge import Changed, Kept, Merge, Merged, Span, WholeLeaf
+from muniment.engine.merge import Changed, Kept, LostContent, Merge, Merged, Span, WholeLeaf
 from muniment.engine.packing import IndexPack
 from muniment.engine.pages import PageStore, plan_moves
 from muniment.engine.ports import (
@@ -53,12 +53,14 @@ class ArchiveRequest:
 
     `roots` are absolute paths; those also in `network_roots` are not trusted with ctime and inode.
     `parent` is the root page of the snapshot to compare with, `file_systems` what its head says of them.
+    Files whose content lies in `lost_packs` are read again though unchanged; the index must not name these.
     """
 
     roots: tuple[bytes, ...]
     excludes: Excludes
     parent: PageRef | None = None
     file_systems: tuple[FileSystemNote, ...] = ()
+    lost_packs: frozenset[PackId] = frozenset()
     mounts: MountRule = MountRule.CROSS
     network_roots: tuple[bytes, ...] = ()
     compression_level: int = DEFAULT_LEVEL
@@ -166,7 +168,10 @@ class _Run:
         )
         self._tree_reader = TreeReader(keys, self._pages.load)
         self._pages.move(plan_moves(self._tree_reader, request.parent))
-        self._merge = Merge(self._tree_reader.leaves(request.parent), disk)
+        self._lost = None
+        if request.lost_packs:
+            self._lost = LostContent(request.lost_packs, self._tree_reader, pages)
+        self._merge = Merge(self._tree_reader.leaves(request.parent), disk, lost=self._lost)
         self._assembly = Assembly(keys, self._pages, self._tree_reader, disk=disk, parent=request.parent)
         self._reader = Reader(
             store,
@@ -236,7 +241,10 @@ class _Run:
 
     def _kept(self, span: Span) -> Iterator[Entry]:
         for entry in span.entries():
-            yield replace(entry, flags=entry.flags | EntryFlag.KEPT)
+            flags = entry.flags | EntryFlag.KEPT
+            if self._lost is not None and self._lost.includes(entry):
+                flags |= EntryFlag.DAMAGED
+            yield replace(entry, flags=flags)
 
     # --- from the queue to the tree
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from muniment.engine.ports import SourceDisk
 from muniment.engine.walk import Slice
 from muniment.format.page import LeafPage, LeafRun
+from muniment.format.tree import PackMemo, TreeReader
 from muniment.model.entry import Entry, EntryFlag, PageRef
+from muniment.model.ids import PackId
 
 READ_AGAIN = EntryFlag.RACY | EntryFlag.KEPT | EntryFlag.CHANGED | EntryFlag.DAMAGED | EntryFlag.UNREADABLE
 """An entry with one of these is read again although nothing about it changed."""
@@ -61,15 +64,52 @@ class Changed:
     parent: Span | None
 
 
+class LostContent:
+    """Knows which entries need packs that the vault has lost, so that their files are read again."""
+
+    def __init__(self, packs: frozenset[PackId], reader: TreeReader, memo: PackMemo) -> None:
+        self._packs = packs
+        self._reader = reader
+        self._memo = memo
+
+    def includes(self, entry: Entry) -> bool:
+        """Whether the content of the entry, or a large attribute, lies in a lost pack."""
+        extents = chain(entry.extents, *(value for _, value in entry.large_xattrs))
+        if any(extent.address and extent.address.block.pack_id in self._packs for extent in extents):
+            return True
+        tree = entry.extent_tree
+        return tree is not None and not self._packs.isdisjoint(self._reader.reachable_packs(tree, self._memo))
+
+    def places(self, leaf: LeafPage) -> dict[int, set[int]]:
+        """Of a leaf's entries those included, as places by run."""
+        if self._packs.isdisjoint(leaf.packs) and next(leaf.extent_trees(), None) is None:
+            return {}
+        found: dict[int, set[int]] = {}
+        for number, run in enumerate(leaf.runs):
+            for place in range(len(run.names)):
+                if self.includes(leaf.entry(run, place)):
+                    found.setdefault(number, set()).add(place)
+        return found
+
+
 Merged = Span | WholeLeaf | Kept | Changed
 
 
 class Merge:
     """The parent's side of the merge: a place in its leaves, which only moves forward."""
 
-    def __init__(self, leaves: Iterator[tuple[PageRef, LeafPage]], disk: SourceDisk) -> None:
+    def __init__(
+        self,
+        leaves: Iterator[tuple[PageRef, LeafPage]],
+        disk: SourceDisk,
+        *,
+        lost: LostContent | None = None,
+    ) -> None:
         self._leaves = leaves
         self._disk = disk
+        self._lost = lost
+        self._lost_places: dict[int, set[int]] = {}
+        """By run of this leaf, the places of entries whose content is lost."""
         self._ref: PageRef | None = None
         self._leaf: LeafPage | None = None
         self._run: LeafRun | None = None
@@ -136,8 +176,13 @@ class Merge:
             and [self._owner_places.get(owner, -1) for owner in part.owners[at:end]]
             == run.owner_places[place:stop]
             and part.file_systems == run.file_system
+            and (not self._lost_places or not self._loses(place, stop))
             and not (run.extras and self._has_doubtful(run, place, stop))
         )
+
+    def _loses(self, place: int, stop: int) -> bool:
+        lost = self._lost_places.get(self._run_place, ())
+        return any(place <= one < stop for one in lost)
 
     def _has_doubtful(self, run: LeafRun, place: int, stop: int) -> bool:
         leaf = self._leaf
@@ -181,6 +226,7 @@ class Merge:
             and self._owner_places.get(part.owners[at]) == run.owner_places[place]
             and file_system == leaf.file_system(run, place)
             and not leaf.flags(run, place) & READ_AGAIN
+            and not self._loses(place, place + 1)
         )
 
     # --- moving through the parent
@@ -271,6 +317,7 @@ class Merge:
                 for place, owner in enumerate(self._leaf.owners)
                 if self._disk.owner(owner.uid, owner.gid) == owner
             }
+            self._lost_places = self._lost.places(self._leaf) if self._lost is not None else {}
 
     def _span(self, run: LeafRun, count: int) -> Span:
         return Span(self._current_leaf(), run, self._at, self._at + count, self._number)

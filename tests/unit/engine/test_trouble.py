@@ -12,6 +12,8 @@ import pytest
 from muniment.engine.ports import Problem
 from muniment.model.entry import EntryFlag
 from muniment.model.errors import Interrupted
+from muniment.model.ids import PackId
+from muniment.model.packs import PackKind
 
 from .conftest import Bench, SpoiledDisk
 from .test_archive import fill
@@ -257,3 +259,53 @@ def test_a_sink_that_refuses_ends_the_run_with_its_error(bench: Bench, root: Pat
     bench.vault.send = refuse  # type: ignore[method-assign]
     with pytest.raises(Full):
         bench.back_up()
+
+
+# --- content that the vault has lost
+
+
+def lose(bench: Bench, *packs: PackId) -> None:
+    for pack in packs:
+        del bench.vault.packs[pack]
+    bench.vault.chunks = {
+        chunk: address for chunk, address in bench.vault.chunks.items() if address.block.pack_id not in packs
+    }
+
+
+def test_what_lay_in_a_lost_pack_is_read_and_stored_again(bench: Bench, root: Path) -> None:
+    fill(root, files=150)
+    bench.back_up()
+    (root / "later").mkdir()
+    (root / "later" / "large").write_bytes(random.Random(8).randbytes(90_000_000))
+    fill(root / "later", seed=2, files=200)
+    bench.back_up()
+    lost = frozenset(bench.vault.of_kind(PackKind.DATA))
+    needing = {
+        name
+        for name, entry in bench.below().items()
+        if entry.extent_tree or {e.address.block.pack_id for e in entry.extents if e.address} & lost
+    }
+    assert 1 < len(needing) < len(bench.below())
+    lose(bench, *lost)
+    result = bench.back_up(lost_packs=lost)
+    assert result.coverage.read == len(needing)
+    assert result.packs.isdisjoint(lost)
+    assert bench.differences() == []
+
+
+def test_what_is_lost_and_cannot_be_read_is_marked_damaged(
+    bench: Bench, root: Path, spoiled: SpoiledDisk
+) -> None:
+    (root / "large").write_bytes(random.Random(8).randbytes(9_000_000))
+    (root / "small").write_bytes(b"small")
+    bench.back_up()
+    lost = frozenset(bench.vault.of_kind(PackKind.DATA))
+    lose(bench, *lost)
+    spoiled.refused["open", b"/root/large"] = DENIED
+    result = bench.back_up(lost_packs=lost)
+    assert bench.below()["large"].flags == EntryFlag.KEPT | EntryFlag.DAMAGED
+    assert result.problems == 1
+    spoiled.refused.clear()
+    bench.back_up(lost_packs=lost)
+    assert bench.below()["large"].flags is EntryFlag.NONE
+    assert bench.differences() == []
