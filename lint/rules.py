@@ -202,22 +202,32 @@ def module_docstring(source: Source) -> Iterator[Finding]:
 ASSERTING = re.compile(r"(^|_|\.)(assert|check|expect|raises|warns|fail|run_state_machine_as_test)")
 
 
-def _asserts(function: Function) -> bool:
-    for node in ast.walk(function):
-        if isinstance(node, ast.Assert):
-            return True
-        if isinstance(node, ast.Call):
-            name = node.func.attr if isinstance(node.func, ast.Attribute) else _dotted(node.func)
-            if ASSERTING.search(name):
-                return True
-    return False
+def _calls(function: Function) -> set[str]:
+    """Last names of everything that is called."""
+    calls = (node.func for node in ast.walk(function) if isinstance(node, ast.Call))
+    return {call.attr if isinstance(call, ast.Attribute) else _dotted(call) for call in calls}
+
+
+def _asserting(tree: ast.Module) -> set[str]:
+    """Functions of the module that assert, themselves or through one another."""
+    functions = list(_functions(tree))
+    found = {
+        function.name
+        for function in functions
+        if any(isinstance(node, ast.Assert) for node in ast.walk(function))
+        or any(ASSERTING.search(name) for name in _calls(function))
+    }
+    while more := {f.name for f in functions if f.name not in found and _calls(f) & found}:
+        found |= more
+    return found
 
 
 def test_without_assertion(source: Source) -> Iterator[Finding]:
     if not source.is_test:
         return
+    asserting = _asserting(source.tree)
     for function in _functions(source.tree):
-        if function.name.startswith("test_") and not _asserts(function):
+        if function.name.startswith("test_") and function.name not in asserting:
             yield function.lineno, f"{function.name} asserts nothing"
 
 
@@ -333,8 +343,9 @@ RULES: tuple[Rule, ...] = (
             "def test_a():\n    assert f() == 1",
             "def test_b():\n    with pytest.raises(ValueError):\n        f()",
             "def test_c(page):\n    assert_same_tree(page)",
+            "def same(page):\n    assert page\ndef test_d(page):\n    same(page)",
         ),
-        bad=("def test_a():\n    f()",),
+        bad=("def test_a():\n    f()", "def g():\n    f()\ndef test_b():\n    g()"),
     ),
     Rule(
         "no-skipped-test",
