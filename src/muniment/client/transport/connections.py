@@ -180,6 +180,10 @@ class Connections:
 
     def _receive(self, response: http.client.HTTPResponse, most: int) -> Reply:
         length = response.length
+        if length is None and not response.chunked:
+            # http.client takes the end of the stream for the end of the headers. A reply that does not say
+            # how long it is cannot be told from one that was cut off there.
+            raise http.client.HTTPException("a reply that does not say its length")
         if length is not None and length > most:
             raise http.client.HTTPException(f"a reply of {length} bytes, where at most {most} make sense")
         if self.limit_down is None and length is not None:
