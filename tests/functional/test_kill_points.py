@@ -187,6 +187,7 @@ def end_well(world: World) -> None:
     assert ran.code == 0, ran.said
     assert world.snapshots() == before + 1
     world.assert_sound(ran.document["snapshot"])
+    assert world.received_twice() == []
     assert world.offered_again() == []
     assert not list(world.machine.state().glob("spool/*/*")), "the spool is empty after a good run"
 
@@ -238,6 +239,7 @@ def test_first_backup_killed_at(world: World, point: str) -> None:
         ran = world.machine.run("backup", "--set", name)
         assert ran.code == 0, ran.said
         world.assert_sound(ran.document["snapshot"])
+        assert world.received_twice() == []
         assert world.offered_again() == []
 
 

@@ -138,6 +138,7 @@ def test_server_killed_during_backup_at(world: World, point: str) -> None:
             ran = world.machine.end(running)
             assert ran.code == 0, ran.said
         world.assert_sound(ran.document["snapshot"])
+        assert world.received_twice() == []
 
 
 @pytest.mark.parametrize("point", ["Receipt.finish", "writing@_make_live", "writing@commit_snapshot"])
@@ -156,6 +157,7 @@ def test_impatient_backup_fails_clearly_and_is_repeated(world: World, point: str
         ran = world.back_up()
         assert ran.code == 0, ran.said
         world.assert_sound(ran.document["snapshot"])
+        assert world.received_twice() == []
         assert world.offered_again() == []
 
 
@@ -181,6 +183,7 @@ def test_server_killed_while_a_machine_leaves_at(world: World, point: str) -> No
         ran = world.back_up()
         assert ran.code == 0, ran.said
         world.assert_sound(ran.document["snapshot"])
+        assert world.received_twice() == []
 
 
 def _await_upload(world: World) -> None:
@@ -210,6 +213,7 @@ def test_server_killed_while_it_starts_at(world: World, point: str) -> None:
         ran = world.back_up()
         assert ran.code == 0, ran.said
         world.assert_sound(ran.document["snapshot"])
+        assert world.received_twice() == []
 
 
 @pytest.mark.parametrize("point", CONNECT)
@@ -247,6 +251,7 @@ def test_server_asked_to_stop_during_upload(world: World) -> None:
         ran = world.machine.end(running)
         assert ran.code == 0, ran.said
         world.assert_sound(ran.document["snapshot"])
+        assert world.received_twice() == []
 
 
 # --- the tables name every step

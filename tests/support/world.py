@@ -85,6 +85,11 @@ class World:
         taken = Counter(record[1] for record in self.records() if record[0] == "stored")
         return [pack for pack, times in taken.items() if times > 1]
 
+    def stored_twice(self) -> list[str]:
+        """Packs that became live more than once."""
+        stored = Counter(record[1] for record in self.records() if record[::2] == ["stored", "True"])
+        return [pack for pack, times in stored.items() if times > 1]
+
     def offered_again(self) -> list[str]:
         """Packs that a machine began to send although the server had stored them before."""
         stored: set[str] = set()
@@ -124,11 +129,11 @@ class World:
         target = self.root / f"restored{self.restores}"
         result = self.machine.done("restore", snapshot, "--target", target)
         assert result["errors"] == 0
-        found = differences(self.source, target / self.source.relative_to("/"))
+        found = self.differences_from(target)
         assert not found, found[:5]
         shutil.rmtree(target)
         wait_until(self.is_tidy, seconds=5)
-        assert self.received_twice() == []
+        assert self.stored_twice() == []
         metered = self.rows(
             "select v.used, (select coalesce(sum(size), 0) from vaults_pack p"
             " where p.vault_id = v.id and state = 'live') from vaults_vault v"
@@ -139,6 +144,9 @@ class World:
             " and p.sender_id = g.device_id and p.pending and state = 'live') from vaults_grant g"
         )
         assert all(counted == held for counted, held in pending), pending
+
+    def differences_from(self, target: Path) -> list[str]:
+        return differences(self.source, target / self.source.relative_to("/"))
 
     def back_up(self) -> Ran:
         return self.machine.run("backup")
