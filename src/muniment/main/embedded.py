@@ -18,6 +18,7 @@ from uuid import UUID
 
 from django.core import checks
 from django.core.management import call_command
+from django.core.management.base import SystemCheckError
 from django.db import connections
 
 from muniment.model.codes import EnrolmentCode, server_key_hash
@@ -38,24 +39,23 @@ from muniment.server.vaults.models import Confirmation
 _SERVED_AS = "server.json"
 
 
-class UndeclaredColumn(Exception):
-    """The registry of personal data does not know a column; nothing is served."""
-
-
 def open_deployment(config: ServerConfig) -> Deployment:
-    """The deployment in `config.data`, its database brought up to date."""
+    """The deployment in `config.data`, its database brought up to date. Files are the operator's alone."""
+    os.umask(0o077)
     config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _one_migrates(config.data):
-        call_command("migrate", verbosity=0, interactive=False)
+    # First: a column that nobody declared is not even created.
     found = [str(problem.msg) for problem in checks.run_checks() if problem.level >= checks.ERROR]
     if found:
-        raise UndeclaredColumn("; ".join(found))
+        raise SystemCheckError("; ".join(found))
+    with _one_migrates(config.data):
+        call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
     return Deployment(config, LocalObjects(config.objects), utc_now)
 
 
 def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
-    """Serve until told to stop. Raises DataInUse, OSError (address in use), UndeclaredColumn."""
+    """Serve until told to stop. Raises DataInUse, OSError (address in use), SystemCheckError."""
     start_logging()
+    os.umask(0o077)
     config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(config.data):
         objects = LocalObjects(config.objects)

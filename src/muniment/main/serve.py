@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import django
 import typer
 from django.conf import settings
+from django.core.management.base import SystemCheckError
 from django.utils.module_loading import import_string
 
 from muniment.model.errors import Outcome
@@ -72,6 +73,8 @@ def run_server(config: ServerConfig, *, announce: Callable[[str], None]) -> None
         load_embedded("serve", config)(config, announce=announce)
     except DataInUse:
         _fail(f"another server is using {config.data}")
+    except SystemCheckError as error:
+        _fail(f"this release declares its data wrongly, nothing is served: {error}")
     except OSError as error:
         _fail(
             f"cannot serve on {config.host} port {config.port} from {config.data}: {error.strerror or error}"

@@ -187,6 +187,19 @@ def test_the_identity_is_made_once_and_private(server: Served) -> None:
     assert len(hashes) == 1
 
 
+def test_files_are_the_operator_s_alone(tmp_path: Path) -> None:
+    """Also in a directory that others may enter."""
+    (tmp_path / "server").mkdir(mode=0o755)
+    served = Served(tmp_path / "server").start()
+    try:
+        RawDevice.enrol(served.url, served.create_account()).back_up(RawPack())
+    finally:
+        served.kill()
+    paths = list(served.data.rglob("*"))
+    assert len(paths) > 10
+    assert [path for path in paths if path.stat().st_mode & 0o077] == []
+
+
 def test_health(server: Served) -> None:
     with urllib.request.urlopen(server.url + "/healthz") as answer:
         assert json.load(answer) == {"ok": True, "database": True, "store": True}
@@ -318,6 +331,8 @@ def test_an_undeclared_column_stops_the_start(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert done.stdout == ""
     assert "is not declared personal or public" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "server/muniment.sqlite3").exists(), "not even created"
 
 
 def test_terminal_interrupt_stops_it_too(server: Served) -> None:
