@@ -59,6 +59,8 @@ class Commits:
     heads: tuple[OpenedHead, ...]
     newest: OpenedHead | None
     """Of this device and set: what the run compares with, then what it committed last."""
+    lost: frozenset[PackId] = frozenset()
+    """Packs known to be lost. What still needs one (a kept entry) carries it on, said to be damaged."""
 
     @classmethod
     def begin(cls, run: Committing) -> Commits:
@@ -78,10 +80,6 @@ class Commits:
             "other runs keep committing as this device faster than this one can follow",
             advice="See that no copy of this machine runs elsewhere; enrol it anew if one does.",
         )
-
-    def held_by_parent(self) -> frozenset[PackId]:
-        """The reference set of the newest snapshot of this device and set."""
-        return self._base()[1]
 
     # --- inside
 
@@ -139,6 +137,7 @@ class Commits:
                 for index_pack in result.index_packs
             ],
             continues=last.snapshot.hex if foreign and last else None,
+            damaged=sorted(pack.hex for pack in self.lost & held & result.packs),
         )
         write_private(run.spooled_head, sealed)
         committed = self._send_in_session(message)

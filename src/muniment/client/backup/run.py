@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +28,7 @@ from muniment.engine.archive import ArchiveRequest, ArchiveResult, archive
 from muniment.engine.ports import Clock, Excludes, SourceDisk, StopRequested
 from muniment.engine.roots import MountRule
 from muniment.format.block import DEFAULT_LEVEL
-from muniment.model.errors import Interrupted, MunimentError
+from muniment.model.errors import DamagedObject, Interrupted, MunimentError
 from muniment.model.ids import DeviceId, PackId
 from muniment.wire import messages as wire
 
@@ -111,7 +111,8 @@ class BackupRun:
         self.tell(clock_warning(session.opened.server_time, now=self.clock.now_ns() / 1e9))
         self.database.begin_run()
         index = LocalChunkIndex(self.database)
-        index.drop_packs([PackId.parse(text) for text in session.opened.quarantined])
+        lost = frozenset(PackId.parse(text) for text in session.opened.quarantined)
+        index.drop_packs(lost)
         pages = LocalPageCache(self.database, self.vault.keys)
         directory = SpoolDirectory(self.state / "spool" / set_name)
         source = VaultPacks(self.vault.server, self.vault.vault, directory)
@@ -130,6 +131,7 @@ class BackupRun:
             spooled_head=directory.path / "head",
         )
         commits = Commits.begin(run)
+        commits.lost = lost
         spool = Spool(
             directory,
             index=index,
@@ -205,25 +207,33 @@ class _Work:
                 if attempt == _PASSES - 1:
                     raise
                 self._forget_missing(refusal)
+            except DamagedObject as error:
+                if not self.compare_with_parent or self.commits.newest is None:
+                    raise
+                # The parent cannot be read through: without it every file is opened, and nothing is missed.
+                self.run.tell(f"the newest snapshot cannot be compared with: {error.message}")
+                self.compare_with_parent = False
         raise AssertionError("unreachable")
 
     def _archive(self) -> ArchiveResult:
         run, request = self.run, self.request
         newest = self.commits.newest
         parent = newest.head if newest and self.compare_with_parent else None
-        options = {"checkpoint_bytes": request.checkpoint_bytes} if request.checkpoint_bytes else {}
+        wanted = ArchiveRequest(
+            roots=request.roots,
+            excludes=request.excludes,
+            parent=parent.root if parent else None,
+            file_systems=parent.file_systems if parent else (),
+            lost_packs=self.commits.lost,
+            mounts=request.mounts,
+            network_roots=request.network_roots,
+            compression_level=request.compression_level,
+        )
+        if request.checkpoint_bytes:
+            wanted = replace(wanted, checkpoint_bytes=request.checkpoint_bytes)
         try:
             return archive(
-                ArchiveRequest(
-                    roots=request.roots,
-                    excludes=request.excludes,
-                    parent=parent.root if parent else None,
-                    file_systems=parent.file_systems if parent else (),
-                    mounts=request.mounts,
-                    network_roots=request.network_roots,
-                    compression_level=request.compression_level,
-                    **options,
-                ),
+                wanted,
                 keys=run.vault.keys,
                 disk=run.disk,
                 sink=self.spool,
@@ -252,9 +262,7 @@ class _Work:
         if not missing:
             raise refusal
         self.index.drop_packs(missing)
-        if not missing.isdisjoint(self.commits.held_by_parent()):
-            # Entries of the parent point into the lost packs: no file may be taken as unchanged.
-            self.compare_with_parent = False
+        self.commits.lost |= missing
         self.run.tell(f"the vault lacked {len(missing)} packs; what they held is read and stored again")
 
 

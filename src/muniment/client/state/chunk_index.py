@@ -194,10 +194,10 @@ class LocalChunkIndex:
         return ChunkAddress(block, inner, size)
 
     def _merge_leftovers(self) -> None:
-        """What an earlier run staged and did not merge goes into the tree before the first look-up."""
+        """What earlier runs staged and did not merge goes into the tree before the first look-up."""
         with self._lock:
             if not self._merged:
-                if not self._recent and not self._is_empty("staged"):
+                if not self._is_empty("staged"):
                     self._merge()
                 self._merged = True
 
