@@ -154,6 +154,14 @@ class ObjectStoreContract:
             mine, key=lambda i: i.key
         )
 
+    def test_what_is_there_can_be_made_durable_again(self, objects: ObjectStore) -> None:
+        name = key()
+        objects.put(name, b"once more")
+        objects.sync(name)
+        assert read_object(objects, name) == b"once more"
+        with pytest.raises(ObjectMissing):
+            objects.sync(key())
+
     def test_refuses_keys_that_are_not_ours(self, objects: ObjectStore) -> None:
         for name in ("", "/etc/passwd", "../x", "a/../b", "a//b", ".incoming/x", "a/B", "a\0b", "a/"):
             with pytest.raises(ValueError):

@@ -126,9 +126,7 @@ class RawDevice:
         return ask(self.url, "POST", "/vaults", m.VaultInfo, token=self.token, message=message)
 
     def at_vault(self, method: str, path: str, reply: type[M], message: m.Message | None = None) -> M:
-        return ask(
-            self.url, method, f"/vaults/{self.vault}{path}", reply, token=self.token, message=message
-        )
+        return ask(self.url, method, f"/vaults/{self.vault}{path}", reply, token=self.token, message=message)
 
     def keys(self) -> m.VaultKeys:
         return self.at_vault("GET", "/keys", m.VaultKeys)

@@ -23,16 +23,21 @@ from typing import Any
 import pytest
 
 START_SECONDS = 60
+REPOSITORY = Path(__file__).parents[2]
 
 
 @dataclass
 class Served:
-    """`options` go to `muniment serve`, `environment` adds to ours, `prefix` runs it under a program."""
+    """`options` go to `muniment serve`, `environment` adds to ours, `prefix` runs it under a program.
+
+    `config` sets fields of ServerConfig that no option sets (`{"removal_delay": 1}`), for `admin` too.
+    """
 
     data: Path
     options: Sequence[str] = ()
     environment: dict[str, str] = field(default_factory=dict)
     prefix: Sequence[str] = ()
+    config: dict[str, float] = field(default_factory=dict)
     url: str = ""
     process: subprocess.Popen[bytes] | None = None
 
@@ -53,13 +58,14 @@ class Served:
     def start(self, *, port: int = 0) -> Served:
         """Start, and wait until it says that it listens. A restarted server keeps its port."""
         command = [
-            *self.prefix, sys.executable, "-m", "muniment.main.serve",
+            *self.prefix, *self._program("serve"),
             "--data", str(self.data), "--port", str(port), "--json", *self.options,
         ]  # fmt: skip
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, env={**os.environ, **self.environment}
-            )
+                command, stdout=subprocess.PIPE, stderr=log, cwd=REPOSITORY,
+                env={**os.environ, **self.environment},
+            )  # fmt: skip
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -67,6 +73,11 @@ class Served:
             raise AssertionError(f"the server did not start:\n{self.log.read_text()[-4000:]}")
         self.url = json.loads(line)["url"]
         return self
+
+    def _program(self, name: str) -> list[str]:
+        if self.config:
+            return [sys.executable, "-m", "tests.support.configured", json.dumps(self.config), name]
+        return [sys.executable, "-m", f"muniment.main.{name}"]
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
@@ -101,8 +112,8 @@ class Served:
 
     def try_admin(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "muniment.main.admin", *arguments, "--data", str(self.data), "--json"],
-            capture_output=True, text=True, timeout=120, check=False,
+            [*self._program("admin"), *arguments, "--data", str(self.data), "--json"],
+            capture_output=True, text=True, timeout=120, check=False, cwd=REPOSITORY,
         )  # fmt: skip
 
     def create_account(self, email: str = "owner@example.org") -> str:

@@ -45,6 +45,10 @@ class ServerConfig:
     kit_attempts: int = 10
     """Failed kit sign-ins per vault in `kit_window` before it answers 429."""
     kit_window: float = 600.0
+    uploads: int = 32
+    """Most packs one device may be sending at once: each holds room on the disk before it is paid for."""
+    stall: float = 600.0
+    """A sender that does not bring a mebibyte, or the rest, in so long is gone."""
     slots: int = 256
     """Most wrapped keys a vault holds."""
     domain_threads: int = 8

@@ -182,6 +182,7 @@ ROUTES: tuple[Route, ...] = (
             _E.VAULT_FULL,
             _E.PENDING_CAP,
             _E.STORAGE_FULL,
+            _E.TOO_MANY,
         ),
     ),
     Route(

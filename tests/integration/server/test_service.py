@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
@@ -88,6 +89,58 @@ def test_a_sender_that_goes_away_leaves_nothing(server: Served) -> None:
     assert list((server.data / "objects/.incoming").iterdir()) == []
     assert _packs_on_disk(server) == []
     assert device.put(pack).created
+
+
+def test_a_sender_that_falls_silent_is_let_go(tmp_path: Path) -> None:
+    served = Served(tmp_path / "server", config={"stall": 1.0, "uploads": 2}).start()
+    try:
+        device = RawDevice.enrol(served.url, served.create_account())
+        device.open_session()
+        pack = RawPack(content=secrets.token_bytes(4 * MIB))
+        with _begin_upload(device, pack, send=2 * MIB), _begin_upload(device, RawPack(), send=0):
+            wait_until(lambda: _incoming(served) == 2)
+            status, content, headers = device.try_put(pack)
+            assert (status, headers["retry-after"]) == (429, "5")
+            assert msgspec.json.decode(content, type=m.ErrorReply).error == "too_many_requests"
+            wait_until(lambda: _incoming(served) == 0)
+        assert device.put(pack).created
+    finally:
+        served.kill()
+
+
+def test_a_slot_is_removed_after_the_owner_s_word_and_the_delay(tmp_path: Path) -> None:
+    """Over the wire and with the real `muniment admin`, the 72 hours shortened by configuration."""
+    served = Served(tmp_path / "server", config={"removal_delay": 3.0}).start()
+    try:
+        device = RawDevice.enrol(served.url, served.create_account())
+        slots = [secrets.token_hex(16), secrets.token_hex(16)]
+        wrapped = secrets.token_bytes(100)
+        for slot in slots:
+            device.at_vault("PUT", f"/slots/{slot}", m.Stored, m.WrappedSlot(slot=slot, wrapped=wrapped))
+        lines = [
+            m.SlotInfo(
+                slot=slot, kind="passphrase", label="", device=None, added_by="x", added_at=0.0,
+                digest=hashlib.sha256(wrapped).digest(),
+            )
+            for slot in slots
+        ]  # fmt: skip
+        body = msgspec.msgpack.encode(m.SlotList(vault=device.vault, number=1, previous=b"", slots=lines))
+        signed = m.SignedSlotList(body=body, mac=b"x")
+        listing = m.PutSlotList(expected_number=0, expected_hash=b"", signed=signed)
+        device.at_vault("PUT", "/slot-list", m.Stored, listing)
+        record = m.RemovalRecord(vault=device.vault, slot=slots[0], list_number=1, made_at=0.0)
+        removal = m.SignedRemoval(record=msgspec.msgpack.encode(record), mac=b"x")
+        asking = m.AskConfirmation(action="remove_slot", subject=slots[0], removal=removal)
+        with pytest.raises(Refused) as refused:
+            device.at_vault("POST", "/confirmations", m.ErrorReply, asking)
+        request = refused.value.reply.request
+        assert request is not None
+        assert served.confirm(request)["state"] == "confirmed"
+        assert {slot.slot for slot in device.keys().slots} == set(slots)
+        wait_until(lambda: {slot.slot for slot in device.keys().slots} == {slots[1]})
+        assert device.keys().removals == [removal]
+    finally:
+        served.kill()
 
 
 def test_stops_within_a_second_even_while_someone_sends(server: Served) -> None:

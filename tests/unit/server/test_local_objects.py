@@ -57,6 +57,28 @@ def test_everything_is_synced_before_publish_returns(tmp_path: Path, monkeypatch
         assert str(parent) in synced
 
 
+def test_directories_met_for_the_first_time_are_synced_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process killed between making a directory and syncing it leaves one that only seems to be there."""
+    name = key()
+    LocalObjects(tmp_path / "objects").put(name, b"first process")
+    synced: list[str] = []
+    real_fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real_fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    again = LocalObjects(tmp_path / "objects")
+    again.sync(name)
+    target = tmp_path / "objects" / name
+    assert {str(part) for part in (target, *target.parents)} & set(synced) >= {
+        str(part) for part in (target, *list(target.parents)[:5])
+    }
+
+
 def test_leftovers_of_a_killed_process_are_cleared(tmp_path: Path) -> None:
     objects = LocalObjects(tmp_path / "objects")
     writer = objects.begin(key(), size=100)

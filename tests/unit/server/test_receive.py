@@ -325,6 +325,26 @@ def test_partial_indexes_are_used_where_they_matter(member: Member) -> None:
     assert "packs_by_ref" in Pack.objects.filter(vault_id=1, ref=UUID(int=1), state__in=HELD).explain()
 
 
+def test_a_device_sends_a_bounded_number_at_once(deployment: Deployment, clock: Clock) -> None:
+    few = make_deployment(deployment.config.data, clock, uploads=2)
+    member = Member.first(few)
+    other = member.beside()
+    other.open_session()
+    first, second = _begun(member), _begun(member)
+    refused = refusal_of(member.begin, CONTENT, secrets.token_hex(16))
+    assert (refused.code, refused.retry_after) == (ErrorCode.TOO_MANY, 5)
+    other.put()
+    first.abandon()
+    first.abandon()
+    third = _begun(member)
+    second.append([CONTENT])
+    second.finish()
+    fourth = _begun(member)
+    assert refusal_of(member.begin, CONTENT, secrets.token_hex(16)).code is ErrorCode.TOO_MANY
+    third.abandon()
+    fourth.abandon()
+
+
 def test_a_restore_session_takes_no_packs(member: Member) -> None:
     member.open_session(purpose="restore")
     assert refusal_of(member.begin, CONTENT, "ab" * 16).code is ErrorCode.NOT_GRANTED

@@ -76,22 +76,28 @@ async def _stream_in(request: Request, receipt: Receipt, threads: Threads) -> No
     pieces: list[bytes] = []
     held = 0
     writing: asyncio.Future[None] | None = None
+    stall = receipt.deployment.config.stall
+    loop = asyncio.get_running_loop()
     try:
-        more = True
-        while more:
-            message = await request.receive()
-            if message["type"] == "http.disconnect":
-                raise SenderLeft
-            more = message.get("more_body", False)
-            piece = message.get("body", b"")
-            if piece:
-                pieces.append(piece)
-                held += len(piece)
-            if pieces and (held >= STEP or not more):
-                if writing is not None:
-                    await writing
-                writing = asyncio.ensure_future(threads.run_disk(receipt.append, pieces))
-                pieces, held = [], 0
+        async with asyncio.timeout(stall) as patience:
+            more = True
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise SenderLeft
+                more = message.get("more_body", False)
+                piece = message.get("body", b"")
+                if piece:
+                    pieces.append(piece)
+                    held += len(piece)
+                if pieces and (held >= STEP or not more):
+                    if writing is not None:
+                        await writing
+                    writing = asyncio.ensure_future(threads.run_disk(receipt.append, pieces))
+                    pieces, held = [], 0
+                    patience.reschedule(loop.time() + stall)
+    except TimeoutError:
+        raise SenderLeft from None
     finally:
         if writing is not None:
             await asyncio.shield(writing)

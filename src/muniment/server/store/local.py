@@ -71,6 +71,22 @@ class LocalObjects:
         finally:
             writer.discard()
 
+    def sync(self, key: str) -> None:
+        path = self._path(key)
+        try:
+            with _named_failures():
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+                self._make(path.parent)
+                _sync_directory(path.parent)
+        except StorageFailed as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise ObjectMissing(key) from error
+            raise
+
     def open(self, key: str) -> LocalReader:
         try:
             descriptor = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -111,18 +127,20 @@ class LocalObjects:
         self._make(target.parent)
 
     def _make(self, directory: Path) -> None:
-        """Make a directory whose own name survives a power cut, its parents too."""
+        """Make a directory whose own name survives a power cut, its parents too.
+
+        One that is there already is synced all the same when it is first met: whoever made it may have been
+        killed before it was.
+        """
         if directory in self._made:
             return
         with self._making:
-            missing = []
-            while not directory.is_dir():
-                missing.append(directory)
-                directory = directory.parent
-            for made in reversed(missing):
-                made.mkdir(mode=0o700, exist_ok=True)
-                _sync_directory(made.parent)
-                self._made.add(made)
+            within = [directory, *directory.parents]
+            for part in reversed(within[: within.index(self._root) + 1]):
+                if part not in self._made:
+                    part.mkdir(mode=0o700, exist_ok=True)
+                    _sync_directory(part.parent)
+                    self._made.add(part)
 
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):

@@ -65,6 +65,12 @@ class ObjectStore(Protocol):
     def put(self, key: str, content: bytes) -> None:
         """Write a small object durably; ObjectExists when the key is taken."""
 
+    def sync(self, key: str) -> None:
+        """Make durable an object that is there, whoever wrote it and whatever became of them.
+
+        For keys that say their content. Raises ObjectMissing.
+        """
+
     def open(self, key: str) -> ObjectReader:
         """Raises ObjectMissing."""
 

@@ -20,6 +20,7 @@ def store_small(deployment: Deployment, vault: Vault, kind: str, content: bytes,
     except ObjectExists:
         if read_object(deployment.objects, key) != content:
             raise StorageFailed("object altered") from None
+        deployment.objects.sync(key)  # its writer may have been killed, or failed, before it was durable
     return key
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -42,6 +43,29 @@ class PackOffer:
     epoch: int
     size: int
     sha256: bytes
+
+
+class _Underway:
+    """How many packs each device is sending to this process. Bounds the room that unpaid bytes can hold."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+        self._lock = threading.Lock()
+
+    def enter(self, device: int, *, most: int) -> None:
+        with self._lock:
+            if self._counts[device] >= most:
+                raise Refusal(ErrorCode.TOO_MANY, "the device sends too many packs at once", retry_after=5)
+            self._counts[device] += 1
+
+    def leave(self, device: int) -> None:
+        with self._lock:
+            self._counts[device] -= 1
+            if not self._counts[device]:
+                del self._counts[device]
+
+
+_UNDERWAY = _Underway()
 
 
 class _Stage(Enum):
@@ -88,6 +112,7 @@ class Receipt:
             created = _make_live(self)
             if created:
                 self._stage = _Stage.LIVE
+                _UNDERWAY.leave(self.access.writer.pk)
         if not created:
             self.abandon()
         return m.PackStored(pack=self.offer.pack.hex, created=created)
@@ -97,6 +122,7 @@ class Receipt:
         with self._busy:
             if self._stage is _Stage.OPEN:
                 self._stage = _Stage.GIVEN_UP
+                _UNDERWAY.leave(self.access.writer.pk)
                 self.writer.discard()
                 give_up_upload(self.deployment, self.row, self.object_key)
 
@@ -117,11 +143,23 @@ def begin_receipt(deployment: Deployment, access: Access, offer: PackOffer) -> R
         return m.PackStored(pack=offer.pack.hex, created=False)
     room = vault.allowance - vault.used
     _check_room(offer.size, room=room, pending=access.pending, cap=deployment.config.pending_cap)
-    object_key = fresh_key(vault.ref.hex, "packs")
+    _UNDERWAY.enter(sender.pk, most=deployment.config.uploads)
+    try:
+        return _open_receipt(deployment, access, offer, session, now=now)
+    except BaseException:
+        _UNDERWAY.leave(sender.pk)
+        raise
+
+
+def _open_receipt(
+    deployment: Deployment, access: Access, offer: PackOffer, session: int, *, now: datetime
+) -> Receipt:
+    """The incoming row, committed; then the object's writer."""
+    object_key = fresh_key(access.vault.ref.hex, "packs")
     with writing():
         added = fetch_row(
-            "add_incoming", vault.pk, offer.pack, offer.kind, offer.epoch, offer.size, offer.sha256,
-            object_key, sender.pk, session, now, True,
+            "add_incoming", access.vault.pk, offer.pack, offer.kind, offer.epoch, offer.size, offer.sha256,
+            object_key, access.writer.pk, session, now, True,
         )  # fmt: skip
         if added is None:
             raise RuntimeError("the database did not say which row it added")

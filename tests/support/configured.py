@@ -1,0 +1,31 @@
+"""`muniment serve` or `muniment admin` with what no option sets: periods and bounds that tests shorten.
+
+python -m tests.support.configured '{"removal_delay": 1}' serve --data DIR --json
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+
+import typer
+
+from muniment.main import admin, serve
+from muniment.server.config import ServerConfig
+
+
+def main() -> None:
+    changes, command = json.loads(sys.argv[1]), sys.argv[2]
+    del sys.argv[1:3]
+    configured = functools.partial(ServerConfig, **changes)
+    for module in (admin, serve):
+        module.ServerConfig = configured  # type: ignore[attr-defined]
+    if command == "serve":
+        typer.run(serve.serve_command)
+    else:
+        admin.admin_app()
+
+
+if __name__ == "__main__":
+    main()
