@@ -22,6 +22,7 @@ from blake3 import blake3
 from muniment.crypto.digests import page_id
 from muniment.crypto.keys import VaultKeys
 from muniment.engine.ports import BlockSource, PageCache
+from muniment.format.leaf import ChunkPlace
 from muniment.format.pack import open_block
 from muniment.model.entry import Extent, PageRef
 from muniment.model.errors import DamagedObject
@@ -40,9 +41,6 @@ _PAGES_AHEAD = 512
 
 BlockKey = tuple[bytes, int]
 """(pack id, ordinal)"""
-
-ChunkPlace = tuple[int, int, bytes]
-"""(offset in the opened block, length, chunk id)"""
 
 
 @dataclass(slots=True)
@@ -91,8 +89,8 @@ class BlockFetcher:
 
     # --- data blocks
 
-    def fetch(self, wanted: Collection[Wanted]) -> dict[BlockKey, Future[OpenedBlock]]:
-        """A future per block; it raises DamagedObject, or what the source raises."""
+    def fetch(self, wanted: Collection[Wanted]) -> OpenedBlocks:
+        """Begin to read these blocks."""
         futures: dict[BlockKey, Future[OpenedBlock]] = {}
         missing: list[tuple[Wanted, Future[OpenedBlock]]] = []
         for block in wanted:
@@ -111,7 +109,7 @@ class BlockFetcher:
                 future = self._pool.submit(self._check_again, known, block)
             futures[key] = future
         self._read_all(missing, BlockRole.DATA)
-        return futures
+        return OpenedBlocks(futures)
 
     def _remember(self, key: BlockKey, future: Future[OpenedBlock]) -> None:
         with self._lock:
@@ -240,33 +238,50 @@ class WantedBlocks:
     def add(self, extents: Iterable[Extent]) -> None:
         for extent in extents:
             address, chunk = extent.address, extent.chunk
-            if address is None or chunk is None:
-                continue
-            # Small files of one block follow one another and share the very same address.
-            if address.block is not self._last:
-                self._last = address.block
-                key = key_of(address.block)
-                wanted = self.blocks.get(key)
-                if wanted is None:
-                    wanted = self.blocks[key] = Wanted(address.block)
-                elif wanted.address != address.block:
-                    raise DamagedObject(
-                        f"block {key[1]} of pack {address.block.pack_id}", why="two places are named for it"
-                    )
-                self._chunks = wanted.chunks
-            self._chunks.add((address.inner, address.length, chunk.raw))
+            if address is not None and chunk is not None:
+                self.add_chunk(address.block, (address.inner, address.length, chunk.raw))
+
+    def add_chunk(self, block: BlockAddress, place: ChunkPlace) -> None:
+        # Small files of one block follow one another and share the very same address.
+        if block is not self._last:
+            key = key_of(block)
+            wanted = self.blocks.get(key)
+            if wanted is None:
+                wanted = self.blocks[key] = Wanted(block)
+            elif wanted.address != block:
+                raise DamagedObject(
+                    f"block {key[1]} of pack {block.pack_id}", why="two places are named for it"
+                )
+            self._last, self._chunks = block, wanted.chunks
+        self._chunks.add(place)
 
 
-def take(futures: dict[BlockKey, Future[OpenedBlock]], extent: Extent) -> memoryview:
-    """The chunk of a fetched extent, verified. Raises DamagedObject naming the pack."""
-    address, chunk = extent.address, extent.chunk
-    assert address is not None
-    assert chunk is not None
-    block = address.block
-    opened = futures[block.pack_id.raw, block.ordinal].result()
-    if opened.wrong and (address.inner, address.length, chunk.raw) in opened.wrong:
-        raise DamagedObject(f"chunk {chunk} in pack {block.pack_id}", why="it is not what its id says")
-    return opened.content[address.inner : address.inner + address.length]
+class OpenedBlocks:
+    """The blocks of a window, each waited for when first used. For one thread."""
+
+    def __init__(self, futures: dict[BlockKey, Future[OpenedBlock]]) -> None:
+        self._futures = futures
+        self._last: BlockAddress | None = None
+        self._opened = OpenedBlock(memoryview(b""))
+
+    def take(self, extent: Extent) -> memoryview:
+        """The chunk of an extent that was wanted, verified."""
+        address, chunk = extent.address, extent.chunk
+        assert address is not None
+        assert chunk is not None
+        return self.take_chunk(address.block, (address.inner, address.length, chunk.raw))
+
+    def take_chunk(self, block: BlockAddress, place: ChunkPlace) -> memoryview:
+        """Raises DamagedObject, and whatever kept the block from being read."""
+        if block is not self._last:
+            self._opened = self._futures[key_of(block)].result()
+            self._last = block
+        opened = self._opened
+        if opened.wrong and place in opened.wrong:
+            raise DamagedObject(
+                f"chunk {place[2].hex()} in pack {block.pack_id}", why="it is not what its id says"
+            )
+        return opened.content[place[0] : place[0] + place[1]]
 
 
 def coalesce(

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from muniment.engine.blocks import WantedBlocks
 from muniment.engine.leaves import LostRange, TreeWalk
 from muniment.engine.plan_restore import Selection
-from muniment.engine.ports import FileStat
+from muniment.engine.ports import FileStat, Metadata
+from muniment.format.leaf import ChunkPlace
 from muniment.format.page import LeafPage, LeafRun
 from muniment.format.tree import TreeReader
 from muniment.model.entry import Entry, EntryFlag, Extent, PageRef
 from muniment.model.errors import IntegrityError
-from muniment.model.packs import MIB
+from muniment.model.packs import MIB, BlockAddress
 
 WINDOW = 6 * MIB
 """Plain bytes of content that are fetched together and then written."""
 
 _WINDOW_PIECES = 1024
+
+SET_ID = stat.S_ISUID | stat.S_ISGID
 
 
 @dataclass(slots=True)
@@ -39,10 +43,38 @@ class Piece:
     error: IntegrityError | None = None
     """Where the content after this piece cannot be known."""
 
+    @property
+    def path(self) -> bytes:
+        return self.entry.path
+
+
+class SmallFile:
+    """A file of one chunk, with nothing remarkable about it: what most files are, and made fast for that."""
+
+    __slots__ = ("block", "chunk", "directory", "leaf", "metadata", "name", "place", "run")
+
+    def __init__(
+        self,
+        leaf: LeafPage,
+        run: LeafRun,
+        place: int,
+        directory: bytes,
+        found: tuple[BlockAddress, ChunkPlace],
+    ) -> None:
+        self.leaf, self.run, self.place = leaf, run, place
+        self.directory = directory
+        self.name = run.names[place]
+        self.metadata = Metadata(run.modes[place], leaf.owners[run.owner_places[place]], run.mtimes[place])
+        self.block, self.chunk = found
+
+    @property
+    def path(self) -> bytes:
+        return self.run.directory.replace(b"\0", b"/") + self.name
+
 
 @dataclass(slots=True)
 class Window:
-    pieces: list[Piece] = field(default_factory=list)
+    pieces: list[Piece | SmallFile] = field(default_factory=list)
     wanted: WantedBlocks = field(default_factory=WantedBlocks)
     content: int = 0
 
@@ -50,8 +82,12 @@ class Window:
     def is_full(self) -> bool:
         return self.content >= WINDOW or len(self.pieces) >= _WINDOW_PIECES
 
-    def add(self, piece: Piece) -> None:
+    def add(self, piece: Piece | SmallFile) -> None:
         self.pieces.append(piece)
+        if isinstance(piece, SmallFile):
+            self.wanted.add_chunk(piece.block, piece.chunk)
+            self.content += piece.chunk[1]
+            return
         if piece.extents:
             self.wanted.add(piece.extents)
             self.content += sum(extent.length for extent in piece.extents if extent.chunk is not None)
@@ -113,14 +149,14 @@ class Pieces:
                 window.add(piece)
             except IntegrityError as error:
                 window.pieces.pop()
-                self._lost(Lost(piece.entry.path, 1, error))
+                self._lost(Lost(piece.path, 1, error))
             if window.is_full:
                 yield window
                 window = Window()
         if window.pieces:
             yield window
 
-    def _pieces(self) -> Iterator[Piece]:
+    def _pieces(self) -> Iterator[Piece | SmallFile]:
         for start, end in self._selection.ranges:
             for leaf in self._walk.leaves(self._root, start=start, end=end):
                 if isinstance(leaf, LostRange):
@@ -134,7 +170,7 @@ class Pieces:
 
     def _of_run(
         self, leaf: LeafPage, run: LeafRun, bounds: tuple[bytes, bytes | None] | None
-    ) -> Iterator[Piece]:
+    ) -> Iterator[Piece | SmallFile]:
         prefix = run.directory + b"\0"
         places: Sequence[int] = range(len(run.names))
         if bounds is not None:
@@ -146,6 +182,11 @@ class Pieces:
         for place in places:
             name = run.names[place]
             try:
+                if not there and not run.modes[place] & SET_ID:
+                    found = leaf.lone_chunk(run, place)
+                    if found is not None:
+                        yield SmallFile(leaf, run, place, directory, found)
+                        continue
                 entry = leaf.entry(run, place)
             except IntegrityError as error:
                 self._lost(Lost(prefix.replace(b"\0", b"/")[:-1] + name, 1, error))

@@ -13,14 +13,13 @@ from __future__ import annotations
 import stat
 from collections import deque
 from collections.abc import Iterable
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from muniment.crypto.keys import VaultKeys
-from muniment.engine.blocks import BlockFetcher, BlockKey, OpenedBlock, WantedBlocks, take
+from muniment.engine.blocks import BlockFetcher, OpenedBlocks, WantedBlocks
 from muniment.engine.leaves import LostRange, Order, TreeWalk
-from muniment.engine.pieces import Lost, Piece, Pieces, Window
+from muniment.engine.pieces import SET_ID, Lost, Piece, Pieces, SmallFile, Window
 from muniment.engine.plan_restore import RestoreRequest, select
 from muniment.engine.ports import (
     BlockSource,
@@ -59,11 +58,8 @@ BATCH_OBJECTS = 100_000
 
 _WINDOWS_AHEAD = 3
 _DIRECTORIES_KEPT = 100_000
-_SET_ID = stat.S_ISUID | stat.S_ISGID
 _CAPABILITY = b"security.capability"
 """As powerful as a set-id bit, and treated as one."""
-
-_Blocks = dict[BlockKey, Future[OpenedBlock]]
 
 
 @dataclass(slots=True)
@@ -178,7 +174,7 @@ class _Restore:
         return self._report
 
     def _write_all(self) -> None:
-        ahead: deque[tuple[Window, _Blocks]] = deque()
+        ahead: deque[tuple[Window, OpenedBlocks]] = deque()
         for window in self._pieces.windows():
             ahead.append((window, self._fetcher.fetch(window.wanted.blocks.values())))
             if len(ahead) > _WINDOWS_AHEAD:
@@ -186,11 +182,11 @@ class _Restore:
         while ahead:
             self._write(*ahead.popleft())
 
-    def _write(self, window: Window, blocks: _Blocks) -> None:
+    def _write(self, window: Window, blocks: OpenedBlocks) -> None:
         if self._stop():
             raise Interrupted("stopped on request", advice="What was complete is in the target.")
         files, content = self._report.files, self._report.bytes
-        self._progress.at(window.pieces[0].entry.path)
+        self._progress.at(window.pieces[0].path)
         for piece in window.pieces:
             self._put(piece, blocks)
         self._progress.found(files=self._report.files - files, content=self._report.bytes - content)
@@ -206,32 +202,48 @@ class _Restore:
 
     # --- one piece
 
-    def _put(self, piece: Piece, blocks: _Blocks) -> None:
-        entry = piece.entry
+    def _put(self, piece: Piece | SmallFile, blocks: OpenedBlocks) -> None:
         try:
             if piece.directory != self._at:
                 self._enter(piece.directory)
             if self._blocked is not None:
                 raise self._blocked
-            kind = stat.S_IFMT(entry.mode)
-            if piece.is_link and self._put_hard_link(piece):
-                return
-            if kind == stat.S_IFREG:
-                self._put_file(piece, blocks)
-            elif kind == stat.S_IFDIR:
-                self._put_directory(piece, blocks)
+            if isinstance(piece, SmallFile):
+                self._put_small(piece, blocks)
             else:
-                self._put_other(piece, blocks)
+                self._put_entry(piece, blocks)
         except UnsafePath as error:
             self._drop_file()
-            self._fail_integrity(entry.path, Problem.UNSAFE, str(error))
+            self._fail_integrity(piece.path, Problem.UNSAFE, str(error))
         except IntegrityError as error:
             self._drop_file()
             self._note_damage(piece, blocks)
-            self._fail_integrity(entry.path, Problem.DAMAGED, str(error))
+            self._fail_integrity(piece.path, Problem.DAMAGED, str(error))
         except OSError as error:
             self._drop_file()
-            self._fail(entry.path, Problem.WRITE, error.strerror or str(error))
+            self._fail(piece.path, Problem.WRITE, error.strerror or str(error))
+
+    def _put_small(self, piece: SmallFile, blocks: OpenedBlocks) -> None:
+        content = blocks.take_chunk(piece.block, piece.chunk)
+        problems = self._here.put_file(
+            piece.name, (content,), metadata=piece.metadata, placement=self._placement
+        )
+        self._report.files += 1
+        self._report.bytes += len(content)
+        self._batch_objects += 1
+        if problems:
+            self._tell_metadata(piece.path, problems)
+
+    def _put_entry(self, piece: Piece, blocks: OpenedBlocks) -> None:
+        kind = stat.S_IFMT(piece.entry.mode)
+        if piece.is_link and self._put_hard_link(piece):
+            return
+        if kind == stat.S_IFREG:
+            self._put_file(piece, blocks)
+        elif kind == stat.S_IFDIR:
+            self._put_directory(piece, blocks)
+        else:
+            self._put_other(piece, blocks)
 
     def _enter(self, key: bytes) -> None:
         self._at, self._blocked, self._directory = key, None, None
@@ -251,13 +263,13 @@ class _Restore:
             self._directory = self._target.directory(self._at)
         return self._directory
 
-    def _put_file(self, piece: Piece, blocks: _Blocks) -> None:
+    def _put_file(self, piece: Piece, blocks: OpenedBlocks) -> None:
         entry = piece.entry
         if piece.is_first and self._pieces.has_no_content(entry):
             self._fail(entry.path, Problem.UNREADABLE, "it could not be read when it was backed up")
             return
         if piece.is_first and piece.is_last and piece.error is None:
-            parts = [take(blocks, extent) for extent in piece.extents if extent.chunk is not None]
+            parts = [blocks.take(extent) for extent in piece.extents if extent.chunk is not None]
             if len(parts) == len(piece.extents):
                 metadata = self._metadata(entry, blocks)
                 problems = self._here.put_file(
@@ -280,11 +292,11 @@ class _Restore:
             self._at = None
             self._done(piece, problems)
 
-    def _write_extents(self, file: StagedFile, piece: Piece, blocks: _Blocks) -> None:
+    def _write_extents(self, file: StagedFile, piece: Piece, blocks: OpenedBlocks) -> None:
         offset = piece.offset
         for extent in piece.extents:
             if extent.chunk is not None:
-                file.write(take(blocks, extent), offset=offset)
+                file.write(blocks.take(extent), offset=offset)
             offset += extent.length
 
     def _drop_file(self) -> None:
@@ -315,7 +327,7 @@ class _Restore:
             self._put(whole, self._fetcher.fetch(wanted.blocks.values()))
         return True
 
-    def _put_directory(self, piece: Piece, blocks: _Blocks) -> None:
+    def _put_directory(self, piece: Piece, blocks: OpenedBlocks) -> None:
         entry = piece.entry
         key = child_directory(piece.directory, entry.name)
         found = self._here.existing(entry.name)
@@ -336,7 +348,7 @@ class _Restore:
             if len(self._made) > _DIRECTORIES_KEPT:
                 self._made = None  # too many to remember: they are read from the tree once more
 
-    def _put_other(self, piece: Piece, blocks: _Blocks) -> None:
+    def _put_other(self, piece: Piece, blocks: OpenedBlocks) -> None:
         entry = piece.entry
         if stat.S_ISSOCK(entry.mode):
             self._report.skipped += 1
@@ -375,20 +387,20 @@ class _Restore:
 
     # --- metadata
 
-    def _metadata(self, entry: Entry, blocks: _Blocks) -> Metadata:
+    def _metadata(self, entry: Entry, blocks: OpenedBlocks) -> Metadata:
         mode = entry.mode
         if not entry.xattrs and not entry.large_xattrs:
-            if not mode & _SET_ID or self._may_set_id(entry):
+            if not mode & SET_ID or self._may_set_id(entry):
                 return Metadata(mode, entry.owner, entry.mtime_ns)
-            return Metadata(mode & ~_SET_ID, entry.owner, entry.mtime_ns)
+            return Metadata(mode & ~SET_ID, entry.owner, entry.mtime_ns)
         xattrs = [*entry.xattrs]
         for name, extents in entry.large_xattrs:
-            xattrs.append((name, b"".join(take(blocks, extent) for extent in extents)))
+            xattrs.append((name, b"".join(blocks.take(extent) for extent in extents)))
         if self._request.special is Special.SKIP and any(name == _CAPABILITY for name, _ in xattrs):
             xattrs = [item for item in xattrs if item[0] != _CAPABILITY]
             self._progress.problem(entry.path, Problem.SKIPPED, detail="its capabilities")
-        if mode & _SET_ID and not self._may_set_id(entry):
-            mode &= ~_SET_ID
+        if mode & SET_ID and not self._may_set_id(entry):
+            mode &= ~SET_ID
         return Metadata(mode, entry.owner, entry.mtime_ns, xattrs)
 
     def _may_set_id(self, entry: Entry) -> bool:
@@ -477,19 +489,22 @@ class _Restore:
         self._report.integrity += 1
         self._fail(path, problem, detail)
 
-    def _note_damage(self, piece: Piece, blocks: _Blocks) -> None:
+    def _note_damage(self, piece: Piece | SmallFile, blocks: OpenedBlocks) -> None:
         for extent in _all_extents(piece):
             if extent.address is None:
                 continue
             try:
-                take(blocks, extent)
+                blocks.take(extent)
             except DamagedObject:
                 self._report.damaged_packs.add(extent.address.block.pack_id)
             except Exception:
                 return
 
 
-def _all_extents(piece: Piece) -> Iterable[Extent]:
+def _all_extents(piece: Piece | SmallFile) -> Iterable[Extent]:
+    if isinstance(piece, SmallFile):
+        yield from piece.leaf.entry(piece.run, piece.place).extents
+        return
     yield from piece.extents
     for _, extents in piece.entry.large_xattrs:
         yield from extents

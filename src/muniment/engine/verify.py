@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from muniment.crypto.keys import VaultKeys
-from muniment.engine.blocks import BlockFetcher, WantedBlocks, take
+from muniment.engine.blocks import BlockFetcher, WantedBlocks
 from muniment.engine.leaves import LostRange, TreeWalk
 from muniment.engine.ports import BlockSource, Progress, StopRequested
 from muniment.format.pack import check_pack
@@ -240,7 +240,7 @@ class _Verification:
             wanted.add([extent])
             assert extent.address is not None
             try:
-                take(self._fetcher.fetch(wanted.blocks.values()), extent)
+                self._fetcher.fetch(wanted.blocks.values()).take(extent)
             except IntegrityError as error:
                 self._lose(extent.address.block.pack_id, str(error), entry.path)
                 return

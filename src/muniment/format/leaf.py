@@ -14,6 +14,8 @@ from operator import attrgetter, itemgetter, lt
 from typing import Any
 
 from muniment.crypto.sealing import FORMAT_VERSION
+from muniment.format.block import MAX_BLOCK_PLAIN
+from muniment.format.packindex import ID
 from muniment.format.tables import (
     MAX_KEY,
     MAX_SIZE,
@@ -31,6 +33,7 @@ from muniment.format.tables import (
 from muniment.model.entry import Entry, EntryFlag, Extent, Owner, PageRef, PageType
 from muniment.model.errors import UnsafePath
 from muniment.model.ids import PackId
+from muniment.model.packs import BlockAddress
 
 MAX_INLINE_EXTENTS = 64
 """A file of more extents has a tree of them."""
@@ -142,6 +145,10 @@ def _extra(entry: Entry, file_system: int, tables: TableWriter) -> dict[int, Any
     return extra
 
 
+ChunkPlace = tuple[int, int, bytes]
+"""(offset in the opened block, length, chunk id)"""
+
+
 class LeafRun:
     """What a leaf holds of one directory, in columns of equal length.
 
@@ -227,6 +234,26 @@ class LeafPage:
         if len(contents) > MAX_INLINE_EXTENTS:
             raise damaged("an entry has more extents than a page takes")
         return self._tables.extents(contents), None
+
+    def lone_chunk(self, run: LeafRun, place: int) -> tuple[BlockAddress, ChunkPlace] | None:
+        """Where the content of an ordinary small file lies: one chunk, and nothing in the extras.
+
+        None for everything else, and for what is damaged: then `entry` tells more, at five times the price.
+        """
+        contents = run.contents[place]
+        if type(contents) is not list or len(contents) != 1 or place in run.extras:
+            return None
+        row = contents[0]
+        if type(row) is not list or len(row) != 4 or not stat.S_ISREG(run.modes[place]):
+            return None
+        length, chunk, block, inner = row
+        if type(length) is not int or length != run.sizes[place] or not length:
+            return None
+        if type(chunk) is not bytes or len(chunk) != ID or type(inner) is not int:
+            return None
+        if not 0 <= inner <= MAX_BLOCK_PLAIN - length:
+            return None
+        return self._tables.block(block), (inner, length, chunk)
 
     def extent_trees(self) -> Iterator[PageRef]:
         """The roots of the extent trees of this leaf's large files."""
