@@ -95,8 +95,11 @@ def stats(ctx: typer.Context) -> None:
     invocation.output.result(document, lines)
 
 
-def status(ctx: typer.Context) -> None:
-    """Is everything of this machine backed up? Exits 3 when something needs you."""
+def status(
+    ctx: typer.Context,
+    check: Annotated[bool, typer.Option("--check", help="Exit 3 unless the verdict is good.")] = False,
+) -> None:
+    """Is everything of this machine backed up?"""
     invocation: Invocation = ctx.obj
     connection = invocation.connection()
     with invocation.open_vault() as vault:
@@ -125,7 +128,7 @@ def status(ctx: typer.Context) -> None:
     lines += standing.notes
     lines.append(f"{human_size(info.used)} of {human_size(info.allowance)} used, on {connection.server}.")
     invocation.output.result(document, lines)
-    if standing.verdict is not Verdict.GOOD:
+    if check and standing.verdict is not Verdict.GOOD:
         raise typer.Exit(int(Outcome.INCOMPLETE))
 
 

@@ -1,0 +1,194 @@
+"""Holders of the vault: kits, passphrases, further machines; what needs the owner's confirmation."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.machine import PASSPHRASE, Machine, differences
+from tests.support.server import Served, shared_server
+
+__all__ = ["shared_server"]
+
+
+@pytest.fixture
+def email() -> str:
+    return f"{os.urandom(6).hex()}@keys.org"
+
+
+@pytest.fixture
+def machine(shared_server: Served, tmp_path: Path, email: str) -> Machine:
+    return Machine(tmp_path / "home").connect(shared_server.url, shared_server.create_account(email))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    top = tmp_path / "tree"
+    top.mkdir()
+    (top / "will").write_bytes(b"to my dear niece" * 1000)
+    return top
+
+
+def stranger(tmp_path: Path, kit: str) -> Machine:
+    """A machine that was never connected, with a kit and nothing else."""
+    return Machine(
+        tmp_path / "never connected",
+        environment={"MUNIMENT_RECOVERY_KIT": kit, "MUNIMENT_PASSPHRASE": "unused"},
+    )
+
+
+def test_a_kit_alone_restores_on_a_machine_never_connected(
+    machine: Machine, tree: Path, tmp_path: Path
+) -> None:
+    made = machine.done("backup", tree)
+    bare = stranger(tmp_path, machine.kit)
+    assert [one["id"] for one in bare.done("snapshots")] == [made["snapshot"]]
+    assert [entry["path"] for entry in bare.done("ls", f"latest:{tree}")["entries"]] == [f"{tree}/will"]
+    assert len(bare.done("find", "will")["matches"]) == 1
+    bare.done("restore", f"latest:{tree}", "--target", tmp_path / "out")
+    assert differences(tree, tmp_path / "out" / "tree") == []
+    assert not bare.home.exists()
+    assert "kit_used" in {event["kind"] for event in machine.done("events")}
+
+
+def test_a_kit_only_reads(machine: Machine, tree: Path, tmp_path: Path) -> None:
+    machine.done("backup", tree)
+    bare = stranger(tmp_path, machine.kit)
+    assert bare.run("backup", tree).code == 2
+    assert bare.run("keys", "list").code == 2
+
+
+def test_a_mistyped_kit_is_found_before_anything_is_asked(machine: Machine, tmp_path: Path) -> None:
+    letter = machine.kit[30]
+    typo = machine.kit[:30] + ("A" if letter != "A" else "B") + machine.kit[31:]
+    ran = stranger(tmp_path, typo).run("snapshots", "--server", "http://127.0.0.1:9")
+    assert (ran.code, ran.document["error"]) == (2, "MistypedCode")
+
+
+def test_a_kit_on_paper_is_as_good(shared_server: Served, tmp_path: Path, tree: Path, email: str) -> None:
+    page = tmp_path / "kit.html"
+    machine = Machine(tmp_path / "home")
+    machine.connect(shared_server.url, shared_server.create_account(email), "--kit-file", str(page))
+    machine.done("backup", tree)
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
+    text = page.read_text()
+    assert "<svg" in text
+    assert "http://www.w3.org" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert not {"<script", "<link", "@import", "url(", "src="} & set(text.split())
+    assert len(stranger(tmp_path, str(page)).done("snapshots")) == 1
+    by_hand = machine.kit.lower().replace("-", " ")
+    assert len(stranger(tmp_path, by_hand).done("snapshots")) == 1
+
+
+def test_another_machine_opens_the_vault_with_the_passphrase(
+    machine: Machine, shared_server: Served, tree: Path, tmp_path: Path, email: str
+) -> None:
+    made = machine.done("backup", tree)
+    other = Machine(tmp_path / "other")
+    connected = other.done(
+        "connect", shared_server.url, "--code", shared_server.enrol(email), "--name", "desk"
+    )
+    assert connected["vault"] == machine.vault
+    assert connected["recovery_kit"] is None
+    assert connected["newest_snapshot"] == made["snapshot"]
+    # What the first machine stored is not stored again by the second.
+    assert other.done("backup", tree)["new_bytes"] == 0
+    both = machine.done("snapshots")
+    assert {one["device"] for one in both} == {"desk", machine.done("devices", "list")[0]["name"]}
+
+
+def test_another_machine_opens_the_vault_with_the_kit(
+    machine: Machine, shared_server: Served, tmp_path: Path, email: str
+) -> None:
+    other = Machine(tmp_path / "other", environment={"MUNIMENT_PASSPHRASE": "unused"})
+    code = shared_server.enrol(email)
+    connected = other.done("connect", shared_server.url, "--code", code, "--kit", machine.kit)
+    assert connected["vault"] == machine.vault
+
+
+def test_a_wrong_passphrase_does_not_spend_the_code(
+    machine: Machine, shared_server: Served, tmp_path: Path, email: str
+) -> None:
+    code = shared_server.enrol(email)
+    other = Machine(tmp_path / "other")
+    wrong = other.run("connect", shared_server.url, "--code", code, more={"MUNIMENT_PASSPHRASE": "guess"})
+    assert (wrong.code, wrong.document["error"]) == (1, "WrongSecret")
+    assert not (other.home / "config.toml").exists()
+    assert other.done("connect", shared_server.url, "--code", code)["vault"] == machine.vault
+    spent = Machine(tmp_path / "third").run("connect", shared_server.url, "--code", code)
+    assert (spent.code, spent.document["error"]) == (4, "NotGranted")
+
+
+def test_new_and_existing_are_never_guessed_by_what_the_server_says(
+    machine: Machine, shared_server: Served, tmp_path: Path, email: str
+) -> None:
+    other = Machine(tmp_path / "other")
+    refused = other.run("connect", shared_server.url, "--code", shared_server.enrol(email), "--new")
+    assert refused.code == 1
+    assert refused.document["error"] == "VaultTaken"
+    fresh = shared_server.create_account("first" + email)
+    nothing = other.run("connect", shared_server.url, "--code", fresh, "--existing")
+    assert (nothing.code, nothing.document["error"]) == (2, "UsageError")
+
+
+def test_changing_the_passphrase_adds_now_and_removes_later(
+    machine: Machine, shared_server: Served, tmp_path: Path, email: str
+) -> None:
+    changed = machine.done("keys", "change-passphrase", more={"MUNIMENT_NEW_PASSPHRASE": "another one"})
+    assert len(changed["requests"]) == 1
+    kinds = [slot["kind"] for slot in machine.done("keys", "list")]
+    assert sorted(kinds) == ["device", "kit", "passphrase", "passphrase"]
+    for number, passphrase in enumerate((PASSPHRASE, "another one")):
+        other = Machine(tmp_path / f"other {number}", environment={"MUNIMENT_PASSPHRASE": passphrase})
+        other.connect(shared_server.url, shared_server.enrol(email))
+    assert machine.done("status")["pending"] == changed["requests"]
+
+
+def test_revoking_needs_the_owner(
+    machine: Machine, shared_server: Served, tree: Path, tmp_path: Path, email: str
+) -> None:
+    other = Machine(tmp_path / "other").connect(
+        shared_server.url, shared_server.enrol(email), "--name", "lost"
+    )
+    other.done("backup", tree)
+    asked = machine.run("devices", "revoke", "lost")
+    assert (asked.code, asked.document["error"]) == (4, "NeedsOwnerConfirmation")
+    assert other.run("backup").code == 0  # asking alone does nothing
+    request = machine.done("status")["pending"][0]
+    shared_server.confirm(request)
+    shut_out = other.run("backup")
+    assert (shut_out.code, shut_out.document["error"]) == (4, "NotGranted")
+    assert machine.done("snapshots")  # what it stored stays
+
+
+def test_a_slot_is_revoked_by_asking(machine: Machine) -> None:
+    further = machine.done("keys", "recovery-kit")["recovery_kit"]
+    assert further != machine.kit
+    assert machine.done("keys", "test-kit", "--kit", further)["opens"] is True
+    kits = [slot["slot"] for slot in machine.done("keys", "list") if slot["kind"] == "kit"]
+    assert len(kits) == 2
+    asked = machine.run("keys", "revoke", kits[0][:10])
+    assert (asked.code, asked.document["error"]) == (4, "NeedsOwnerConfirmation")
+    own = next(slot["slot"] for slot in machine.done("keys", "list") if slot["kind"] == "device")
+    assert machine.run("keys", "revoke", own).code == 2
+
+
+def test_a_passphrase_comes_from_a_file_or_a_command(
+    machine: Machine, shared_server: Served, tmp_path: Path, email: str
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(PASSPHRASE + "\n")
+    sources = ({"MUNIMENT_PASSPHRASE_FILE": str(secret)}, {"MUNIMENT_PASSPHRASE_COMMAND": f"cat '{secret}'"})
+    unset = ["env", "-u", "MUNIMENT_PASSPHRASE", sys.executable]
+    for number, source in enumerate(sources):
+        other = Machine(tmp_path / f"other {number}", prefix=unset, environment=source)
+        other.connect(shared_server.url, shared_server.enrol(email))
+        assert other.vault == machine.vault
+    nobody = Machine(tmp_path / "nobody", prefix=unset)
+    ran = nobody.run("connect", shared_server.url, "--code", shared_server.enrol(email))
+    assert ran.code == 2
+    assert "MUNIMENT_PASSPHRASE" in ran.document["advice"]
