@@ -22,7 +22,7 @@ from muniment.crypto.keys import VaultKeys
 from muniment.format.pack import check_pack
 from muniment.model.errors import DamagedObject, MunimentError, SessionExpired, TargetFull
 from muniment.model.ids import ChunkId, PackId, VaultId
-from muniment.model.packs import BlockRole, ChunkAddress, SealedPack
+from muniment.model.packs import ChunkAddress, SealedPack
 from muniment.wire import messages as wire
 
 UPLOADS = 4
@@ -109,35 +109,33 @@ class Spool:
         """Queue what an earlier run sealed and the vault lacks; returns how many packs that is."""
         leftovers = self._directory.leftovers()
         unknown = self._index.unknown_of(spooled.pack.pack_id for spooled in leftovers)
-        queued = 0
         held = self._held([spooled.pack.pack_id for spooled in leftovers])
+        queued: set[PackId] = set()
         for spooled in leftovers:
             pack = spooled.pack
-            useless = pack.pack_id in unknown and not self._record_leftover(spooled)
-            if useless or held.get(pack.pack_id) == pack.sha256:
-                spooled.path.unlink(missing_ok=True)
-            else:
+            stored = held.get(pack.pack_id) == pack.sha256
+            # Its hash was taken just now, from a file that was never synced: that it is whole shows here.
+            needs_look = pack.pack_id in unknown or not stored
+            if needs_look and self._admit(spooled, unknown) and not stored:
                 with self._changed:
                     self._bytes += pack.size
                 self._queue(spooled)
-                queued += 1
-        self._drop_lost({spooled.pack.pack_id for spooled in leftovers})
-        return queued
+                queued.add(pack.pack_id)
+            else:
+                spooled.path.unlink(missing_ok=True)
+        self._drop_lost(queued)
+        return len(queued)
 
-    def _record_leftover(self, spooled: SpooledPack) -> bool:
-        """The state was lost, or never got to record this pack: learn its chunks from its own index."""
-        try:
-            index = check_pack(self._keys, spooled.path.read_bytes(), pack_id=spooled.pack.pack_id)
-        except MunimentError:
-            return False
-        chunks = {
-            chunk: address
-            for block in index.blocks
-            if block.role is BlockRole.DATA
-            for chunk, address in block.chunks()
-        }
+    def _admit(self, spooled: SpooledPack, unknown: set[PackId]) -> bool:
+        """Whether a pack is whole. Where the state does not know it, its own index tells of its chunks."""
         pack = spooled.pack
-        self._index.add_pack(pack.pack_id, kind=pack.kind, epoch=pack.epoch, chunks=chunks)
+        try:
+            index = check_pack(self._keys, spooled.path.read_bytes(), pack_id=pack.pack_id)
+        except (MunimentError, OSError):
+            return False
+        if pack.pack_id in unknown:
+            chunks = dict(index.chunks())
+            self._index.add_pack(pack.pack_id, kind=pack.kind, epoch=pack.epoch, chunks=chunks)
         return True
 
     def _drop_lost(self, spooled: set[PackId]) -> None:
