@@ -147,7 +147,21 @@ def _first_answer(url: str, request: bytes) -> bytes:
     host, _, port = url.rpartition("/")[2].partition(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.sendall(request)
-        return connection.recv(65536)
+        return _whole_answer(connection)
+
+
+def _whole_answer(connection: socket.socket) -> bytes:
+    """Head and body of one answer, which may come in several pieces."""
+    got = b""
+    while b"\r\n\r\n" not in got:
+        got += connection.recv(65536)
+    head, _, body = got.partition(b"\r\n\r\n")
+    length = next(
+        int(line.partition(b":")[2]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
+    )
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
 
 
 def test_refusals_come_before_the_body(shared_server: Served, device: RawDevice) -> None:
@@ -352,10 +366,7 @@ def test_large_bodies_are_refused_unread(shared_server: Served, device: RawDevic
 
 
 def test_other_protocols_are_named(shared_server: Served) -> None:
-    host, _, port = shared_server.url.rpartition("/")[2].partition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
-        connection.sendall(b"GET /dp/v2/server HTTP/1.1\r\nHost: x\r\n\r\n")
-        answer = connection.recv(65536)
+    answer = _first_answer(shared_server.url, b"GET /dp/v2/server HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b" 400 " in answer
     assert b"unsupported_protocol" in answer
 
