@@ -1,7 +1,7 @@
 """One flipped bit, anywhere in what is stored: found, or without effect. Never a wrong byte restored.
 
-At least a thousand flips, each from the seed. A flip counts as found when the command fails or names damage, and
-all that it restored is true; as harmless when everything was restored and is true.
+At least a thousand flips, each from the seed. A flip counts as found when the command fails or names damage,
+and all that it restored is true; as harmless when everything was restored and is true.
 """
 
 from __future__ import annotations

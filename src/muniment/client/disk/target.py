@@ -326,9 +326,11 @@ class PosixTargetDirectory:
     ) -> list[str]:
         where, stored = self._room(name)
         kind = stat.S_IFMT(metadata.mode)
-        number = os.makedev(*device) if device is not None else 0
         try:
+            number = os.makedev(*device) if device is not None else 0
             os.mknod(stored, kind | 0o600, number, dir_fd=where)
+        except OverflowError:
+            raise OSError(errno.EINVAL, "no device has such a number here") from None
         except OSError as error:
             raise target_failure(error) or error from None
         return self._finish_special(where, stored, name, metadata, placement)
