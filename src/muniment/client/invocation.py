@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from muniment.client.passphrases import kit_from_environment, kit_text
 from muniment.client.reach import Reach, greet
 from muniment.client.session import Session
 from muniment.client.spool.uploads import VaultPacks
-from muniment.client.state.database import Database, Origin, machine_identity
+from muniment.client.state.database import Database, Origin, is_damage, machine_identity
 from muniment.client.state.page_cache import LocalPageCache
 from muniment.client.transport.address import PlainHttp
 from muniment.client.transport.server import Server
@@ -73,6 +74,10 @@ class Invocation:
         try:
             self._tell_origin(database.origin)
             yield database
+        except sqlite3.DatabaseError as error:
+            if is_damage(error):
+                database.forget_everything()
+            raise
         finally:
             database.close()
 

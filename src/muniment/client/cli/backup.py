@@ -68,9 +68,10 @@ def backup(
         return
     try:
         outcome, progress = _run(invocation, chosen)
-    except sqlite3.DatabaseError:
-        # Damage that only showed at work. The file is set aside when it is next opened, so once more from
-        # there.
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        # Damage that only showed at work. The file has been set aside, so once more with a new one.
         outcome, progress = _run(invocation, chosen)
     _show(invocation, outcome, progress)
     if outcome.result.problems:
@@ -106,9 +107,6 @@ def _run(invocation: Invocation, chosen: ChosenSet) -> tuple[BackupOutcome, RunP
                 return run.back_up(request), progress
             except Interrupted as error:
                 raise _interrupted(error, progress) from None
-            except sqlite3.DatabaseError:
-                vault.database.forget_everything()
-                raise
 
 
 def _try_out(invocation: Invocation, chosen: ChosenSet) -> None:

@@ -153,6 +153,8 @@ class Database:
         )
         self._connection = connection
         os.chmod(self.path, 0o600)
+        # Damage may turn a value into text that is none; it must still come out, to be found wrong.
+        connection.text_factory = bytes
         connection.execute("pragma cache_size = -16384")
         connection.execute("pragma synchronous = full")
         connection.execute("pragma temp_store = memory")
@@ -186,6 +188,11 @@ class Database:
             source = Path(f"{self.path}{suffix}")
             if source.exists():
                 source.replace(f"{source}.damaged")
+
+
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file itself is at fault, and not a full disk or a lock."""
+    return (error.sqlite_errorcode & 0xFF) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def machine_identity() -> bytes:

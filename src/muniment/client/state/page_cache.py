@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 
 from backports import zstd
 
-from muniment.client.state.database import Database, checked, unchecked
+from muniment.client.state.database import Database, checked, is_damage, unchecked
 from muniment.crypto.keys import VaultKeys
 from muniment.model.errors import DamagedObject
 from muniment.model.ids import PackId, PageId
@@ -31,7 +32,7 @@ class LocalPageCache:
     def get(self, page: PageId) -> bytes | None:
         sealed = self._pages.get(page.raw)
         if sealed is None:
-            row = self._database.one("select content, run from pages where page = ?", (page.raw,))
+            row = self._row("select content, run from pages where page = ?", page)
             if row is None or not isinstance(row[0], bytes):
                 return None
             sealed = row[0]
@@ -54,7 +55,7 @@ class LocalPageCache:
     def packs_of(self, page: PageId) -> frozenset[PackId] | None:
         stored = self._packs.get(page.raw)
         if stored is None:
-            row = self._database.one("select packs from page_packs where page = ?", (page.raw,))
+            row = self._row("select packs from page_packs where page = ?", page)
             if row is None or not isinstance(row[0], bytes):
                 return None
             stored = row[0]
@@ -69,6 +70,15 @@ class LocalPageCache:
             full = len(self._packs) >= 4 * FLUSH_AT
         if full:
             self.flush()
+
+    def _row(self, query: str, page: PageId) -> tuple[object, ...] | None:
+        """A damaged cache has no page; what must know of the damage meets it when it writes."""
+        try:
+            return self._database.one(query, (page.raw,))
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            return None
 
     def flush(self) -> None:
         """Write what was collected, in one transaction."""
