@@ -22,6 +22,7 @@ from muniment.server.dataplane.calls import Threads
 from muniment.server.deployment import Deployment
 from muniment.server.health import watch
 from muniment.server.logs import SERVICE
+from muniment.server.vaults.expiry import forget_expired
 from muniment.server.vaults.leftovers import clear_expired_uploads
 from muniment.wire.messages import PREFIX
 
@@ -63,12 +64,16 @@ async def _tidy(deployment: Deployment, threads: Threads) -> None:
     while True:
         await asyncio.sleep(_TIDY_SECONDS)
         try:
-            cleared = await threads.run_domain(clear_expired_uploads, deployment)
+            cleared = await threads.run_domain(_tidy_once, deployment)
         except Exception as error:
             SERVICE.warning("tidying failed", exc_info=error)
         else:
             if cleared:
                 SERVICE.info("tidied", extra={"count": cleared})
+
+
+def _tidy_once(deployment: Deployment) -> int:
+    return clear_expired_uploads(deployment) + forget_expired(deployment)
 
 
 class _Server(uvicorn.Server):

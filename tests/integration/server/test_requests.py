@@ -156,9 +156,8 @@ def _whole_answer(connection: socket.socket) -> bytes:
     while b"\r\n\r\n" not in got:
         got += connection.recv(65536)
     head, _, body = got.partition(b"\r\n\r\n")
-    length = next(
-        int(line.partition(b":")[2]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
-    )
+    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    length = int(fields[b"content-length"])
     while len(body) < length:
         body += connection.recv(65536)
     return head + b"\r\n\r\n" + body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -10,11 +11,13 @@ from importlib.resources import files
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """Names only; the texts are for whoever renders them."""
+    """Names, and how long periods last; the texts are for whoever renders them."""
 
     purposes: frozenset[str]
     categories: frozenset[str]
     periods: frozenset[str]
+    days: Mapping[str, int]
+    """Of the periods that end a number of days after something happened."""
 
 
 @cache
@@ -26,4 +29,5 @@ def read_statement() -> Statement:
         purposes=frozenset(content["purposes"]),
         categories=frozenset(content["categories"]),
         periods=frozenset(content["periods"]),
+        days={name: period["days"] for name, period in content["periods"].items() if "days" in period},
     )

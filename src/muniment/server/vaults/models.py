@@ -181,8 +181,16 @@ class Pack(models.Model):
     sender = activity(
         models.ForeignKey(Device, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False)
     )
+    # Sessions are forgotten long before packs; the number then points nowhere, which nobody follows.
     session = activity(
-        models.ForeignKey(Session, null=True, on_delete=models.SET_NULL, related_name="+", db_index=False)
+        models.ForeignKey(
+            Session,
+            null=True,
+            on_delete=models.DO_NOTHING,
+            related_name="+",
+            db_index=False,
+            db_constraint=False,
+        )
     )
     received_at = activity(models.DateTimeField())
     pending = metered(models.BooleanField(default=True))
