@@ -133,6 +133,7 @@ def test_newer_head_is_left_alone() -> None:
 @pytest.mark.parametrize(
     "sealed",
     [b"", SEALED[:31], SEALED[:60], SEALED[:-1], SEALED + b"\0", SEALED + bytes(1024), bytes(MAX_HEAD + 1)],
+    ids=["empty", "clear part", "cut early", "cut late", "a byte more", "a block more", "huge"],
 )
 def test_other_lengths_are_refused(sealed: bytes) -> None:
     with pytest.raises(DamagedObject):
