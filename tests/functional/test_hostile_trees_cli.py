@@ -55,24 +55,36 @@ TREES: dict[str, MakeTree] = {
     "link-then-file-relative": through_link(b"../outside"),
     "link-to-self-then-file": through_link(b"."),
     "link-then-directory": lambda small: [
-        link(b"door", OUTSIDE), directory(b"door/sub"), small(b"door/sub/planted")
+        link(b"door", OUTSIDE),
+        directory(b"door/sub"),
+        small(b"door/sub/planted"),
     ],
     "link-then-directory-metadata": lambda small: [
-        link(b"door", OUTSIDE), directory(b"real"), replace(directory(b"door/sub"), mode=stat.S_IFDIR | 0)
+        link(b"door", OUTSIDE),
+        directory(b"real"),
+        replace(directory(b"door/sub"), mode=stat.S_IFDIR | 0),
     ],
     "link-then-link": lambda small: [link(b"door", OUTSIDE), link(b"door/planted", b"/etc/passwd")],
-    "link-then-fifo": lambda small: [link(b"door", OUTSIDE), entry(b"door/planted", mode=stat.S_IFIFO | 0o644)],
+    "link-then-fifo": lambda small: [
+        link(b"door", OUTSIDE),
+        entry(b"door/planted", mode=stat.S_IFIFO | 0o644),
+    ],
     "links-in-a-row": lambda small: [link(b"one", b"two"), link(b"two", OUTSIDE), small(b"one/planted")],
     "link-loop": lambda small: [link(b"one", b"two"), link(b"two", b"one"), small(b"one/planted")],
     "hard-link-of-a-link": lambda small: [
-        replace(link(b"a", OUTSIDE + b"/precious"), link_group=1), replace(small(b"b"), link_group=1)
+        replace(link(b"a", OUTSIDE + b"/precious"), link_group=1),
+        replace(small(b"b"), link_group=1),
     ],
     "hard-link-into-a-link": lambda small: [
-        link(b"door", OUTSIDE), replace(small(b"a"), link_group=1), replace(small(b"door/planted"), link_group=1)
+        link(b"door", OUTSIDE),
+        replace(small(b"a"), link_group=1),
+        replace(small(b"door/planted"), link_group=1),
     ],
     "hard-link-group-of-everything": lambda small: [
-        replace(directory(b"d"), link_group=1), replace(small(b"d/f"), link_group=1),
-        replace(link(b"l", OUTSIDE), link_group=1), replace(entry(b"p", mode=stat.S_IFIFO | 0o600), link_group=1),
+        replace(directory(b"d"), link_group=1),
+        replace(small(b"d/f"), link_group=1),
+        replace(link(b"l", OUTSIDE), link_group=1),
+        replace(entry(b"p", mode=stat.S_IFIFO | 0o600), link_group=1),
     ],
     "hard-link-group-absurd": lambda small: [replace(small(b"a"), link_group=(1 << 63) - 1)],
     "file-then-beneath-it": lambda small: [small(b"f"), small(b"f/planted")],
@@ -80,19 +92,26 @@ TREES: dict[str, MakeTree] = {
     "beneath-nothing": lambda small: [small(b"never/made/planted")],
     "device": lambda small: [entry(b"mem", mode=stat.S_IFCHR | 0o666, device=(1, 1)), small(b"z")],
     "device-numbers-absurd": lambda small: [
-        entry(b"mem", mode=stat.S_IFBLK | 0o666, device=((1 << 32) - 1, (1 << 32) - 1)), small(b"z")
+        entry(b"mem", mode=stat.S_IFBLK | 0o666, device=((1 << 32) - 1, (1 << 32) - 1)),
+        small(b"z"),
     ],
     "set-id": lambda small: [replace(small(b"sh"), mode=stat.S_IFREG | 0o6777)],
     "mode-absurd": lambda small: [replace(small(b"f"), mode=0xFFF0_0000 | stat.S_IFREG | 0o644)],
-    "capability": lambda small: [replace(small(b"f"), xattrs=((b"security.capability", b"\1\0\0\2" + bytes(16)),))],
+    "capability": lambda small: [
+        replace(small(b"f"), xattrs=((b"security.capability", b"\1\0\0\2" + bytes(16)),))
+    ],
     "attributes-absurd": lambda small: [
         replace(small(b"f"), xattrs=((b"", b"x"), (b"nonsense", b"x"), (b"user." + b"n" * 300, b"x")))
     ],
     "attribute-huge": lambda small: [replace(small(b"f"), xattrs=((b"user.big", bytes(200_000)),))],
-    "acl-nonsense": lambda small: [replace(small(b"f"), xattrs=((b"system.posix_acl_access", b"\xff" * 33),))],
+    "acl-nonsense": lambda small: [
+        replace(small(b"f"), xattrs=((b"system.posix_acl_access", b"\xff" * 33),))
+    ],
     "times-absurd": lambda small: [
-        replace(small(b"a"), mtime_ns=-(1 << 63)), replace(small(b"b"), mtime_ns=(1 << 63) - 1),
-        replace(directory(b"d"), mtime_ns=-(1 << 63)), replace(link(b"l", b"x"), mtime_ns=(1 << 63) - 1),
+        replace(small(b"a"), mtime_ns=-(1 << 63)),
+        replace(small(b"b"), mtime_ns=(1 << 63) - 1),
+        replace(directory(b"d"), mtime_ns=-(1 << 63)),
+        replace(link(b"l", b"x"), mtime_ns=(1 << 63) - 1),
     ],
     "owner-absurd": lambda small: [
         replace(small(b"a"), owner=Owner((1 << 32) - 1, (1 << 32) - 1)),
@@ -101,11 +120,14 @@ TREES: dict[str, MakeTree] = {
     ],
     "name-too-long": lambda small: [small(b"n" * 3000), small(b"ok")],
     "path-very-deep": lambda small: [small(b"d/" * 600 + b"planted")],
-    "names-for-terminals": lambda small: [small(b"\x1b[2J\x1b]0;owned\x07\r\n"), small(b"\xff\xfe\xe2\x80\xae")],
+    "names-for-terminals": lambda small: [
+        small(b"\x1b[2J\x1b]0;owned\x07\r\n"),
+        small(b"\xff\xfe\xe2\x80\xae"),
+    ],
     "link-target-huge": lambda small: [link(b"l", b"x" * 60_000), small(b"ok")],
     "socket": lambda small: [entry(b"s", mode=stat.S_IFSOCK | 0o777), small(b"ok")],
     "many-names-of-one-content": lambda small: [small(b"%04d" % number) for number in range(2000)],
-}  # fmt: skip
+}
 
 
 def forge(forger: Forger, make: MakeTree, outside: Path) -> PageRef:
@@ -187,7 +209,8 @@ def test_nothing_leaves_the_target(
     if not options:
         for path in (tmp_path / "target").rglob("*"):
             mode = path.lstat().st_mode
-            assert not stat.S_ISBLK(mode) and not stat.S_ISCHR(mode)
+            assert not stat.S_ISBLK(mode)
+            assert not stat.S_ISCHR(mode)
             assert stat.S_ISDIR(mode) or not mode & (stat.S_ISUID | stat.S_ISGID)
 
 
