@@ -20,6 +20,7 @@ from muniment.client.display import LiveDisplay
 from muniment.client.invocation import Invocation
 from muniment.client.output import human_seconds, human_size, iso_time, json_path, printable_path
 from muniment.client.progress import RunProgress
+from muniment.client.state.database import is_damage
 from muniment.engine.ports import Excludes
 from muniment.engine.roots import MountRule
 from muniment.model.errors import Interrupted, MunimentError, Outcome
