@@ -85,7 +85,9 @@ def test_a_copied_state_begins_a_new_installation_and_the_other_must_enrol_anew(
 
 def put_requests(served: Served) -> list[int]:
     """Bytes received by each accepted PUT of a pack, from the server's own log."""
-    lines = [line for line in served.log.read_text().splitlines() if "PUT /vaults/{vault}/packs/{pack}" in line]
+    lines = [
+        line for line in served.log.read_text().splitlines() if "PUT /vaults/{vault}/packs/{pack}" in line
+    ]
     accepted = [line for line in lines if re.search(r'"status": 200\b', line)]
     return [int(re.search(r'"received": (\d+)', line)[1]) for line in accepted]  # type: ignore[index]
 
