@@ -43,7 +43,7 @@ from muniment.model.ids import PackId
 from muniment.model.snapshot import Counts, FileSystemNote
 
 GIB = 1 << 30
-_MOST_WAITING = 8192
+_MOST_WAITING = 4096
 """Entries that wait for content before the walk waits for them."""
 
 

@@ -29,10 +29,10 @@ from muniment.model.packs import MIB, ChunkAddress
 BATCH = 2 * MIB
 """Small files of one owner are gathered up to this many bytes."""
 
-WINDOW = 8 * MIB
-"""Large files are read in pieces of this many bytes: twice the largest chunk."""
+WINDOW = 6 * MIB
+"""Large files are read in pieces of this many bytes: enough for the largest chunk and more."""
 
-_SMALL_BUFFERS = 8
+_SMALL_BUFFERS = 6
 
 
 class Batch:

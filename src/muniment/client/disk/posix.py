@@ -105,7 +105,9 @@ class PosixDirectory:
         self._noatime = noatime
 
     def names(self) -> list[bytes]:
-        return list(map(_encode_name, os.listdir(self._fd)))
+        # Not `listdir`: of a million names it would hold both the texts and the bytes.
+        with os.scandir(self._fd) as listed:
+            return [_encode_name(entry.name) for entry in listed]
 
     def stat(self, name: bytes) -> FileStat:
         return _to_stat(_columns(os.stat(name, dir_fd=self._fd, follow_symlinks=False)))
