@@ -22,7 +22,7 @@ from muniment.client.transport.refusals import CommitRefused, NotOnServer
 from muniment.client.vault import OpenVault, open_heads
 from muniment.engine.archive import ArchiveResult
 from muniment.format.head import seal_head, snapshot_id
-from muniment.model.errors import DeviceCloned, SessionExpired
+from muniment.model.errors import DamagedObject, DeviceCloned, SessionExpired
 from muniment.model.ids import DeviceId, PackId, SetId, SnapshotId
 from muniment.model.snapshot import Head
 from muniment.wire import messages as wire
@@ -141,6 +141,8 @@ class Commits:
         )
         write_private(run.spooled_head, sealed)
         committed = self._send_in_session(message)
+        if committed.snapshot != snapshot.hex:
+            raise DamagedObject("the answer to a commit", why="it acknowledges another snapshot")
         opened = OpenedHead(snapshot, head, committed.received_at)
         self._settle(opened, result, instead_of=base)
         return opened
