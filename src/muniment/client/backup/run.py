@@ -139,6 +139,7 @@ class BackupRun:
             server=self.vault.server,
             session=session,
             sent=self.progress.sent_pack,
+            stop=self.stop,
         )
         with spool:
             resumed = spool.resume()

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
@@ -19,8 +20,9 @@ from muniment.client.transport.connections import FileBody
 from muniment.client.transport.refusals import NotOnServer
 from muniment.client.transport.server import Server
 from muniment.crypto.keys import VaultKeys
+from muniment.engine.ports import StopRequested
 from muniment.format.pack import check_pack
-from muniment.model.errors import DamagedObject, MunimentError, SessionExpired, TargetFull
+from muniment.model.errors import DamagedObject, Interrupted, MunimentError, SessionExpired, TargetFull
 from muniment.model.ids import ChunkId, PackId, VaultId
 from muniment.model.packs import ChunkAddress, SealedPack
 from muniment.wire import messages as wire
@@ -28,6 +30,9 @@ from muniment.wire import messages as wire
 UPLOADS = 4
 SPOOL_MOST = 1 << 30
 """`send` waits while more bytes than this lie in the spool."""
+
+STOP_PATIENCE = 10.0
+"""Seconds that a stopped run goes on sending, so that what it has can be committed, before it gives up."""
 
 _ASK_AT_ONCE = 1000
 
@@ -46,9 +51,11 @@ class Spool:
         uploads: int = UPLOADS,
         most: int = SPOOL_MOST,
         sent: Callable[[int], None] = lambda _size: None,
+        stop: StopRequested = lambda: False,
     ) -> None:
         self._directory, self._index, self._keys = directory, index, keys
         self._server, self._session, self._sent, self._most = server, session, sent, most
+        self._stop = stop
         self._waiting: deque[SpooledPack] = deque()
         self._changed = threading.Condition()
         self._bytes = 0
@@ -84,6 +91,8 @@ class Spool:
     def send(self, pack: SealedPack, content: memoryview, chunks: Mapping[ChunkId, ChunkAddress]) -> None:
         with self._changed:
             while self._bytes and self._bytes + pack.size > self._most and self._failure is None:
+                if self._stop():
+                    break  # one pack more than fits is soon written; room on a slow line is not soon made
                 self._changed.wait(1.0)
             self._raise_failure()
             self._bytes += pack.size
@@ -98,9 +107,18 @@ class Spool:
         self._queue(spooled)
 
     def drain(self) -> None:
+        """As the port says; Interrupted where a stop was asked for and much is left to send."""
+        give_up: float | None = None
         with self._changed:
             while (self._waiting or self._under_way) and self._failure is None:
                 self._changed.wait(1.0)
+                if give_up is None and self._stop():
+                    give_up = time.monotonic() + STOP_PATIENCE
+                if give_up is not None and self._waiting and time.monotonic() >= give_up:
+                    raise Interrupted(
+                        f"stopped with {len(self._waiting)} sealed packs not yet sent",
+                        advice="They stay on this machine; run the same command again to go on from here.",
+                    )
             self._raise_failure()
 
     # --- resuming
