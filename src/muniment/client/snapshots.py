@@ -119,5 +119,8 @@ def _newest_until(snapshots: Sequence[OpenedHead], text: str) -> OpenedHead:
     before = [opened for opened in snapshots if opened.head.started_ns / 1e9 < end.timestamp()]
     if not before:
         oldest = min(snapshots, key=lambda opened: opened.head.started_ns)
-        raise UnknownSnapshot(f"no snapshot is as old as {text}; the oldest is of {describe_time(oldest)}")
+        raise UnknownSnapshot(
+            f"no snapshot is as old as {text}; the oldest is of {describe_time(oldest)}",
+            advice="See `muniment snapshots`.",
+        )
     return max(before, key=lambda opened: opened.head.started_ns)
