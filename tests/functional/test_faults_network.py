@@ -93,7 +93,9 @@ def test_backup_through_a_flaky_network(lasting: tuple[World, FlakyProxy], seed:
     assert_backup_survives(*lasting, draw(seed))
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FaultKind if kind not in CUT_SHORT], ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in FaultKind if kind not in CUT_SHORT], ids=lambda kind: kind.name
+)
 def test_commit_whose_answer_is_disturbed(lasting: tuple[World, FlakyProxy], kind: FaultKind) -> None:
     """The request that must neither be lost nor done twice."""
     assert_backup_survives(*lasting, [Fault(kind, on=COMMIT)])

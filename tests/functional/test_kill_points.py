@@ -202,7 +202,9 @@ def test_backup_killed_at(world: World, point: str) -> None:
 
 
 @pytest.mark.parametrize("nth", [2, 3])
-@pytest.mark.parametrize("point", ["Spool.send", "Server.put_pack", "LocalChunkIndex.add_pack", "SpoolDirectory.write"])
+@pytest.mark.parametrize(
+    "point", ["Spool.send", "Server.put_pack", "LocalChunkIndex.add_pack", "SpoolDirectory.write"]
+)
 def test_backup_killed_in_the_middle_at(world: World, point: str, nth: int) -> None:
     with world.fault():
         world.change_source()
@@ -230,7 +232,9 @@ def test_resuming_backup_killed_at(world: World, point: str) -> None:
         end_well(world)
 
 
-@pytest.mark.parametrize("point", ["PosixFile.data_ranges", "PosixDirectory.read_link", "PosixFile.read_into"])
+@pytest.mark.parametrize(
+    "point", ["PosixFile.data_ranges", "PosixDirectory.read_link", "PosixFile.read_into"]
+)
 def test_first_backup_killed_at(world: World, point: str) -> None:
     name = point.replace(".", "-").lower()
     with world.fault():
@@ -333,7 +337,9 @@ def test_every_port_call_has_its_kill_points() -> None:
     tables = (BACKUP, AFTER_LOSS, RESUMING, RESTORE, CONNECT)
     killed = {point.partition("@")[0] for table in tables for point in table}
     protocols = {
-        value for value in vars(ports).values() if inspect.isclass(value) and getattr(value, "_is_protocol", False)
+        value
+        for value in vars(ports).values()
+        if inspect.isclass(value) and getattr(value, "_is_protocol", False)
     }
     assert protocols - NO_OUTSIDE == ADAPTERS.keys() | ({ports.Protocol} & protocols)
     wanted = {f"{adapter.__name__}.{name}" for port, adapter in ADAPTERS.items() for name in _methods(port)}

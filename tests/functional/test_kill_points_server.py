@@ -231,7 +231,10 @@ def test_server_killed_during_connect_at(world: World, point: str, tmp_path: Pat
             come_back(world)
             ran = fresh.end(running)
             assert ran.code == 0, ran.said
-            assert [world.rows(f"select count(*) from {t}")[0][0] for t in _TABLES] == [vaults + 1, devices + 1]
+            assert [world.rows(f"select count(*) from {t}")[0][0] for t in _TABLES] == [
+                vaults + 1,
+                devices + 1,
+            ]
             assert fresh.run("backup", world.source / "notes").code == 0
 
 

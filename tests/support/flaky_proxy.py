@@ -13,7 +13,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -42,7 +42,7 @@ class FaultKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Hits the `nth` request (from 1) of those whose `METHOD path` matches `on`; `at` is a share of its bytes."""
+    """Hits the `nth` request (from 1) of those whose `METHOD path` matches `on`, at a share of its bytes."""
 
     kind: FaultKind
     on: str
@@ -326,15 +326,3 @@ def _reset(connection: socket.socket) -> None:
     """Close with RST instead of FIN."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
-
-
-def seeded_faults(seed: int, *, routes: tuple[str, ...], count: int = 1) -> list[Fault]:
-    """`count` faults drawn by the seed: kind, request and place."""
-    chance = random.Random(seed)
-    draw: Callable[[], Fault] = lambda: Fault(  # noqa: E731
-        chance.choice(list(FaultKind)),
-        on=chance.choice(routes),
-        nth=chance.randint(1, 2),
-        at=chance.choice((0.0, 0.1, 0.5, 0.9, 0.999)),
-    )
-    return [draw() for _ in range(count)]

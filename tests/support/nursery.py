@@ -1,4 +1,4 @@
-"""Processes that are born warm: forked from one that has imported everything, so that each starts in an instant.
+"""Processes that are born warm: forked from one that has imported everything, each starts in an instant.
 
 Hundreds of kills need thousands of processes; most of the life of each would be importing. A child is a
 process like any other: it has its own environment and output, and can be killed.

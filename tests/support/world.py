@@ -1,6 +1,6 @@
 """A server, a vault and a machine, all of whose ports are watched, for many faults one after the other.
 
-Every fault leaves the same vault and the same machine to the next one, as in life. What must hold after each is
+Every fault leaves the same vault and the same machine to the next one. What must hold after each is
 `assert_sound`: the newest snapshot restores to exactly what the source is, and the server holds what it says.
 """
 
@@ -140,8 +140,8 @@ class World:
         )
         assert all(used == held for used, held in metered), metered
         pending = self.rows(
-            "select g.pending, (select coalesce(sum(size), 0) from vaults_pack p where p.vault_id = g.vault_id"
-            " and p.sender_id = g.device_id and p.pending and state = 'live') from vaults_grant g"
+            "select g.pending, (select coalesce(sum(size), 0) from vaults_pack p"
+            " where p.vault_id = g.vault_id and p.sender_id = g.device_id and p.pending and state = 'live') from vaults_grant g"
         )
         assert all(counted == held for counted, held in pending), pending
 
