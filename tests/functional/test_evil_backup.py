@@ -1,4 +1,4 @@
-"""An evil server, or a hostile holder of the key, works on what a run believes: its index, its acknowledgements,
+"""An evil server, or a hostile holder of the key, works on what a run believes: its index, acknowledgements,
 "you have no vault yet", the key slots that a passphrase is tried on.
 """
 
@@ -59,7 +59,7 @@ def test_no_key_is_made_because_a_server_says_so(
             evil.rewrite("keys", wire.VaultKeys, lambda said: change(said, signed=None, slots=[], heads=[]))
         case "keys-without-list":
             evil.rewrite("keys", wire.VaultKeys, lambda said: change(said, signed=None))
-    ran = Machine(tmp_path / "new").connect(evil.url, attacked.served.enrol(), *options)
+    ran = Machine(tmp_path / "new").connect(evil.url, attacked.codes.pop(), *options)
     assert (ran.error, ran.code) == NO_VAULT[name], ran
     assert not evil.sent_after_attack
 
@@ -115,7 +115,7 @@ def test_key_derivation_is_neither_weakened_nor_inflated(
 ) -> None:
     evil.rewrite("keys", wire.VaultKeys, slot_of("passphrase", DERIVATIONS[name]))
     begun = time.monotonic()
-    ran = Machine(tmp_path / "new").connect(evil.url, attacked.served.enrol())
+    ran = Machine(tmp_path / "new").connect(evil.url, attacked.codes.pop())
     assert (ran.error, ran.code) == ("WeakKeyDerivation", 5), ran
     assert time.monotonic() - begun < 10
     assert evil.routes[-1] == "keys"
@@ -180,7 +180,7 @@ class Victim:
 @pytest.fixture
 def victim(attacked: World, tmp_path: Path) -> Victim:
     machine = Machine(tmp_path / "victim")
-    machine.connect(attacked.url, attacked.served.enrol(), "--name", "victim").expect(0)
+    machine.connect(attacked.url, attacked.codes.pop(), "--name", "victim").expect(0)
     source = tmp_path / "mine"
     source.mkdir()
     (source / "secret").write_bytes(b"what the hostile holder knows that I have " * 100)

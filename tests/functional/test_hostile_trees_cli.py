@@ -165,7 +165,8 @@ def picture(place: Path) -> dict[str, tuple[object, ...]]:
         told = path.lstat()
         content = path.read_bytes() if stat.S_ISREG(told.st_mode) else b""
         found[str(path)] = (
-            told.st_mode, told.st_uid, told.st_gid, told.st_mtime_ns, told.st_ctime_ns, told.st_nlink, content,
+            told.st_mode, told.st_uid, told.st_gid, told.st_mtime_ns, told.st_ctime_ns, told.st_nlink,
+            content,
             tuple(sorted(os.listxattr(path, follow_symlinks=False))),
         )  # fmt: skip
     return found
@@ -238,7 +239,8 @@ def test_what_lies_in_the_target_leads_nowhere(
     TRAPS[trap](target, outside)
     before = picture(outside)
     ran = attack(
-        attacked, lambda small: [directory(b"d"), small(b"d/precious"), directory(b"d/sub"), small(b"d/sub/x")],
+        attacked,
+        lambda small: [directory(b"d"), small(b"d/precious"), directory(b"d/sub"), small(b"d/sub/x")],
         outside, target, "--overwrite", overwrite,
     )  # fmt: skip
     assert ran.code in {0, 3, 5}, ran

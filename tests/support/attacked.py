@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import random
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +44,8 @@ class World:
     vault: VaultId
     keys: VaultKeys
     snapshots: dict[str, str] = field(default_factory=dict)
+    codes: list[str] = field(default_factory=list)
+    """Enrolment codes for further machines of the vault: made at once, for each would cost a process."""
     shown: dict[str, wire.VaultKeys] = field(default_factory=dict)
 
     @property
@@ -69,6 +73,24 @@ class World:
         status, content, _ = send(self.url, "GET", path, token=who.secrets.token)
         assert status == 200
         return content
+
+
+_MAKE_CODES = """
+import sys
+from pathlib import Path
+from muniment.main.serve import load_embedded
+from muniment.server.config import ServerConfig
+config = ServerConfig(data=Path(sys.argv[1]))
+operator = load_embedded("Operator", config).at(config)
+for _ in range(int(sys.argv[2])):
+    print(operator.enrol("owner@example.org", vault=None, new_vault=False))
+"""
+
+
+def make_codes(served: Served, count: int) -> list[str]:
+    """What `muniment admin enrol` prints, many times."""
+    command = [sys.executable, "-c", _MAKE_CODES, str(served.data), str(count)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.split()
 
 
 def make_tree(root: Path) -> None:
@@ -129,6 +151,7 @@ def _furnish(served: Served, base: Path) -> World:
     stranger.connect(served.url, served.create_account("stranger@example.org")).expect(0)
     stranger.muniment("backup", tree / "many/3").expect(0)
     world.shown["now"] = world.says(alice)
+    world.codes = make_codes(served, 60)
     return world
 
 
