@@ -36,7 +36,7 @@ LARGEST_RANGE = 8 * MIB
 _LARGEST_GAP = 128 * KIB
 """Cheaper to read and drop than to ask again."""
 
-REMEMBERED = 24 * MIB
+REMEMBERED = 16 * MIB
 _PAGES_AHEAD = 512
 
 BlockKey = tuple[bytes, int]

@@ -17,7 +17,7 @@ from muniment.model.entry import Entry, EntryFlag, Extent, PageRef
 from muniment.model.errors import IntegrityError
 from muniment.model.packs import MIB, BlockAddress
 
-WINDOW = 6 * MIB
+WINDOW = 4 * MIB
 """Plain bytes of content that are fetched together and then written."""
 
 _WINDOW_PIECES = 1024
