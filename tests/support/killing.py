@@ -6,7 +6,7 @@
 ORDER is the path of a file. While it exists it names one moment of one point, such as `after 2 Spool.send`;
 the process that reaches the moment for the second time removes the file and kills itself. So one process can
 be given an order while it runs, and the one that is started next lives. A point may name its caller:
-`inside 1 writing@_make_live`. Moments: before a call, after it, and for contexts inside, just before they end.
+`inside 1 writing@_make_live`. Moments: before a call, after it, and for contexts inside, before they end.
 
 A composition root of the tests: it wraps the real adapters, and nothing in the program knows of it.
 `MUNIMENT_TEST_CENSUS` names a file to which the process appends each point when it first reaches it;

@@ -141,7 +141,8 @@ class World:
         assert all(used == held for used, held in metered), metered
         pending = self.rows(
             "select g.pending, (select coalesce(sum(size), 0) from vaults_pack p"
-            " where p.vault_id = g.vault_id and p.sender_id = g.device_id and p.pending and state = 'live') from vaults_grant g"
+            " where p.vault_id = g.vault_id and p.sender_id = g.device_id and p.pending and state = 'live')"
+            " from vaults_grant g"
         )
         assert all(counted == held for counted, held in pending), pending
 
