@@ -145,9 +145,11 @@ class BackupRun:
             resumed = spool.resume()
             work = _Work(self, request, spool, source, index, pages, commits)
             result, snapshot = work.archive_and_commit()
-        pages.drop_unused()
-        self.database.put("cursor", session.opened.cursor.to_bytes(8))
-        note_run(self.database, request.set_name, started=run.started_ns / 1e9, problems=result.problems)
+        with self.database.transaction():
+            pages.drop_unused()
+            self.database.end_run()
+            self.database.put("cursor", session.opened.cursor.to_bytes(8))
+            note_run(self.database, request.set_name, started=run.started_ns / 1e9, problems=result.problems)
         return BackupOutcome(snapshot, result, resumed, tuple(self.warnings))
 
     def _learn(self, session: Session, index: LocalChunkIndex, source: VaultPacks) -> None:

@@ -96,7 +96,10 @@ class Database:
             )
 
     def begin_run(self) -> None:
+        """Number a backup run; written down by `end_run`, as every transaction of a rescan counts."""
         self.run += 1
+
+    def end_run(self) -> None:
         self.put("run", self.run.to_bytes(8))
 
     @property

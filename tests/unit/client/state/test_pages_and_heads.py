@@ -72,6 +72,7 @@ def test_pages_unused_for_long_are_dropped(database: Database) -> None:
     cache.flush()
     for _ in range(KEEP_RUNS + 11):
         database.begin_run()
+        database.end_run()
         cache = LocalPageCache(database, KEYS)
         assert cache.get(used) == b"content"
         cache.flush()
