@@ -64,6 +64,9 @@ STARTING: dict[str, tuple[str, ...]] = {
 }
 """Reached when the server starts after it was killed with uploads under way."""
 
+REPEATED: dict[str, tuple[str, ...]] = {"LocalObjects.sync": MOMENTS}
+"""Reached where a commit is repeated whose objects were stored by a server that was killed."""
+
 CONNECT: dict[str, tuple[str, ...]] = {
     "writing@enrol_device": CONTEXT,
     "writing@create_vault": CONTEXT,
@@ -216,6 +219,24 @@ def test_server_killed_while_it_starts_at(world: World, point: str) -> None:
         assert world.received_twice() == []
 
 
+@pytest.mark.parametrize("point", REPEATED)
+def test_server_killed_while_a_commit_is_repeated_at(world: World, point: str) -> None:
+    with world.fault():
+        for moment in REPEATED[point]:
+            world.change_source()
+            order(world, "inside", "writing@commit_snapshot")
+            running = world.machine.begin("backup")
+            await_death(world, "writing@commit_snapshot")
+            order(world, moment, point)
+            come_back(world)
+            await_death(world, point)
+            come_back(world)
+            ran = world.machine.end(running)
+            assert ran.code == 0, ran.said
+        world.assert_sound(ran.document["snapshot"])
+        assert world.received_twice() == []
+
+
 @pytest.mark.parametrize("point", CONNECT)
 def test_server_killed_during_connect_at(world: World, point: str, tmp_path: Path) -> None:
     """The machine repeats its request, and gets one device and one vault out of one code."""
@@ -282,7 +303,7 @@ def _transactions() -> set[str]:
 
 
 def test_every_step_of_the_server_has_its_kill_points() -> None:
-    tables = (BACKUP, LEAVING, STARTING, CONNECT)
+    tables = (BACKUP, LEAVING, STARTING, REPEATED, CONNECT)
     killed = {point for table in tables for point in table}
     whole = {point.partition("@")[0] for point in killed}
     adapters = {
