@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -22,11 +24,14 @@ from muniment.format.pack import check_pack
 from muniment.format.page import LeafPage
 from muniment.format.tree import TreeReader
 from muniment.model.entry import Entry, Extent, PageRef
-from muniment.model.errors import IntegrityError, Interrupted, Outcome
+from muniment.model.errors import DamagedObject, IntegrityError, Interrupted, Outcome
 from muniment.model.ids import PackId, PageId
 from muniment.model.packs import MIB, BlockAddress, SealedPack
 
 _RANGE = 8 * MIB
+_AT_ONCE = 2
+"""Packs that are read and opened at the same time."""
+
 _EXAMPLES = 100
 """Paths remembered for each damaged pack; above that they are only counted."""
 
@@ -177,33 +182,47 @@ class _Verification:
     # --- packs
 
     def check_packs(self) -> None:
-        for pack in sorted(self._needed):
-            if self._stop():
-                raise Interrupted("stopped on request")
-            stored = self._stored.get(pack)
-            if stored is None:
-                self._damage(pack, "the vault does not list it")
-                continue
+        packs = sorted(self._needed)
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="verify") as pool:
+            ahead: deque[tuple[PackId, Future[array[int]]]] = deque()
             try:
-                index = check_pack(self._keys, self._read(stored), pack_id=pack)
-            except IntegrityError as error:
-                self._damage(pack, str(error))
-                continue
-            places = (
-                _fingerprint(address.block.ordinal, address.inner, address.length, chunk.raw)
-                for chunk, address in index.chunks()
-            )
-            self._chunks[pack] = array("Q", sorted(places))
-            self.report.packs += 1
+                for pack in packs:
+                    if self._stop():
+                        raise Interrupted("stopped on request")
+                    ahead.append((pack, pool.submit(self._check_pack, pack)))
+                    if len(ahead) > _AT_ONCE:
+                        self._note_checked(*ahead.popleft())
+                while ahead:
+                    self._note_checked(*ahead.popleft())
+            finally:
+                pool.shutdown(cancel_futures=True)
 
-    def _read(self, pack: SealedPack) -> bytearray:
-        content = bytearray(pack.size)
-        for offset in range(0, pack.size, _RANGE):
-            part = self._source.read(pack.pack_id, offset=offset, length=min(_RANGE, pack.size - offset))
+    def _check_pack(self, pack: PackId) -> array[int]:
+        """What the pack holds, as sorted fingerprints; in one of a few threads."""
+        stored = self._stored.get(pack)
+        if stored is None:
+            raise DamagedObject(f"pack {pack}", why="the vault does not list it")
+        content = bytearray(stored.size)
+        for offset in range(0, stored.size, _RANGE):
+            part = self._source.read(pack, offset=offset, length=min(_RANGE, stored.size - offset))
             content[offset : offset + len(part)] = part
-            self.report.read_bytes += len(part)
-            self._progress.found(files=0, content=len(part))
-        return content
+        index = check_pack(self._keys, content, pack_id=pack)
+        places = [
+            _fingerprint(address.block.ordinal, address.inner, address.length, chunk.raw)
+            for chunk, address in index.chunks()
+        ]
+        return array("Q", sorted(places))
+
+    def _note_checked(self, pack: PackId, checked: Future[array[int]]) -> None:
+        try:
+            self._chunks[pack] = checked.result()
+        except IntegrityError as error:
+            self._damage(pack, str(error))
+            return
+        size = self._stored[pack].size
+        self.report.packs += 1
+        self.report.read_bytes += size
+        self._progress.found(files=0, content=size)
 
     # --- extents against packs
 
