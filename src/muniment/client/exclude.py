@@ -15,9 +15,7 @@ import fnmatch
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-
-from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+from functools import cached_property
 
 from muniment.engine.ports import Directory
 from muniment.model.errors import UsageError
@@ -50,33 +48,54 @@ _ANY_DIRECTORY = "(?P<ps_d>/)"
 _GLOB = re.compile(r"[*?\[\\]")
 
 
-@dataclass(frozen=True, slots=True)
+_PLAIN = re.compile(r"!?[\w./*?~@+,=-]*\w[\w./*?~@+,=-]*")
+"""A rule that surely has a meaning: compiled when a name first comes near it. Most days none does."""
+
+
 class _Rule:
-    text: str
-    """As the user wrote it."""
-    excludes: bool
-    pattern: re.Pattern[str]
-    last: str
-    """What the name itself must match: the last component, a shell pattern."""
-    is_for_directories: bool
-    is_for_inside: bool
-    """It ends in `/**`: all that is inside a directory, but not the directory itself."""
+    """One rule, as it applies below one root."""
+
+    def __init__(self, text: str, local: str) -> None:
+        self.text = text
+        """As the user wrote it."""
+        self._local = local
+        self.excludes = not local.startswith("!")
+        *above, last = [part for part in local.removeprefix("!").split("/") if part] or [""]
+        self.last = last
+        """What the name itself must match: the last component, a shell pattern."""
+        self.is_plain = _PLAIN.fullmatch(local) is not None
+        self._is_for_directories = local.endswith("/")
+        # All that is inside a directory, but not the directory itself.
+        self._is_for_inside = last == "**" and any(part != "**" for part in above)
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str] | None:
+        """None for a comment. UsageError where the rule has no meaning."""
+        # pathspec takes longer to import than a small rescan to run.
+        from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+        try:
+            compiled = GitIgnoreSpecPattern(self._local)
+        except (ValueError, re.error) as error:
+            raise UsageError(f"the rule {self.text!r} cannot be understood: {error}") from None
+        if compiled.include is None or compiled.regex is None:
+            return None
+        # Without DOTALL a name with a line break would escape the rules.
+        return re.compile(compiled.regex.pattern, re.DOTALL)
 
     def matches(self, path: str) -> bool:
         """`path` is below the root and ends in a slash where it is a directory."""
-        is_directory = path.endswith("/")
-        if self.is_for_directories and not is_directory:
+        pattern = self.pattern
+        if pattern is None or (self._is_for_directories and not path.endswith("/")):
             return False
-        if self.is_for_inside:
+        if self._is_for_inside:
             # pathspec takes the slash after a directory's own name for something inside.
-            return self.pattern.search(path.rstrip("/")) is not None
+            return pattern.search(path.rstrip("/")) is not None
         # Its expressions also match what is below a matching directory, which the walk never asks about,
         # unless a later rule took that directory back: then git looks at the name alone, and so do we.
-        found = self.pattern.search(path)
+        found = pattern.search(path)
         return found is not None and (
-            "ps_d" not in found.groupdict()
-            or found.end() == len(path)
-            or self.pattern.pattern == _ANY_DIRECTORY
+            "ps_d" not in found.groupdict() or found.end() == len(path) or pattern.pattern == _ANY_DIRECTORY
         )
 
 
@@ -122,7 +141,12 @@ class _RootRules:
     """The rules as they apply below one root."""
 
     def __init__(self, rules: Sequence[str], *, root: bytes) -> None:
-        self._rules = [rule for text in rules if (rule := _compile(text, os.fsdecode(root))) is not None]
+        top = os.fsdecode(root)
+        local = [(text, _below(text, top)) for text in rules if text.strip() and not text.startswith("#")]
+        self._rules = [_Rule(text, below) for text, below in local if below is not None]
+        odd = [rule for rule in self._rules if not rule.is_plain]
+        for rule in odd:
+            _ = rule.pattern  # refused now, not in the middle of a run
         last = {rule.last for rule in self._rules if rule.excludes}
         self._literals = frozenset(os.fsencode(name) for name in last if not _GLOB.search(name))
         globs = [name for name in last if _GLOB.search(name) and name.strip("*")]
@@ -133,8 +157,8 @@ class _RootRules:
         self._ends = [os.fsencode(name[1:]) + b"/" for name in ends]
         self._starts = [b"/" + os.fsencode(name[:-1]) for name in starts]
         others = [name for name in globs if name not in ends and name not in starts]
-        # Brackets and escapes are pathspec's affair: with one of them, every name is looked at.
-        self._is_simple = not any(set(name) & {"[", "\\"} for name in others)
+        # Brackets, escapes and blanks are pathspec's affair: with one of them, every name is looked at.
+        self._is_simple = not odd
         self._others = [re.compile(fnmatch.translate(name), re.DOTALL) for name in others]
 
     def candidates(self, below: bytes, names: Sequence[bytes]) -> Collection[bytes]:
@@ -171,24 +195,6 @@ class _RootRules:
             if rule is not None and rule.excludes:
                 excluded[name] = rule.text
         return excluded
-
-
-def _compile(text: str, root: str) -> _Rule | None:
-    """The rule as it applies below `root`; None where it does not."""
-    local = _below(text, root)
-    if local is None:
-        return None
-    try:
-        pattern = GitIgnoreSpecPattern(local)
-    except (ValueError, re.error) as error:
-        raise UsageError(f"the rule {text!r} cannot be understood: {error}") from None
-    if pattern.include is None or pattern.regex is None:
-        return None  # a comment or an empty line
-    *above, last = [part for part in local.removeprefix("!").split("/") if part] or [""]
-    # Without DOTALL a name with a line break would escape the rules.
-    expression = re.compile(pattern.regex.pattern, re.DOTALL)
-    inside = last == "**" and any(part != "**" for part in above)
-    return _Rule(text, bool(pattern.include), expression, last, local.endswith("/"), inside)
 
 
 def _below(text: str, root: str) -> str | None:

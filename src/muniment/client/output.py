@@ -88,6 +88,11 @@ def failure(message: str, *, outcome: Outcome, advice: str = "") -> MunimentErro
 # --- how people read numbers, times and names
 
 
+def plural(number: int, one: str, many: str = "") -> str:
+    """ "1 file", "2 files", "1,024 entries"."""
+    return f"1 {one}" if number == 1 else f"{number:,} {many or one + 's'}"
+
+
 def human_size(size: float) -> str:
     if size < 1024:
         return f"{int(size)} B"

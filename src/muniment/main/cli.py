@@ -19,7 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 from muniment import __version__
 from muniment.client.options import HELP, take_global_options
 from muniment.client.output import Output
-from muniment.model.errors import MunimentError, Outcome, UsageError
+from muniment.model.errors import Interrupted, MunimentError, Outcome, UsageError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "connect": ("muniment.client.cli.connect:connect", "Connect this machine to a vault, new or existing."),
@@ -40,6 +40,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("muniment.main.serve:serve_command", "Run the service."),
     "admin": ("muniment.main.admin:admin_app", "Accounts and codes of a service."),
 }
+
+_SQLITE_DAMAGE = (11, 26)
+"""SQLITE_CORRUPT and SQLITE_NOTADB, without importing sqlite3 for `--help`."""
 
 SERVER_COMMANDS = frozenset({"serve", "admin"})
 _SERVER_NEEDS = "Install the server's part with `pip install 'muniment[server]'`."
@@ -106,6 +109,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
     except typer.TyperException as error:
         sys.exit(_show_usage(error, as_json=as_json))
     except (KeyboardInterrupt, typer.Abort):
+        stopped = Interrupted("stopped", advice="Nothing is lost; run the same command again to go on.")
+        Output.of_process(as_json=as_json).error(stopped)
         sys.exit(int(Outcome.INTERRUPTED))
     except BrokenPipeError:
         # Whoever read our output has gone; say nothing more, also not while Python ends.
@@ -122,7 +127,10 @@ def _unexpected(error: Exception) -> MunimentError:
     """One line for what nobody thought of; nothing of it may hide as a stack of code in somebody's mail."""
     what = f"{type(error).__name__}: {error}"
     if type(error).__module__ == "sqlite3":
-        advice = "Run the same command again: damaged state is set aside and made anew from the vault."
+        damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_DAMAGE
+        advice = "See that its disk has room and can be written, then run the same command again."
+        if damaged:
+            advice = "It was set aside. Run the same command again: it is made anew from the vault."
         return MunimentError(f"the local state cannot be used ({what})", advice=advice)
     return MunimentError(
         f"this should not have happened ({what})",

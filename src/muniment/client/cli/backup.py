@@ -18,7 +18,7 @@ from muniment.client.cli.problems import SHOWN, problem_documents, problem_lines
 from muniment.client.config import BackupSet
 from muniment.client.display import LiveDisplay
 from muniment.client.invocation import Invocation
-from muniment.client.output import human_seconds, human_size, iso_time, json_path, printable_path
+from muniment.client.output import human_seconds, human_size, iso_time, json_path, plural, printable_path
 from muniment.client.progress import RunProgress
 from muniment.client.state.database import is_damage
 from muniment.engine.ports import Excludes
@@ -138,7 +138,7 @@ def _try_out(invocation: Invocation, chosen: ChosenSet) -> None:
         "excluded": [{"path": json_path(path), "rule": rule} for path, rule in progress.exclusions],
     }
     new, stored = human_size(counts.new_bytes), human_size(progress.sealed)
-    lines = [f"Would back up {counts.files:,} files, {human_size(counts.bytes)}; nothing was stored."]
+    lines = [f"Would back up {plural(counts.files, 'file')}, {human_size(counts.bytes)}; nothing was stored."]
     lines.append(
         f"{coverage.read:,} entries are new or changed: {new} of new content, about {stored} stored."
     )
@@ -204,22 +204,24 @@ def _summary(outcome: BackupOutcome, progress: RunProgress) -> Sequence[str]:
     counts = head.counts
     lines: list[str] = []
     if result.problems:
-        what = "1 file is" if result.problems == 1 else f"{result.problems:,} files are"
+        what = plural(result.problems, "file is", "files are")
         lines.append(f"Backed up, but {what} not, or not fully, protected:")
         lines += problem_lines(progress.errors)
     else:
         lines.append("Everything is backed up.")
     gone = len(progress.troubles) - len(progress.errors)
     if gone:
-        lines.append(f"{gone:,} files vanished during the run.")
+        lines.append(f"{plural(gone, 'file')} vanished during the run.")
     saved = max(0, counts.bytes - progress.sealed)
     name = outcome.snapshot.snapshot.hex[:12]
     new, stored = human_size(counts.new_bytes), human_size(progress.sealed)
-    lines.append(f"Snapshot {name} of {head.set_name!r}: {counts.files:,} files, {human_size(counts.bytes)}.")
+    lines.append(
+        f"Snapshot {name} of {head.set_name!r}: {plural(counts.files, 'file')}, {human_size(counts.bytes)}."
+    )
     lines.append(f"New: {new}, stored as {stored}. Dedup and compression saved {human_size(saved)}.")
     lines.append(f"It took {human_seconds(progress.seconds)}.")
     if outcome.resumed_packs:
-        lines.append(f"{outcome.resumed_packs} sealed packs of an earlier run were sent.")
+        lines.append(f"{plural(outcome.resumed_packs, 'sealed pack')} of an earlier run went first.")
     for rule, number in progress.excluded_by.most_common(8):
         lines.append(f"Left out by {rule}: {number:,}")
     if len(progress.excluded_by) > 8:

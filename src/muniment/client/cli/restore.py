@@ -12,7 +12,7 @@ from muniment.client.cli.problems import problem_documents, problem_lines
 from muniment.client.disk.target import PosixTarget
 from muniment.client.display import LiveDisplay
 from muniment.client.invocation import Invocation
-from muniment.client.output import human_seconds, human_size, json_path, printable_path
+from muniment.client.output import human_seconds, human_size, json_path, plural, printable_path
 from muniment.client.progress import RunProgress
 from muniment.client.snapshots import SnapshotName, choose_snapshot, describe_time, list_snapshots
 from muniment.client.state.known_heads import OpenedHead
@@ -109,13 +109,13 @@ def _show(
     }
     lines = []
     if report.errors:
-        what = "1 entry is" if report.errors == 1 else f"{report.errors:,} entries are"
+        what = plural(report.errors, "entry is", "entries are")
         lines.append(f"Restored, but {what} missing:")
     else:
         lines.append("Everything is restored.")
     lines += problem_lines(progress.troubles)
     lines.append(
-        f"{report.files:,} files, {human_size(report.bytes)} of {describe_time(chosen)} in "
+        f"{plural(report.files, 'file')}, {human_size(report.bytes)} of {describe_time(chosen)} in "
         f"{os.path.abspath(target)}, {human_seconds(progress.seconds)}."
     )
     if report.kept:
@@ -135,7 +135,9 @@ def _show_plan(
         request, keys=vault.keys, source=invocation.packs_of(vault), pages=invocation.pages_of(vault)
     )
     place = os.path.abspath(target)
-    lines = [f"Would restore {plan.files:,} files, {human_size(plan.content)} of {describe_time(chosen)}"]
+    lines = [
+        f"Would restore {plural(plan.files, 'file')}, {human_size(plan.content)} of {describe_time(chosen)}"
+    ]
     lines.append(f"into {place}, reading {human_size(plan.read_bytes)} from {len(plan.packs):,} packs.")
     for lost in plan.lost:
         lines.append(

@@ -86,6 +86,11 @@ class Spool:
     def vault(self) -> VaultId:
         return self._keys.vault
 
+    @property
+    def backlog(self) -> int:
+        """Bytes sealed and not acknowledged."""
+        return self._bytes
+
     # --- the engine's port
 
     def send(self, pack: SealedPack, content: memoryview, chunks: Mapping[ChunkId, ChunkAddress]) -> None:
