@@ -28,6 +28,7 @@ from muniment.model.snapshot import Head
 from muniment.wire import messages as wire
 
 _REBASES = 10
+_WRONG_BASE = frozenset({"parent", "packs_hash"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class Commits:
     """Of this device and set: what the run compares with, then what it committed last."""
     lost: frozenset[PackId] = frozenset()
     """Packs known to be lost. What still needs one (a kept entry) carries it on, said to be damaged."""
+    names_all_packs: bool = False
+    """Whether commits name their whole reference set instead of what changed."""
 
     @classmethod
     def begin(cls, run: Committing) -> Commits:
@@ -73,9 +76,13 @@ class Commits:
             try:
                 return self._send(head, result)
             except CommitRefused as refusal:
-                if refusal.reason == "missing":
+                if refusal.reason == "counter":
+                    self._catch_up()
+                elif refusal.reason in _WRONG_BASE and not self.names_all_packs:
+                    # What the server has for the parent is gone or another: no delta, then.
+                    self.names_all_packs = True
+                else:
                     raise
-                self._catch_up()
         raise DeviceCloned(
             "other runs keep committing as this device faster than this one can follow",
             advice="See that no copy of this machine runs elsewhere; enrol it anew if one does.",
@@ -142,6 +149,8 @@ class Commits:
         write_private(run.spooled_head, sealed)
         committed = self._send_in_session(message)
         if committed.snapshot != snapshot.hex:
+            raise DamagedObject("the answer to a commit", why="it names another snapshot than was sent")
+        if committed.snapshot != snapshot.hex:
             raise DamagedObject("the answer to a commit", why="it acknowledges another snapshot")
         opened = OpenedHead(snapshot, head, committed.received_at)
         self._settle(opened, result, instead_of=base)
@@ -171,7 +180,7 @@ class Commits:
 
     def _base(self) -> tuple[SnapshotId | None, frozenset[PackId]]:
         """The snapshot whose reference set the delta starts from, and that set."""
-        if self.newest is None:
+        if self.newest is None or self.names_all_packs:
             return None, frozenset()
         snapshot = self.newest.snapshot
         known = KnownHeads(self.run.database).reference_set(snapshot)
