@@ -290,7 +290,7 @@ def test_discarded_packs_are_noticed(
 def named(ran: Ran) -> set[Path]:
     """The files that a restore said to be damaged."""
     problems = [problem for problem in ran.result["problems"] if problem["problem"] == "damaged"]
-    return {Path("/") / problem["path"] for problem in problems}
+    return {Path(problem["path"]) for problem in problems}
 
 
 def test_endless_range_is_given_up(attacked: World, tmp_path: Path) -> None:

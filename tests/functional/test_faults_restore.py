@@ -114,9 +114,7 @@ def test_a_path_that_is_not_in_the_snapshot(machine: Machine, tree: Path, tmp_pa
 def named_in(ran: Ran, *, problem: str = "") -> set[Path]:
     """The paths that a restore reported, as they were when they were backed up."""
     return {
-        Path("/", trouble["path"])
-        for trouble in ran.document["problems"]
-        if problem in ("", trouble["problem"])
+        Path(trouble["path"]) for trouble in ran.document["problems"] if problem in ("", trouble["problem"])
     }
 
 

@@ -150,6 +150,11 @@ def json_path(path: bytes) -> str:
     return path.decode("utf-8", "surrogateescape")
 
 
+def rooted(path: bytes) -> bytes:
+    """The path of an entry as it was on its machine: trees leave out the slash that it begins with."""
+    return path if path.startswith(b"/") else b"/" + path
+
+
 def table(rows: Sequence[Sequence[str]], *, heads: Sequence[str], right: Iterable[int] = ()) -> list[str]:
     """Rows under heads, in columns as wide as they need; columns in `right` are set flush right."""
     everything = [list(heads), *[[_harmless(cell, keep="") for cell in row] for row in rows]]

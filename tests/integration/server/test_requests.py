@@ -154,13 +154,19 @@ def _whole_answer(connection: socket.socket) -> bytes:
     """Head and body of one answer, which may come in several pieces."""
     got = b""
     while b"\r\n\r\n" not in got:
-        got += connection.recv(65536)
+        got += _more(connection)
     head, _, body = got.partition(b"\r\n\r\n")
     fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
     length = int(fields[b"content-length"])
     while len(body) < length:
-        body += connection.recv(65536)
+        body += _more(connection)
     return head + b"\r\n\r\n" + body
+
+
+def _more(connection: socket.socket) -> bytes:
+    piece = connection.recv(65536)
+    assert piece, "the answer ended too early"
+    return piece
 
 
 def test_refusals_come_before_the_body(shared_server: Served, device: RawDevice) -> None:

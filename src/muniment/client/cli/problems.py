@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from muniment.client.output import json_path, printable_path
+from muniment.client.output import json_path, printable_path, rooted
 from muniment.client.progress import Trouble
 
 SHOWN = 200
@@ -14,7 +14,7 @@ def problem_lines(troubles: Sequence[Trouble]) -> list[str]:
     lines = []
     for trouble in troubles[:SHOWN]:
         detail = f" ({trouble.detail})" if trouble.detail else ""
-        lines.append(f"  {printable_path(trouble.path)}: {trouble.problem.value}{detail}")
+        lines.append(f"  {printable_path(rooted(trouble.path))}: {trouble.problem.value}{detail}")
     if len(troubles) > SHOWN:
         lines.append(f"  … and {len(troubles) - SHOWN:,} more; --json names all.")
     return lines
@@ -23,7 +23,7 @@ def problem_lines(troubles: Sequence[Trouble]) -> list[str]:
 def problem_documents(troubles: Sequence[Trouble]) -> list[dict[str, str]]:
     return [
         {
-            "path": json_path(trouble.path),
+            "path": json_path(rooted(trouble.path)),
             "problem": trouble.problem.name.lower(),
             "message": trouble.problem.value,
             "detail": trouble.detail,

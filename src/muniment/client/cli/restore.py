@@ -12,7 +12,7 @@ from muniment.client.cli.problems import problem_documents, problem_lines
 from muniment.client.disk.target import PosixTarget
 from muniment.client.display import LiveDisplay
 from muniment.client.invocation import Invocation
-from muniment.client.output import human_seconds, human_size, json_path, plural, printable_path
+from muniment.client.output import human_seconds, human_size, json_path, plural, printable_path, rooted
 from muniment.client.progress import RunProgress
 from muniment.client.snapshots import SnapshotName, choose_snapshot, describe_time, list_snapshots
 from muniment.client.state.known_heads import OpenedHead
@@ -167,7 +167,7 @@ def _plan_document(chosen: OpenedHead, plan: RestorePlan, target: str) -> dict[s
 
 
 def _path_of_key(key: bytes) -> bytes:
-    return key.replace(b"\0\0", b"/").replace(b"\0", b"/")
+    return rooted(key.replace(b"\0\0", b"/").replace(b"\0", b"/"))
 
 
 def _path(key: bytes) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from muniment.client.display import LiveDisplay
 from muniment.client.invocation import Invocation
-from muniment.client.output import human_seconds, human_size, json_path, printable_path
+from muniment.client.output import human_seconds, human_size, json_path, printable_path, rooted
 from muniment.client.progress import RunProgress
 from muniment.client.snapshots import SnapshotName, choose_snapshot, list_snapshots
 from muniment.client.state.known_heads import OpenedHead
@@ -86,7 +86,7 @@ def _show(invocation: Invocation, report: VerifyReport, progress: RunProgress, *
                 "why": damage.why,
                 "files": damage.files,
                 "entries": damage.entries,
-                "paths": [json_path(path) for path in damage.paths],
+                "paths": [json_path(rooted(path)) for path in damage.paths],
             }
             for damage in damages
         ],
@@ -99,7 +99,7 @@ def _show(invocation: Invocation, report: VerifyReport, progress: RunProgress, *
             lines.append(
                 f"  pack {damage.pack}: {damage.why}; {damage.files + damage.entries:,} entries need it"
             )
-            lines += [f"    {printable_path(path)}" for path in damage.paths]
+            lines += [f"    {printable_path(rooted(path))}" for path in damage.paths]
         lines.append("Tell the operator. What is not named here can be restored.")
     else:
         lines.append("All is well." if read_data else "All pages are well, and all they need is held.")
