@@ -83,19 +83,20 @@ class Exporter:
         for slot in reply.slots:
             self._write(self.place / "slots" / slot.slot, slot.wrapped)
         needed: dict[PackId, wire.PackInfo] = {}
-        sets: list[tuple[SnapshotId, bytes]] = []
+        snapshots: list[tuple[SnapshotId, bytes, bytes]] = []
         for record in server.snapshots(vault):
             opened = open_heads(self.vault.keys, [record])[0]
             packs = server.snapshot_packs(vault, opened.snapshot).packs
             needed |= {PackId.parse(info.pack): info for info in packs}
-            self._write(self.place / "heads" / opened.snapshot.hex, record.head)
-            sets.append((opened.snapshot, b"".join(sorted(bytes.fromhex(info.pack) for info in packs))))
+            packs_of_it = b"".join(sorted(bytes.fromhex(info.pack) for info in packs))
+            snapshots.append((opened.snapshot, record.head, packs_of_it))
         self.progress.total_bytes = sum(info.size for info in needed.values())
         self._fetch_all(needed, report)
-        # Last: a set that is there promises that its packs are.
-        for snapshot, packs_of_it in sets:
+        # Only now: a head promises its set, and a set its packs.
+        for snapshot, head, packs_of_it in snapshots:
             self._write(self.place / "sets" / snapshot.hex, packs_of_it)
-        report.snapshots, report.packs = len(sets), len(needed)
+            self._write(self.place / "heads" / snapshot.hex, head)
+        report.snapshots, report.packs = len(snapshots), len(needed)
         self._write(self.place / "README.txt", _README.encode())
         about = {
             "format": FORMAT,

@@ -1,0 +1,104 @@
+"""An export over the command line, restored by one file that knows nothing of Muniment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.machine import PASSPHRASE, Machine, differences
+from tests.support.server import Served, shared_server
+
+__all__ = ["shared_server"]
+
+RESTORER = Path(__file__).parents[1] / "conformance" / "restore_export.py"
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    top = tmp_path_factory.mktemp("export") / "tree"
+    (top / "deep" / "deeper").mkdir(parents=True)
+    (top / "deep" / "small").write_bytes(b"small " * 100)
+    (top / "large").write_bytes(os.urandom(3_000_000))
+    (top / "link").symlink_to("deep/small")
+    return top
+
+
+@pytest.fixture(scope="module")
+def machine(shared_server: Served, tree: Path) -> Machine:
+    machine = Machine(tree.parent / "home").connect(
+        shared_server.url, shared_server.create_account("ex@port.org")
+    )
+    machine.done("backup", tree)
+    return machine
+
+
+def restored(place: Path, target: Path, secrets: dict[str, str]) -> Path:
+    """What the stand-alone restorer makes of an export, in a process that cannot import muniment."""
+    program = (
+        f"import sys, runpy; sys.modules['muniment'] = None; sys.argv = {['x', str(place), str(target)]!r};"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program + f"runpy.run_path({str(RESTORER)!r}, run_name='__main__')"],
+        env={"PATH": os.environ["PATH"], **secrets},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+@pytest.mark.parametrize("secret", ["passphrase", "kit"])
+def test_an_export_is_restored_without_muniment(
+    machine: Machine, tree: Path, tmp_path: Path, secret: str
+) -> None:
+    exported = machine.done("export", tmp_path / "export")
+    assert exported["fetched"] == exported["packs"] > 0
+    secrets = {"MUNIMENT_PASSPHRASE": PASSPHRASE} if secret == "passphrase" else {}
+    secrets |= {"MUNIMENT_RECOVERY_KIT": machine.kit} if secret == "kit" else {}
+    target = restored(tmp_path / "export", tmp_path / "out", secrets)
+    assert differences(tree, target / tree.relative_to("/")) == []
+
+
+def test_an_export_says_what_it_is_and_goes_on_where_it_stopped(machine: Machine, tmp_path: Path) -> None:
+    place = tmp_path / "export"
+    machine.done("export", place)
+    about = json.loads((place / "vault.json").read_text())
+    assert (about["format"], about["vault"]) == (1, machine.vault)
+    packs = sorted((place / "packs").rglob("*/*"))
+    packs[0].write_bytes(b"torn")
+    packs[-1].unlink()
+    again = machine.done("export", place)
+    assert 1 <= again["fetched"] <= 2
+    assert machine.done("export", place)["fetched"] == 0
+
+
+def test_a_kit_exports_too_and_nothing_is_readable(machine: Machine, tree: Path, tmp_path: Path) -> None:
+    bare = Machine(tmp_path / "bare", environment={"MUNIMENT_RECOVERY_KIT": machine.kit})
+    bare.done("export", tmp_path / "export")
+    words = (b"small small", str(tree).encode(), b"deeper")
+    for path in (tmp_path / "export").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert not any(word in content for word in words), path
+    target = restored(tmp_path / "export", tmp_path / "out", {"MUNIMENT_RECOVERY_KIT": machine.kit})
+    assert differences(tree, target / tree.relative_to("/")) == []
+
+
+def test_a_damaged_pack_stops_the_export(machine: Machine, tmp_path: Path, shared_server: Served) -> None:
+    victim = max(
+        (path for path in shared_server.data.rglob("*") if path.is_file()), key=lambda p: p.stat().st_size
+    )
+    sound = victim.read_bytes()
+    victim.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    try:
+        ran = machine.run("export", tmp_path / "export")
+    finally:
+        victim.write_bytes(sound)
+    assert (ran.code, ran.document["error"]) == (5, "DamagedObject")
+    assert not (tmp_path / "export" / "vault.json").exists()
