@@ -26,7 +26,7 @@ from muniment.model.entry import Entry, EntryFlag, Owner
 from muniment.model.packs import KIB
 
 _BATCH_PIECES = 2048
-_OPEN_BATCHES = 4
+_OPEN_BATCHES = 2
 ATTEMPTS = 3
 LARGE_XATTR = 4 * KIB
 _RACY_NS = 2_000_000_000

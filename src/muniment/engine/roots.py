@@ -1,4 +1,4 @@
-"""What a backup set's roots are: their merged tree, how far they reach, and the file systems met on the way."""
+"""The roots of a backup set: merged into one tree, how far they reach, which file systems they lie on."""
 
 from __future__ import annotations
 

@@ -14,14 +14,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from queue import SimpleQueue
 
 from blake3 import blake3
 
 from muniment.crypto.keys import VaultKeys
+from muniment.engine.buffers import BufferPool
+from muniment.engine.chunking import MAX_CHUNK
 from muniment.engine.packing import PackWriter
 from muniment.engine.ports import ChunkIndex, PackSink, Progress
-from muniment.format.block import BLOCK_TARGET, Compressor
+from muniment.format.block import BLOCK_TARGET, Buffer, Compressor
 from muniment.model.entry import Extent
 from muniment.model.ids import ChunkId
 from muniment.model.packs import MIB, ChunkAddress
@@ -29,10 +30,10 @@ from muniment.model.packs import MIB, ChunkAddress
 BATCH = 2 * MIB
 """Small files of one owner are gathered up to this many bytes."""
 
-WINDOW = 6 * MIB
+WINDOW = 5 * MIB
 """Large files are read in pieces of this many bytes: enough for the largest chunk and more."""
 
-_SMALL_BUFFERS = 6
+_SMALL_BUFFERS = 5
 
 
 class Batch:
@@ -92,36 +93,22 @@ class Batch:
         self._buffers.give_back(buffer)
 
 
-class BufferPool:
-    """A few buffers that are used again: the allocator would return each to the kernel, and ask anew.
-
-    `take` waits for one; `give_back` may be called from any thread.
-    """
-
-    def __init__(self, size: int, *, count: int) -> None:
-        self._size = size
-        self._unmade = count
-        self._free: SimpleQueue[bytearray | BaseException] = SimpleQueue()
-
-    def take(self) -> bytearray:
-        if self._free.empty() and self._unmade:
-            self._unmade -= 1
-            return bytearray(self._size)
-        found = self._free.get()
-        if isinstance(found, BaseException):
-            raise found
-        return found
-
-    def give_back(self, buffer: bytearray) -> None:
-        self._free.put(buffer)
-
-    def fail(self, error: BaseException) -> None:
-        """Wake whoever waits: what it waits for will not come."""
-        self._free.put(error)
-
-
 class _Failed(Exception):
     """Another batch failed, so the chunks that this one waits for will not come."""
+
+
+class _Tools(threading.local):
+    """What each thread has of its own: a compressor, and a buffer for blocks that do not shrink."""
+
+    def __init__(self, level: int) -> None:
+        self.compressor = Compressor(level)
+        self._raw = bytearray(BLOCK_TARGET + 1)
+
+    def encode(self, parts: Sequence[memoryview]) -> Buffer:
+        """The block of `parts`; valid until this thread encodes the next."""
+        if len(parts[0]) >= len(self._raw):
+            self._raw = bytearray(MAX_CHUNK + 1)
+        return self.compressor.encode(parts, out=self._raw)
 
 
 class ChunkStore:
@@ -140,9 +127,8 @@ class ChunkStore:
         self.writer = PackWriter(keys, sink, progress=progress, sent=self._forget)
         self._key = keys.chunk_key
         self._index = index
-        self._level = level
+        self._tools = _Tools(level)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="store")
-        self._local = threading.local()
         self.batches = BufferPool(BATCH, count=_SMALL_BUFFERS)
         self.windows = BufferPool(WINDOW, count=workers + 1)
         self._claims: dict[ChunkId, ChunkAddress | None] = {}
@@ -206,14 +192,8 @@ class ChunkStore:
             parts = [view[first : first + size]]  # side by side, as new files mostly are
         else:
             parts = [view[starts[place] : starts[place] + batch.lengths[place]] for place in places]
-        addresses = self.writer.add_data(self._compressor().encode(parts), ids, lengths)
+        addresses = self.writer.add_data(self._tools.encode(parts), ids, lengths)
         return dict(zip(ids, addresses, strict=True))
-
-    def _compressor(self) -> Compressor:
-        compressor: Compressor | None = getattr(self._local, "compressor", None)
-        if compressor is None:
-            compressor = self._local.compressor = Compressor(self._level)
-        return compressor
 
     # --- claims: chunks of this run that the index does not know yet; None until the address is known
 

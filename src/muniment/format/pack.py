@@ -86,13 +86,16 @@ class PackBuilder:
         *,
         epoch: int | None = None,
         randomness: Randomness = os.urandom,
+        out: bytearray | None = None,
     ) -> None:
+        """With `out` (17 MiB always are enough) blocks can be sealed into it as they come: `seal_block`."""
         self.pack_id = pack_id or PackId.random()
         self.kind = kind
         self.epoch = keys.newest_epoch if epoch is None else epoch
         self._keys = keys
         self._randomness = randomness
-        self._blocks: list[Buffer] = []
+        self._out = out
+        self._blocks: list[Buffer | None] = []
         self._rows: list[tuple[int, int, bytes, list[int]]] = []
         self._end = HEADER
         self._index_bound = 16
@@ -160,6 +163,24 @@ class PackBuilder:
         self.content_size += sum(lengths)
         return address
 
+    def seal_block(self, address: BlockAddress) -> None:
+        """Seal a block into `out` now and let go of what was added; without `out` this waits for `seal`.
+
+        Several threads may do so at once, each for its own block. All must be done before `seal`.
+        """
+        block = self._blocks[address.ordinal]
+        if self._out is None or block is None:
+            return
+        place = memoryview(self._out)[address.offset : address.offset + address.length]
+        aad = self._aad(self._rows[address.ordinal][1], address.ordinal)
+        self._sealer.seal_into(block, aad=aad, out=place)
+        self._blocks[address.ordinal] = None
+
+    @cached_property
+    def _sealer(self) -> SealKeys:
+        sealer = self._keys.pack_keys(self.pack_id, epoch=self.epoch)
+        return sealer if self._randomness is os.urandom else sealer.with_randomness(self._randomness)
+
     def index_copy(self) -> bytes:
         """What an index pack holds of this pack: `encode_index_copy` of its index."""
         return self.pack_id.raw + bytes([self.kind]) + self.epoch.to_bytes(4) + encode_index(self._rows)
@@ -169,20 +190,20 @@ class PackBuilder:
     ) -> tuple[SealedPack, memoryview]:
         """Seal all that was added. Called once; the blocks are let go of as they are sealed.
 
-        The bytes are a view of `out` where it is large enough (17 MiB always are), so that one buffer can
-        serve one pack after another; else of a fresh buffer.
+        The bytes are a view of `out`, else of the builder's own, where it is large enough (17 MiB always
+        are), so that one buffer can serve one pack after another; else of a fresh buffer.
         """
+        out = self._out or out
         index = (compressor or Compressor()).encode([encode_index(self._rows)])
         size = padded_size(self._end + SEAL_OVERHEAD + 4 + len(index) + TRAILER)
         if out is None or len(out) < size:
+            if None in self._blocks:
+                raise ValueError("the pack has outgrown the buffer that holds its first blocks")
             out = bytearray(size)
         view = memoryview(out)[:size]
-        sealer = self._keys.pack_keys(self.pack_id, epoch=self.epoch)
-        if self._randomness is not os.urandom:
-            sealer = sealer.with_randomness(self._randomness)
         view[:HEADER] = self._header()
-        at = self._seal_blocks(sealer, view)
-        at = self._seal_index(sealer, view, index, at)
+        at = self._seal_blocks(self._sealer, view)
+        self._seal_index(self._sealer, view, index, at)
         digest = hashlib.sha256(view).digest()
         return SealedPack(self.pack_id, self.kind, self.epoch, size, digest), view
 
@@ -195,9 +216,11 @@ class PackBuilder:
 
     def _seal_blocks(self, sealer: SealKeys, view: memoryview) -> int:
         at = HEADER
-        for ordinal, (_, role, _, _) in enumerate(self._rows):
-            block, self._blocks[ordinal] = self._blocks[ordinal], b""
-            at += sealer.seal_into(block, aad=self._aad(role, ordinal), out=view[at:])
+        for ordinal, (length, role, _, _) in enumerate(self._rows):
+            block, self._blocks[ordinal] = self._blocks[ordinal], None
+            if block is not None:
+                sealer.seal_into(block, aad=self._aad(role, ordinal), out=view[at:])
+            at += length
         return at
 
     def _seal_index(self, sealer: SealKeys, view: memoryview, index: Buffer, at: int) -> int:
