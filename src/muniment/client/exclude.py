@@ -48,7 +48,7 @@ _ANY_DIRECTORY = "(?P<ps_d>/)"
 _GLOB = re.compile(r"[*?\[\\]")
 
 
-_PLAIN = re.compile(r"!?[\w./*?~@+,=-]*\w[\w./*?~@+,=-]*")
+_PLAIN = re.compile(r"(?=.*\w)!?[^\s\[\\#!](?:[^\[\\\n]*[^\s\[\\])?")
 """A rule that surely has a meaning: compiled when a name first comes near it. Most days none does."""
 
 

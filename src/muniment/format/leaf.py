@@ -241,10 +241,13 @@ class LeafPage:
         None for everything else, and for what is damaged: then `entry` tells more, at five times the price.
         """
         contents = run.contents[place]
-        if type(contents) is not list or len(contents) != 1 or place in run.extras:
+        if type(contents) is not list or place in run.extras or not stat.S_ISREG(run.modes[place]):
             return None
-        row = contents[0]
-        if type(row) is not list or len(row) != 4 or not stat.S_ISREG(run.modes[place]):
+        extents: list[Any] = contents
+        if len(extents) != 1 or type(extents[0]) is not list:
+            return None
+        row: list[Any] = extents[0]
+        if len(row) != 4:
             return None
         length, chunk, block, inner = row
         if type(length) is not int or length != run.sizes[place] or not length:
