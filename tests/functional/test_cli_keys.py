@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -192,3 +194,27 @@ def test_a_passphrase_comes_from_a_file_or_a_command(
     ran = nobody.run("connect", shared_server.url, "--code", shared_server.enrol(email))
     assert ran.code == 2
     assert "MUNIMENT_PASSPHRASE" in ran.document["advice"]
+
+
+def bring_forward(served: Served) -> None:
+    """Let the delay of everything confirmed be over, as if three days had passed."""
+    with closing(sqlite3.connect(served.data / "muniment.sqlite3", timeout=60)) as database, database:
+        database.execute(
+            "update vaults_confirmation set effective_at = '2001-01-01 00:00:00' where state = 'confirmed'"
+        )
+
+
+def test_a_confirmed_removal_is_folded_into_the_list_by_the_next_holder_of_the_key(
+    machine: Machine, shared_server: Served, tmp_path: Path, tree: Path
+) -> None:
+    kit_slot = next(slot["slot"] for slot in machine.done("keys", "list") if slot["kind"] == "kit")
+    request = machine.run("keys", "revoke", kit_slot).document["message"].rpartition(" ")[2]
+    shared_server.confirm(request)
+    assert stranger(tmp_path, machine.kit).run("snapshots").code == 0  # the delay runs
+    bring_forward(shared_server)
+    refused = stranger(tmp_path, machine.kit).run("snapshots")
+    assert refused.code in (1, 4), refused.said
+    machine.done("backup", tree)
+    assert kit_slot not in {slot["slot"] for slot in machine.done("keys", "list")}
+    assert machine.done("backup")["errors"] == 0
+    assert "slot_removed" in {event["kind"] for event in machine.done("events")}
