@@ -142,6 +142,7 @@ def _preload(role: str, *details: str) -> None:
     serve = import_module("muniment.main.serve")
     config = import_module("muniment.server.config").ServerConfig(data=Path(details[0]))
     serve.load_embedded("serve", config)
+    import_module("muniment.main.admin")
     import_module("uvicorn.protocols.http.httptools_impl")
 
 

@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import sqlite3
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -41,6 +42,14 @@ class WarmServed(Served):
             raise AssertionError(f"the server did not start:\n{self.log.read_text()[-4000:]}")
         self.url = line.partition('"url": "')[2].partition('"')[0]
         return self
+
+    def try_admin(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        assert self.nursery is not None
+        words = ["admin", *arguments, "--data", str(self.data), "--json"]
+        child = self.nursery.begin(words, environment=dict(os.environ))
+        said, errors = child.communicate(120)
+        assert child.returncode is not None
+        return subprocess.CompletedProcess(words, child.returncode, said, errors)
 
 
 @dataclass
@@ -132,7 +141,7 @@ class World:
         found = self.differences_from(target)
         assert not found, found[:5]
         shutil.rmtree(target)
-        wait_until(self.is_tidy, seconds=5)
+        wait_until(self.is_tidy, seconds=60)
         assert self.stored_twice() == []
         metered = self.rows(
             "select v.used, (select coalesce(sum(size), 0) from vaults_pack p"
