@@ -18,9 +18,13 @@ __all__ = ["server", "shared_server"]
 
 
 @pytest.fixture
-def machine(shared_server: Served, tmp_path: Path) -> Machine:
-    code = shared_server.create_account(f"{os.urandom(6).hex()}@state.org")
-    return Machine(tmp_path / "home").connect(shared_server.url, code)
+def email() -> str:
+    return f"{os.urandom(6).hex()}@state.org"
+
+
+@pytest.fixture
+def machine(shared_server: Served, tmp_path: Path, email: str) -> Machine:
+    return Machine(tmp_path / "home").connect(shared_server.url, shared_server.create_account(email))
 
 
 @pytest.fixture
@@ -70,7 +74,7 @@ def test_corrupted_state_is_set_aside(machine: Machine, tree: Path, tmp_path: Pa
 
 
 def test_a_copied_state_begins_a_new_installation_and_the_other_must_enrol_anew(
-    machine: Machine, tree: Path, tmp_path: Path
+    machine: Machine, shared_server: Served, tree: Path, tmp_path: Path, email: str
 ) -> None:
     machine.done("backup", tree)
     twin = Machine(tmp_path / "copy", vault=machine.vault)
@@ -81,6 +85,11 @@ def test_a_copied_state_begins_a_new_installation_and_the_other_must_enrol_anew(
     original = machine.run("backup")
     assert (original.code, original.document["error"]) == (5, "DeviceCloned")
     assert "enrol" in original.document["advice"].lower()
+
+    machine.connect(shared_server.url, shared_server.enrol(email), "--name", "the original")
+    assert machine.done("backup")["new_bytes"] == 0
+    assert twin.run("backup").code == 0
+    assert {one["device"] for one in machine.done("snapshots")} >= {"the original"}
 
 
 def put_requests(served: Served) -> list[int]:

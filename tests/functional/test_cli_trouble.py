@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.machine import Machine
-from tests.support.server import Served, server, shared_server
+from tests.support.server import Served, server, shared_server, wait_until
 
 __all__ = ["server", "shared_server"]
 
@@ -87,9 +87,7 @@ def test_a_server_that_restarts_during_the_run_is_waited_for(server: Served, tmp
     for number in range(8):
         (tree / f"file {number}").write_bytes(os.urandom(3_000_000))
     process = machine.begin("backup", tree, "--limit-up", "8192", more={"MUNIMENT_PATIENCE": "60"})
-    end = time.monotonic() + 30
-    while not list((machine.state() / "spool").glob("*/*.pack")) and time.monotonic() < end:
-        time.sleep(0.01)
+    wait_until(lambda: list((machine.state() / "spool").glob("*/*.pack")))
     server.kill()
     time.sleep(0.3)
     server.start(port=server.port)

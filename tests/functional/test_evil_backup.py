@@ -114,10 +114,10 @@ def test_key_derivation_is_neither_weakened_nor_inflated(
     attacked: World, evil: Evil, name: str, tmp_path: Path
 ) -> None:
     evil.rewrite("keys", wire.VaultKeys, slot_of("passphrase", DERIVATIONS[name]))
-    begun = time.monotonic()
+    begun = time.process_time()
     ran = Machine(tmp_path / "new").connect(evil.url, attacked.codes.pop())
     assert (ran.error, ran.code) == ("WeakKeyDerivation", 5), ran
-    assert time.monotonic() - begun < 10
+    assert time.process_time() - begun < 10
     assert evil.routes[-1] == "keys"
 
 
@@ -276,7 +276,7 @@ def test_what_the_vault_lost_is_stored_again(
 
     evil.usurp("put_pack", swallow)
     ran = victim.back_up(evil, code=1)
-    assert ran.error in {"CommitRefused", "CommitConflict"}
+    assert ran.error == "CommitRefused"
     assert swallowed
     # An honest server again: the same command stores what was lost.
     evil.forget()

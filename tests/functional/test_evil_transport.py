@@ -195,7 +195,7 @@ def test_bad_speech_ends_in_bounded_time(
     ran = alice.muniment("snapshots", server=evil.url, MUNIMENT_PATIENCE="0.2")
     assert ran.error in {"ServerUnreachable", "MunimentError"}, ran
     assert ran.code == 1
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 60, "what drips would take more than an hour"
     assert "\x1b" not in ran.out + ran.err
 
 
@@ -255,7 +255,7 @@ def test_retry_after_cannot_hold_us(alice: Machine, evil: Evil, wait: str) -> No
     begun = time.monotonic()
     ran = alice.muniment("snapshots", server=evil.url, MUNIMENT_PATIENCE="1")
     assert (ran.error, ran.code) == ("ServerUnreachable", 1), ran
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 60
 
 
 # --- what it writes reaches a terminal as text

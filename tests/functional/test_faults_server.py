@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from muniment.client.reach import DEFAULT_PATIENCE
 from tests.support.killing import SMALL_PACKS
 from tests.support.machine import Machine, differences
 from tests.support.server import Served, server, wait_until
@@ -59,14 +60,17 @@ def test_a_server_that_takes_connections_and_says_nothing(machine: Machine, tree
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         running = machine.begin("backup", tree, "--server", url)
-        time.sleep(1.5)
-        running.send_signal(signal.SIGINT)
-        begun = time.monotonic()
-        time.sleep(0.3)
-        running.send_signal(signal.SIGINT)
-        ran = machine.end(running)
+        silent.settimeout(60)
+        connection, _ = silent.accept()
+        with connection:
+            assert connection.recv(1)
+            running.send_signal(signal.SIGINT)
+            begun = time.monotonic()
+            time.sleep(0.3)
+            running.send_signal(signal.SIGINT)
+            ran = machine.end(running)
     assert ran.code == 130, ran.said
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < DEFAULT_PATIENCE / 5
 
 
 def test_a_server_that_halts_for_a_while(

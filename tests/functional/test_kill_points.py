@@ -135,8 +135,6 @@ CONNECT: dict[str, tuple[str, ...]] = {
 
 NOT_KILLED = {
     "PosixTarget.existing": "only looks, and only where files may not be overwritten",
-    "PosixTarget.free_bytes": "only looks",
-    "PosixFile.read_all": "first backups only: `test_first_backup_…`",
     "PosixFile.data_ranges": "first backups only: `test_first_backup_…`",
     "PosixDirectory.read_link": "first backups only: `test_first_backup_…`",
     "PosixDirectory.stat": "asked only about names that a race made doubtful",
@@ -145,7 +143,7 @@ NOT_KILLED = {
     "Server.with_token": "asks nothing",
     "Server.close": "asks nothing",
     "Server.heartbeat": "a thread of its own; says what any request says",
-    "Server.kit_session": "reads; `test_faults_secrets.py`",
+    "Server.kit_session": "reads; `test_cli_keys.py`",
     "Server.devices": "reads",
     "Server.confirmations": "reads",
     "Server.events": "reads",

@@ -109,7 +109,7 @@ def world(worlds: list[World], tmp_path_factory: pytest.TempPathFactory) -> Worl
     return worlds[-1]
 
 
-def await_death(world: World, point: str, *, seconds: float = 30) -> None:
+def await_death(world: World, point: str, *, seconds: float = 120) -> None:
     """Wait until the server has died at the point."""
     process = world.served.process
     assert process is not None
@@ -191,7 +191,7 @@ def test_server_killed_while_a_machine_leaves_at(world: World, point: str) -> No
 
 def _await_upload(world: World) -> None:
     """Until a pack is on its way in, by the server's own record."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     before = len(world.records())
     while len(world.records()) <= before:
         assert time.monotonic() < end, "nothing was sent"
@@ -270,7 +270,7 @@ def test_server_asked_to_stop_during_upload(world: World) -> None:
         _await_upload(world)
         begun = time.monotonic()
         assert world.served.stop() == 0
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 25
         come_back(world)
         ran = world.machine.end(running)
         assert ran.code == 0, ran.said

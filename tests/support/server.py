@@ -134,7 +134,7 @@ class Served:
         return int(line.split()[1]) * 1024
 
 
-def wait_until(condition: Any, *, seconds: float = 10.0) -> None:
+def wait_until(condition: Any, *, seconds: float = 60.0) -> None:
     """Return once `condition()` holds; AssertionError when it does not in time."""
     end = time.monotonic() + seconds
     while not condition():
