@@ -241,10 +241,10 @@ class LeafPage:
         None for everything else, and for what is damaged: then `entry` tells more, at five times the price.
         """
         contents = run.contents[place]
-        if type(contents) is not list or place in run.extras or not stat.S_ISREG(run.modes[place]):
+        if contents.__class__ is not list or place in run.extras or not stat.S_ISREG(run.modes[place]):
             return None
         extents: list[Any] = contents
-        if len(extents) != 1 or type(extents[0]) is not list:
+        if len(extents) != 1 or extents[0].__class__ is not list:
             return None
         row: list[Any] = extents[0]
         if len(row) != 4:
