@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
+import keyring
 import pytest
+from keyring.backend import KeyringBackend
+from keyring.errors import KeyringLocked
 
 from muniment.client.backup.last_runs import seconds_of
 from muniment.client.backup.run import bound_of
@@ -172,6 +176,47 @@ def test_a_systemd_credential_stands_in(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / f"muniment-{vault}").write_text(secrets.to_text())
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert recall("file", home=home, vault=vault) == secrets
+
+
+class InMemory(KeyringBackend):
+    """A key store of the system, as far as keyring can tell."""
+
+    priority = 5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[tuple[str, str], str] = {}
+        self.locked = False
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self.kept[service, username] = password
+
+    def get_password(self, service: str, username: str) -> str | None:
+        if self.locked:
+            raise KeyringLocked("somebody has to type a password")
+        return self.kept.get((service, username))
+
+
+@pytest.fixture
+def key_store() -> Iterator[InMemory]:
+    before, store = keyring.get_keyring(), InMemory()
+    keyring.set_keyring(store)
+    yield store
+    keyring.set_keyring(before)
+
+
+def test_a_key_store_of_the_system_is_preferred(tmp_path: Path, key_store: InMemory) -> None:
+    vault, secrets = VaultId(b"v" * 16), DeviceSecrets("token", b"k" * 32, b"p" * 16)
+    own = Home(tmp_path / "own", tmp_path / "own", self_contained=True)
+    assert keep(secrets, home=own, vault=vault) == "file"
+    usual = Home(tmp_path / "usual", tmp_path / "usual", self_contained=False)
+    assert keep(secrets, home=usual, vault=vault) == "keyring"
+    assert not usual.credentials.exists()
+    assert recall("keyring", home=usual, vault=vault) == secrets
+    key_store.locked = True
+    with pytest.raises(MunimentError):
+        recall("keyring", home=usual, vault=vault)
+    assert keep(secrets, home=usual, vault=vault) == "file"
 
 
 @pytest.mark.parametrize("suffix", ["", "_FILE", "_COMMAND"])
