@@ -130,7 +130,7 @@ CONNECT: dict[str, tuple[str, ...]] = {
     "Server.put_slot": MOMENTS,
     "Server.put_slot_list": MOMENTS,
     "Server.register_kit": MOMENTS,
-    "KnownHeads.remember@_begin_state": MOMENTS,
+    "Database.put@remember_slots": MOMENTS,
 }
 
 NOT_KILLED = {
