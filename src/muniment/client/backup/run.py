@@ -37,9 +37,6 @@ _PASSES = 3
 
 _MIB = 1 << 20
 
-_MOST_AFTER_STOP = 64 * _MIB
-"""Sealed bytes that are still sent, for a partial snapshot, once somebody asked to stop."""
-
 
 @dataclass(frozen=True, slots=True)
 class BackupRequest:
@@ -255,10 +252,6 @@ class _Work:
             self.pages.flush()
 
     def _checkpoint(self, partial: ArchiveResult) -> None:
-        if self.run.stop() and self.spool.backlog > _MOST_AFTER_STOP:
-            # Nobody who pressed Ctrl-C waits for hours of a slow line. What is sealed is resumed all the
-            # same.
-            raise Interrupted("stopped")
         self._drain()
         self.commits.commit(partial)
 
