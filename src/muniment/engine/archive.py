@@ -167,7 +167,8 @@ class _Run:
             keys, source=source, cache=pages, writer=store.writer, level=request.compression_level
         )
         self._tree_reader = TreeReader(keys, self._pages.load)
-        self._pages.move(plan_moves(self._tree_reader, request.parent))
+        # A page in a lost pack may still be in the cache; the new tree needs it where it can be fetched.
+        self._pages.move(plan_moves(self._tree_reader, request.parent) | request.lost_packs)
         self._lost = None
         if request.lost_packs:
             self._lost = LostContent(request.lost_packs, self._tree_reader, pages)

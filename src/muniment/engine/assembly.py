@@ -82,7 +82,7 @@ class Assembly:
         if self._parent is not None:
             for ref, lower in self._rest(self._parent, b""):
                 if lower >= self.last_key and twin.takes_leaf_ref(ref):
-                    twin.add_leaf_ref(ref)
+                    twin.add_leaf_ref(self._pages.settled(ref))
                     continue
                 for entry in self._reader.load_leaf(ref, after=lower).entries():
                     if entry.key > self.last_key:

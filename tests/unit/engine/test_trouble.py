@@ -11,7 +11,7 @@ import pytest
 
 from muniment.engine.ports import Problem
 from muniment.model.entry import EntryFlag
-from muniment.model.errors import Interrupted
+from muniment.model.errors import DamagedObject, Interrupted
 from muniment.model.ids import PackId
 from muniment.model.packs import PackKind
 
@@ -308,4 +308,33 @@ def test_what_is_lost_and_cannot_be_read_is_marked_damaged(
     spoiled.refused.clear()
     bench.back_up(lost_packs=lost)
     assert bench.below()["large"].flags is EntryFlag.NONE
+    assert bench.differences() == []
+
+
+def test_pages_of_a_lost_pack_are_stored_again_from_the_cache(bench: Bench, root: Path) -> None:
+    (root / "large").write_bytes(random.Random(8).randbytes(9_000_000))
+    fill(root, files=600)
+    bench.back_up()
+    (root / "dir 0" / "new").write_bytes(b"a change that leaves most leaves as they are")
+    lost = frozenset(bench.vault.of_kind(PackKind.PAGE))
+    assert lost
+    lose(bench, *lost)
+    result = bench.back_up(lost_packs=lost, checkpoint_seconds=0.0)
+    for made in (result, *bench.partials):
+        assert made.packs.isdisjoint(lost)
+        assert bench.entries(made)
+    assert bench.partials
+    assert bench.differences() == []
+
+
+def test_pages_of_a_lost_pack_that_no_cache_has_are_damage(bench: Bench, root: Path) -> None:
+    (root / "large").write_bytes(random.Random(8).randbytes(9_000_000))
+    fill(root, files=600)
+    bench.back_up()
+    lost = frozenset(bench.vault.of_kind(PackKind.PAGE))
+    lose(bench, *lost)
+    bench.pages.pages.clear()
+    with pytest.raises(DamagedObject):
+        bench.back_up(lost_packs=lost)
+    assert bench.back_up(fresh=True, lost_packs=lost).packs.isdisjoint(lost)
     assert bench.differences() == []
