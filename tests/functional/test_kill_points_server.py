@@ -25,8 +25,8 @@ CONTEXT = ("before", "inside", "after")
 BACKUP: dict[str, tuple[str, ...]] = {
     # receiving a pack
     "begin_receipt": MOMENTS,
-    "writing@begin_receipt": CONTEXT,
-    "LocalObjects.begin@begin_receipt": MOMENTS,
+    "writing@_open_receipt": CONTEXT,
+    "LocalObjects.begin@_open_receipt": MOMENTS,
     "Receipt.append": MOMENTS,
     "LocalWriter.write@append": MOMENTS,
     "Receipt.finish": MOMENTS,
@@ -86,6 +86,7 @@ NOT_KILLED = {
     "writing@open_kit_session": "one transaction; a repeat makes another token",
     "writing@quarantine_pack": "one transaction that any later read repeats",
     "writing@heartbeat": "one transaction that the next heartbeat repeats",
+    "writing@_delete": "one transaction of what is out of date, which the next round repeats",
     "writing@_remove_replaced": "one transaction that the next round repeats",
 }
 """Steps without a kill in these tables, and why."""
