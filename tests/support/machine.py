@@ -17,7 +17,7 @@ from tests.support.nursery import Child, Nursery
 Running = subprocess.Popen[str] | Child
 
 PASSPHRASE = "correct horse battery staple"
-RUN_SECONDS = 120
+RUN_SECONDS = 240
 
 
 @dataclass(frozen=True)

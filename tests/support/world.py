@@ -187,11 +187,16 @@ def make_world(root: Path, *, census: bool = False, connect: bool = True) -> Wor
     data = root / "server"
     served = WarmServed(data, nursery=Nursery(server_order, "server", str(data), environment=theirs))
     machine = Machine(root / "home", nursery=Nursery(machine_order, "client", environment=ours))
-    world = World(root, served.start(), machine, server_order, machine_order, root / "source")
-    _plant(world)
-    if connect:
-        machine.connect(served.url, served.create_account())
-        machine.done("backup", world.source)
+    world = World(root, served, machine, server_order, machine_order, root / "source")
+    try:
+        served.start()
+        _plant(world)
+        if connect:
+            machine.connect(served.url, served.create_account())
+            machine.done("backup", world.source)
+    except BaseException:
+        world.close()
+        raise
     return world
 
 
