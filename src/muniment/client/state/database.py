@@ -24,7 +24,8 @@ SCHEMA_VERSION = 1
 _SCHEMA = """
 create table meta (key text primary key, value blob not null) without rowid;
 -- `form`: kind (1), epoch (4). `committed`: whether a snapshot of ours is known to hold the pack.
-create table packs (no integer primary key, id blob not null unique, form blob not null,
+-- A number is never used again: a run of another set may remember which pack it meant.
+create table packs (no integer primary key autoincrement, id blob not null unique, form blob not null,
                     committed integer not null default 0);
 -- Chunks of packs newly made, one row per pack, until they are merged into `chunks`.
 create table staged (pack integer primary key, records blob not null);

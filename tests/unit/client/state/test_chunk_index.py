@@ -164,3 +164,21 @@ def test_no_flipped_bit_gives_a_wrong_address(tmp_path: Path, merged: bool) -> N
         found += len(told)
         assert all(model[chunk] == address for chunk, address in told.items())
     assert found > 0
+
+
+def test_a_pack_dropped_by_another_run_never_lends_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two sets run at once: one drops what the other has not sent yet, and stores a pack of its own."""
+    monkeypatch.setattr(chunk_index, "MERGE_AT", 10)
+    ours, theirs = (Database(tmp_path / "state", machine=b"m") for _ in range(2))
+    index, other = LocalChunkIndex(ours), LocalChunkIndex(theirs)
+    waiting, its_chunks = made_pack(1)
+    index.add_pack(waiting, kind=PackKind.DATA, epoch=1, chunks=its_chunks)
+    assert index.find(list(its_chunks)) == its_chunks
+    other.drop_packs(other.uncommitted())
+    pack, chunks = made_pack(2)
+    other.add_pack(pack, kind=PackKind.DATA, epoch=1, chunks=chunks)
+    assert index.find(list(chunks)) == chunks
+    ours.close()
+    theirs.close()
