@@ -15,6 +15,7 @@ from muniment.format.page import LeafPage, LeafRun
 from muniment.format.tree import TreeReader
 from muniment.model.entry import Entry, EntryFlag, Extent, PageRef
 from muniment.model.errors import IntegrityError
+from muniment.model.ids import PackId
 from muniment.model.packs import MIB, BlockAddress
 
 WINDOW = 4 * MIB
@@ -107,6 +108,8 @@ class Lost:
     path: bytes
     entries: int
     error: IntegrityError
+    pack: PackId | None = None
+    """Where the damaged page lies."""
 
 
 LookUp = Callable[[bytes, list[bytes]], Mapping[bytes, FileStat]]
@@ -160,9 +163,8 @@ class Pieces:
         for start, end in self._selection.ranges:
             for leaf in self._walk.leaves(self._root, start=start, end=end):
                 if isinstance(leaf, LostRange):
-                    self._lost(
-                        Lost(leaf.last.replace(b"\0\0", b"/").replace(b"\0", b"/"), leaf.entries, leaf.error)
-                    )
+                    path = leaf.last.replace(b"\0\0", b"/").replace(b"\0", b"/")
+                    self._lost(Lost(path, leaf.entries, leaf.error, leaf.ref.block.pack_id))
                     continue
                 whole = leaf.first_key >= start and (end is None or leaf.last_key < end)
                 for run in leaf.runs:

@@ -14,17 +14,15 @@ import stat
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from muniment.crypto.keys import VaultKeys
 from muniment.engine.blocks import BlockFetcher, OpenedBlocks, WantedBlocks
-from muniment.engine.leaves import LostRange, Order, TreeWalk
-from muniment.engine.pieces import SET_ID, Lost, Piece, Pieces, SmallFile, Window
+from muniment.engine.leaves import TreeWalk
+from muniment.engine.pieces import Piece, Pieces, SmallFile, Window
 from muniment.engine.plan_restore import RestoreRequest, select
 from muniment.engine.ports import (
     BlockSource,
     FileStat,
-    Metadata,
     Overwrite,
     PageCache,
     Placement,
@@ -36,6 +34,8 @@ from muniment.engine.ports import (
     TargetDirectory,
     TargetDisk,
 )
+from muniment.engine.restore_report import RestoreReport, Teller
+from muniment.engine.restored_metadata import MadeDirectories, MetadataRule
 from muniment.format.tree import TreeReader
 from muniment.model.entry import Entry, Extent, child_directory
 from muniment.model.errors import (
@@ -43,11 +43,9 @@ from muniment.model.errors import (
     IntegrityError,
     Interrupted,
     MunimentError,
-    Outcome,
     TargetFull,
     UnsafePath,
 )
-from muniment.model.ids import PackId
 from muniment.model.packs import MIB
 
 BATCH = 1024 * MIB
@@ -57,36 +55,6 @@ BATCH_OBJECTS = 100_000
 """… or this many objects were made."""
 
 _WINDOWS_AHEAD = 3
-_DIRECTORIES_KEPT = 100_000
-_CAPABILITY = b"security.capability"
-"""As powerful as a set-id bit, and treated as one."""
-
-
-@dataclass(slots=True)
-class RestoreReport:
-    """What a restore did. `files` counts every name of a file, `bytes` what was written for them."""
-
-    files: int = 0
-    directories: int = 0
-    others: int = 0
-    bytes: int = 0
-    errors: int = 0
-    """Entries that are not there though they should be, each told to the progress."""
-    kept: int = 0
-    """Existing paths that were left alone, as asked."""
-    skipped: int = 0
-    """Sockets, and devices without `Special.RESTORE`."""
-    metadata: int = 0
-    """Entries of which not all metadata could be set."""
-    damaged_packs: set[PackId] = field(default_factory=set)
-    integrity: int = 0
-    """How many of the errors come from damaged or hostile data."""
-
-    @property
-    def outcome(self) -> Outcome:
-        if self.integrity:
-            return Outcome.INTEGRITY
-        return Outcome.INCOMPLETE if self.errors else Outcome.DONE
 
 
 def restore(
@@ -130,6 +98,10 @@ class _Restore:
         self._reader = TreeReader(keys, fetcher.load_page)
         self._walk = TreeWalk(self._reader, fetcher)
         self._selection = select(self._reader, request.root, request.under)
+        self._report = RestoreReport()
+        self._tell = Teller(self._report, progress)
+        self._rule = MetadataRule(request.special, progress)
+        self._made = MadeDirectories(request, target=target, rule=self._rule, unset=self._tell.unset)
         self._pieces = Pieces(
             self._reader,
             self._walk,
@@ -137,10 +109,9 @@ class _Restore:
             selection=self._selection,
             look_up=self._look_up,
             keep=self._keeps,
-            kept=self._tell_kept,
-            lost=self._tell_lost,
+            kept=self._tell.kept,
+            lost=self._tell.lost,
         )
-        self._report = RestoreReport()
         self._placement = Placement.ADD if request.overwrite is Overwrite.NEVER else Placement.REPLACE
         self._at: bytes | None = None
         self._directory: TargetDirectory | None = None
@@ -150,9 +121,8 @@ class _Restore:
         """Keys of directories that were left alone because something else has their name."""
         self._file: StagedFile | None = None
         self._links: dict[int, tuple[bytes, bytes]] = {}
-        self._made: list[tuple[bytes, Metadata]] | None = []
-        self._found: set[bytes] = set()
-        """Keys of directories that were there before."""
+        self._position = b""
+        """Key of the directory of the piece put last."""
         self._batch_bytes = self._batch_objects = 0
 
     def run(self) -> RestoreReport:
@@ -164,11 +134,18 @@ class _Restore:
             # Stopped, or the server is gone: what is complete is worth having.
             with suppress(MunimentError, OSError):
                 self._publish()
+                self._made.finish()
             raise
         finally:
             self._drop_file()
         self._publish()
-        self._finish_directories()
+        self._made.finish()
+        self._made.finish_forgotten(
+            self._walk,
+            self._fetcher,
+            self._selection,
+            damaged=lambda path, why: self._tell.broken(path, Problem.DAMAGED, why),
+        )
         # Once more: names and times of directories are to outlast a power cut too.
         self._publish()
         return self._report
@@ -196,8 +173,10 @@ class _Restore:
 
     def _publish(self) -> None:
         for directory, name, why in self._target.publish():
-            self._fail(directory.replace(b"\0", b"/") + name, Problem.WRITE, why)
+            self._tell.failed(directory.replace(b"\0", b"/") + name, Problem.WRITE, why)
+            self._made.leave_alone(child_directory(directory, name))
         self._batch_bytes = self._batch_objects = 0
+        self._made.finish_before(self._position)
         self._at = None
 
     # --- one piece
@@ -214,14 +193,14 @@ class _Restore:
                 self._put_entry(piece, blocks)
         except UnsafePath as error:
             self._drop_file()
-            self._fail_integrity(piece.path, Problem.UNSAFE, str(error))
+            self._tell.broken(piece.path, Problem.UNSAFE, str(error))
         except IntegrityError as error:
             self._drop_file()
             self._note_damage(piece, blocks)
-            self._fail_integrity(piece.path, Problem.DAMAGED, str(error))
+            self._tell.broken(piece.path, Problem.DAMAGED, str(error))
         except OSError as error:
             self._drop_file()
-            self._fail(piece.path, Problem.WRITE, error.strerror or str(error))
+            self._tell.failed(piece.path, Problem.WRITE, error.strerror or str(error))
 
     def _put_small(self, piece: SmallFile, blocks: OpenedBlocks) -> None:
         content = blocks.take_chunk(piece.block, piece.chunk)
@@ -232,7 +211,7 @@ class _Restore:
         self._report.bytes += len(content)
         self._batch_objects += 1
         if problems:
-            self._tell_metadata(piece.path, problems)
+            self._tell.unset(piece.path, problems)
 
     def _put_entry(self, piece: Piece, blocks: OpenedBlocks) -> None:
         kind = stat.S_IFMT(piece.entry.mode)
@@ -247,6 +226,7 @@ class _Restore:
 
     def _enter(self, key: bytes) -> None:
         self._at, self._blocked, self._directory = key, None, None
+        self._position = key
         for barred in self._barred:
             if key.startswith(barred):
                 self._blocked = FileExistsError(17, "what should be its directory is something else")
@@ -266,12 +246,12 @@ class _Restore:
     def _put_file(self, piece: Piece, blocks: OpenedBlocks) -> None:
         entry = piece.entry
         if piece.is_first and self._pieces.has_no_content(entry):
-            self._fail(entry.path, Problem.UNREADABLE, "it could not be read when it was backed up")
+            self._tell.failed(entry.path, Problem.UNREADABLE, "it could not be read when it was backed up")
             return
         if piece.is_first and piece.is_last and piece.error is None:
             parts = [blocks.take(extent) for extent in piece.extents if extent.chunk is not None]
             if len(parts) == len(piece.extents):
-                metadata = self._metadata(entry, blocks)
+                metadata = self._rule.of(entry, blocks)
                 problems = self._here.put_file(
                     entry.name, parts, metadata=metadata, placement=self._placement
                 )
@@ -287,7 +267,7 @@ class _Restore:
         if piece.is_last:
             file, self._file = self._file, None
             problems = file.finish(
-                size=entry.size, metadata=self._metadata(entry, blocks), placement=self._placement
+                size=entry.size, metadata=self._rule.of(entry, blocks), placement=self._placement
             )
             self._at = None
             self._done(piece, problems)
@@ -331,36 +311,30 @@ class _Restore:
         entry = piece.entry
         key = child_directory(piece.directory, entry.name)
         found = self._here.existing(entry.name)
-        if found is None:
-            self._here.make_directory(entry.name, placement=Placement.ADD)
-        elif stat.S_ISDIR(found.mode):
-            self._found.add(key)
-        elif self._keeps(entry, found):
-            self._barred.append(key)
-            self._tell_kept(entry)
-            return
-        else:
+        if found is not None and not stat.S_ISDIR(found.mode):
+            if self._keeps(entry, found):
+                self._barred.append(key)
+                self._tell.kept(entry)
+                return
             self._here.make_directory(entry.name, placement=Placement.REPLACE)
+            found = None
+        elif found is None:
+            self._here.make_directory(entry.name, placement=Placement.ADD)
         self._batch_objects += 1
         self._report.directories += 1
-        if self._made is not None and self._touches(key):
-            self._made.append((key, self._metadata(entry, blocks)))
-            if len(self._made) > _DIRECTORIES_KEPT:
-                self._made = None  # too many to remember: they are read from the tree once more
+        self._made.add(key, entry, blocks, found=found)
 
     def _put_other(self, piece: Piece, blocks: OpenedBlocks) -> None:
         entry = piece.entry
         if stat.S_ISSOCK(entry.mode):
-            self._report.skipped += 1
-            self._progress.problem(
-                entry.path, Problem.UNSUPPORTED, detail="a socket is made by the program that listens on it"
+            self._tell.skipped(
+                entry, Problem.UNSUPPORTED, "a socket is made by the program that listens on it"
             )
             return
         if entry.device is not None and self._request.special is Special.SKIP:
-            self._report.skipped += 1
-            self._progress.problem(entry.path, Problem.SKIPPED, detail="a device node")
+            self._tell.skipped(entry, Problem.SKIPPED, "a device node")
             return
-        metadata = self._metadata(entry, blocks)
+        metadata = self._rule.of(entry, blocks)
         if stat.S_ISLNK(entry.mode):
             problems = self._here.put_link(
                 entry.name, target=entry.link_target, metadata=metadata, placement=self._placement
@@ -383,75 +357,7 @@ class _Restore:
             self._links[entry.link_group] = (piece.directory, entry.name)
         self._batch_objects += 1
         if problems:
-            self._tell_metadata(entry.path, problems)
-
-    # --- metadata
-
-    def _metadata(self, entry: Entry, blocks: OpenedBlocks) -> Metadata:
-        mode = entry.mode
-        if not entry.xattrs and not entry.large_xattrs:
-            if not mode & SET_ID or self._may_set_id(entry):
-                return Metadata(mode, entry.owner, entry.mtime_ns)
-            return Metadata(mode & ~SET_ID, entry.owner, entry.mtime_ns)
-        xattrs = [*entry.xattrs]
-        for name, extents in entry.large_xattrs:
-            xattrs.append((name, b"".join(blocks.take(extent) for extent in extents)))
-        if self._request.special is Special.SKIP and any(name == _CAPABILITY for name, _ in xattrs):
-            xattrs = [item for item in xattrs if item[0] != _CAPABILITY]
-            self._progress.problem(entry.path, Problem.SKIPPED, detail="its capabilities")
-        if mode & SET_ID and not self._may_set_id(entry):
-            mode &= ~SET_ID
-        return Metadata(mode, entry.owner, entry.mtime_ns, xattrs)
-
-    def _may_set_id(self, entry: Entry) -> bool:
-        """On a directory the bit gives nobody power: it says which group new files belong to."""
-        if entry.is_directory or self._request.special is Special.RESTORE:
-            return True
-        self._progress.problem(entry.path, Problem.SKIPPED, detail="its set-id bits")
-        return False
-
-    def _touches(self, key: bytes) -> bool:
-        """Whether this directory gets its metadata: what was there keeps its own unless asked otherwise."""
-        return self._request.overwrite is not Overwrite.NEVER or key not in self._found
-
-    def _finish_directories(self) -> None:
-        """From the last to the first, so that each is closed to us only after all that is in it."""
-        if self._made is not None:
-            for key, metadata in reversed(self._made):
-                self._finish_directory(key, metadata)
-            return
-        for start, end in reversed(self._selection.ranges):
-            for leaf in self._walk.leaves(self._request.root, start=start, end=end, order=Order.BACKWARD):
-                if isinstance(leaf, LostRange):
-                    continue
-                for run in reversed(leaf.runs):
-                    for place in reversed(range(len(run.names))):
-                        if stat.S_ISDIR(run.modes[place]):
-                            entry = leaf.entry(run, place)
-                            if start <= entry.key and (end is None or entry.key < end):
-                                self._finish_again(entry)
-
-    def _finish_again(self, entry: Entry) -> None:
-        key = child_directory(entry.directory, entry.name)[self._selection.stripped :]
-        if not self._touches(key) or any(key.startswith(barred) for barred in self._barred):
-            return
-        wanted = WantedBlocks()
-        for _, extents in entry.large_xattrs:
-            wanted.add(extents)
-        try:
-            metadata = self._metadata(entry, self._fetcher.fetch(wanted.blocks.values()))
-        except IntegrityError as error:
-            self._fail_integrity(entry.path, Problem.DAMAGED, str(error))
-        else:
-            self._finish_directory(key, metadata)
-
-    def _finish_directory(self, key: bytes, metadata: Metadata) -> None:
-        try:
-            problems = self._target.directory(key).set_metadata(metadata)
-        except (OSError, UnsafePath) as error:
-            problems = [str(error)]
-        if problems:
-            self._tell_metadata(key.replace(b"\0", b"/")[:-1], problems)
+            self._tell.unset(entry.path, problems)
 
     # --- what is there already
 
@@ -464,30 +370,6 @@ class _Restore:
         if self._request.overwrite is Overwrite.NEVER:
             return True
         return self._request.overwrite is Overwrite.OLDER and found.mtime_ns >= entry.mtime_ns
-
-    # --- telling
-
-    def _tell_kept(self, entry: Entry) -> None:
-        self._report.kept += 1
-        self._progress.problem(entry.path, Problem.EXISTS, detail="")
-
-    def _tell_lost(self, lost: Lost) -> None:
-        self._report.errors += lost.entries - 1
-        self._report.integrity += lost.entries - 1
-        problem = Problem.UNSAFE if isinstance(lost.error, UnsafePath) else Problem.DAMAGED
-        self._fail_integrity(lost.path, problem, str(lost.error))
-
-    def _tell_metadata(self, path: bytes, problems: Iterable[str]) -> None:
-        self._report.metadata += 1
-        self._progress.problem(path, Problem.METADATA, detail="; ".join(problems))
-
-    def _fail(self, path: bytes, problem: Problem, detail: str) -> None:
-        self._report.errors += 1
-        self._progress.problem(path, problem, detail=detail)
-
-    def _fail_integrity(self, path: bytes, problem: Problem, detail: str) -> None:
-        self._report.integrity += 1
-        self._fail(path, problem, detail)
 
     def _note_damage(self, piece: Piece | SmallFile, blocks: OpenedBlocks) -> None:
         for extent in _all_extents(piece):

@@ -181,7 +181,7 @@ def test_directories_too_many_to_remember_are_read_again(
         os.utime(home.root / f"d{number}", ns=(number, number))
     os.utime(home.root, ns=(5, 5))
     home.back_up()
-    monkeypatch.setattr(restore_module, "_DIRECTORIES_KEPT", 10)
+    monkeypatch.setattr("muniment.engine.restored_metadata._REMEMBERED", 10)
     restored(home, tmp_path / "out")
     assert differences(bytes(home.root.parent), bytes(tmp_path / "out")) == []
     restored(home, tmp_path / "part", under=b"home/d7")
@@ -318,6 +318,30 @@ def test_the_plan_tells_what_the_restore_then_does(home: Bench, tmp_path: Path) 
     assert plan.packs == set(home.vault.of_kind(PackKind.DATA, PackKind.MIXED))
     assert plan.read_bytes < home.vault.stored_bytes
     assert not plan.lost
+
+
+def test_a_stopped_restore_is_taken_up_by_the_next(
+    home: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        place = home.root / f"d{number:02}" / "inner"
+        place.mkdir(parents=True)
+        for name in "abc":
+            (place / name).write_text(f"{number}{name}")
+        os.chmod(place, 0o555)
+        os.utime(place, ns=(1, number))
+        os.utime(place.parent, ns=(1, number))
+    os.utime(home.root, ns=(1, 12345))
+    home.back_up()
+    monkeypatch.setattr("muniment.engine.pieces._WINDOW_PIECES", 4)
+    monkeypatch.setattr(restore_module, "BATCH_OBJECTS", 9)
+    asked = iter([False] * 12 + [True] * 100)
+    with pytest.raises(Interrupted):
+        restored(home, tmp_path / "out", stop=lambda: next(asked))
+    assert differences(bytes(home.root.parent), bytes(tmp_path / "out")) != []
+    report, _ = restored(home, tmp_path / "out")
+    assert report.kept > 0
+    assert differences(bytes(home.root.parent), bytes(tmp_path / "out")) == []
 
 
 def test_an_empty_snapshot_restores_to_nothing(home: Bench, tmp_path: Path) -> None:
