@@ -50,9 +50,6 @@ class Home:
     def database_of(self, vault: VaultId) -> Path:
         return self.state_of(vault) / "state.sqlite3"
 
-    def spool_of(self, vault: VaultId) -> Path:
-        return self.state_of(vault) / "spool"
-
 
 def write_private(path: Path, content: bytes) -> None:
     """Replace `path` in one step with a file that only its owner reads, synced."""

@@ -16,7 +16,7 @@ from muniment.client.transport.refusals import SlotConflict
 from muniment.client.transport.server import Server
 from muniment.crypto.keys import VaultKeys
 from muniment.model.errors import DamagedObject, RollbackDetected
-from muniment.model.ids import SlotId, VaultId
+from muniment.model.ids import SlotId
 from muniment.wire import messages as wire
 
 _TRIES = 5
@@ -183,8 +183,3 @@ def _put_list(
         wire.PutSlotList(expected_number=current.number, expected_hash=current.hash, signed=signed),
     )
     return SlotListState(tuple(slots), tuple(removals), current.number + 1, hashlib.sha256(body).digest())
-
-
-def label_of_vault(vault: VaultId) -> str:
-    """How people tell vaults apart: the first eight digits."""
-    return vault.hex[:8]

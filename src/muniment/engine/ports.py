@@ -12,7 +12,7 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from muniment.model.entry import Owner
-from muniment.model.ids import ChunkId, PackId, PageId, SnapshotId
+from muniment.model.ids import ChunkId, PackId, PageId
 from muniment.model.packs import ChunkAddress, SealedPack
 
 # --- the vault
@@ -91,9 +91,6 @@ class OpenFile(Protocol):
 
     def read_into(self, buffer: memoryview, *, offset: int) -> int:
         """Bytes read at `offset`; 0 at the end."""
-
-    def read_all(self, size: int) -> bytes:
-        """The whole file in one go, given its expected size; longer or shorter when it changed."""
 
     def data_ranges(self, size: int) -> Iterator[tuple[int, int]]:
         """(offset, length) of the parts that are not holes."""
@@ -262,8 +259,6 @@ class TargetDisk(Protocol):
         then nothing of the batch appeared.
         """
 
-    def free_bytes(self) -> int: ...
-
     def close(self) -> None:
         """Remove whatever was put and not published."""
 
@@ -338,13 +333,3 @@ class Excludes(Protocol):
 
     def is_tagged(self, directory: Directory, names: Collection[bytes]) -> str | None:
         """The tag that excludes this directory's content, if any (of CACHEDIR.TAG, the signature counts)."""
-
-
-@dataclass(frozen=True, slots=True)
-class CommitDraft:
-    """What the engine hands to whoever commits: a sealed head and the packs its tree needs."""
-
-    snapshot: SnapshotId
-    sealed_head: bytes
-    packs: frozenset[PackId]
-    partial: bool

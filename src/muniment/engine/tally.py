@@ -30,7 +30,7 @@ class Tally:
         self.files = self.directories = self.others = self.content = 0
         self.new_content = 0
         self.read = self.unchanged = 0
-        self._excluded = self._unreadable = self._changed = self._unsupported = self._vanished = 0
+        self._excluded = self._unreadable = self._changed = self._unsupported = 0
 
     def add(self, mode: int, size: int) -> None:
         """One entry of the new tree that was read, or kept."""
@@ -59,7 +59,6 @@ class Tally:
         self._progress.problem(path, Problem.UNREADABLE, detail=error.strerror or str(error))
 
     def vanished(self, path: bytes) -> None:
-        self._vanished += 1
         self._progress.problem(path, Problem.VANISHED, detail="")
 
     def changed(self, path: bytes) -> None:

@@ -55,18 +55,6 @@ class PosixFile:
     def read_into(self, buffer: memoryview, *, offset: int) -> int:
         return os.preadv(self._fd, [buffer], offset)
 
-    def read_all(self, size: int) -> bytes:
-        # One byte more than expected: a read that ends at `size` proves the end without a second call.
-        content = os.read(self._fd, size + 1)
-        if len(content) == size or not content:
-            return content
-        parts = [content]
-        taken = len(content)
-        while taken <= size and (more := os.read(self._fd, size + 1 - taken)):
-            parts.append(more)
-            taken += len(more)
-        return content if len(parts) == 1 else b"".join(parts)
-
     def data_ranges(self, size: int) -> Iterator[tuple[int, int]]:
         at = 0
         while at < size:

@@ -77,11 +77,6 @@ class PosixTarget:
         assert root is not None
         return root
 
-    def free_bytes(self) -> int:
-        """Room left for this user."""
-        room = os.fstatvfs(self._root.fd)
-        return room.f_bavail * room.f_frsize
-
     # --- directories
 
     def directory(self, key: bytes) -> PosixTargetDirectory:

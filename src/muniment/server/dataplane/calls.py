@@ -14,9 +14,8 @@ import msgspec
 from starlette.requests import Request
 
 from muniment.server.deployment import Deployment
-from muniment.server.refusals import Refusal, malformed
+from muniment.server.refusals import malformed
 from muniment.server.vaults.access import Access, open_vault
-from muniment.wire.errors import ErrorCode
 from muniment.wire.messages import Message
 from muniment.wire.routes import Auth, Kind, Parameter, Route
 
@@ -155,7 +154,3 @@ async def read_message(request: Request, route: Route) -> Message | None:
         return msgspec.json.decode(b"".join(pieces), type=route.request)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise malformed(f"the message does not parse: {error}") from error
-
-
-def unauthenticated() -> Refusal:
-    return Refusal(ErrorCode.UNAUTHENTICATED, "the token is missing")

@@ -5,14 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from muniment.model.ids import DeviceId, PackId, SessionId, SetId, SlotId, VaultId
-
-AnyId = DeviceId | PackId | SessionId | SetId | SlotId | VaultId
-
-
-def ref_of(identifier: AnyId) -> UUID:
-    return UUID(bytes=identifier.raw)
-
 
 def parse_ref(text: str) -> UUID:
     """A wire id whose pattern was checked when the message was decoded."""
