@@ -126,14 +126,6 @@ class NeedsOwnerConfirmation(Refused):
         self.request = request
 
 
-class CommitConflict(MunimentError):
-    """A commit lost a compare-and-swap, or names packs that the server does not hold."""
-
-    def __init__(self, message: str, *, missing: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
-        self.missing = missing
-
-
 class SessionExpired(MunimentError):
     """The session is over; packs sent under it stay and a new session goes on."""
 

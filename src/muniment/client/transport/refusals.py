@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from muniment.model.errors import (
-    CommitConflict,
     DamagedObject,
     DeviceCloned,
     MunimentError,
@@ -22,12 +21,15 @@ class NotOnServer(MunimentError):
     """The server does not know what was asked for."""
 
 
-class CommitRefused(CommitConflict):
-    """`reason`: counter, missing, parent, packs_hash or slot_list (docs/design/protocol.md)."""
+class CommitRefused(MunimentError):
+    """A commit lost a compare-and-swap, or names packs that the server does not hold.
+
+    `reason`: counter, missing, parent, packs_hash or slot_list (docs/design/protocol.md).
+    """
 
     def __init__(self, message: str, *, missing: tuple[str, ...], reason: str) -> None:
-        super().__init__(message, missing=missing)
-        self.reason = reason
+        super().__init__(message)
+        self.missing, self.reason = missing, reason
 
 
 class SlotConflict(MunimentError):
