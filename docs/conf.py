@@ -8,4 +8,5 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "Muniment"
 myst_heading_anchors = 3
-suppress_warnings = ["myst.xref_missing"]  # pages also link into the repository, which is not part of the site
+# Pages also link into the repository, which is not part of the site.
+suppress_warnings = ["myst.xref_missing"]

@@ -1,6 +1,6 @@
 """Keep-alive HTTP/1.1 connections over the standard library, with bodies that are never copied.
 
-`http.client` rather than a larger library: docs/decisions/client-http.md has the measurements.
+`http.client` rather than a larger library: docs/decisions/0010-http-client.md has the measurements.
 """
 
 from __future__ import annotations
