@@ -11,7 +11,13 @@ import pytest
 
 from muniment.server.deployment import Deployment
 from muniment.server.vaults.access import open_vault
-from muniment.server.vaults.confirmations import NotPending, confirm, list_confirmations, undo
+from muniment.server.vaults.confirmations import (
+    NotPending,
+    ask_confirmation,
+    confirm,
+    list_confirmations,
+    undo,
+)
 from muniment.server.vaults.kits import open_kit_session, register_kit
 from muniment.server.vaults.models import Confirmation, Event, Session, Slot
 from muniment.server.vaults.reading import list_devices, list_events
@@ -236,6 +242,39 @@ def test_removals_must_be_of_the_slot(deployment: Deployment, member: Member) ->
 
 
 # --- revoking a device
+
+
+def test_a_body_held_back_until_after_the_revocation_changes_nothing(member: Member) -> None:
+    """Callers are let in before their body is read; by the time it comes they may be out."""
+    thief = member.beside()
+    stored = thief.add_slot(kind="kit")
+    deployment, let_in = member.deployment, thief.access()
+    before = member.slot_list()
+    signed = member.keys().signed
+    assert signed is not None
+    digest = hashlib.sha256(signed.body).digest()
+    longer = m.SlotList(vault=member.vault, number=before.number + 1, previous=digest, slots=before.slots)
+    held_back = [
+        (put_slot, UUID(int=1), m.WrappedSlot(slot=UUID(int=1).hex, wrapped=b"a door of its own")),
+        (
+            put_slot_list,
+            m.PutSlotList(
+                expected_number=before.number,
+                expected_hash=digest,
+                signed=m.SignedSlotList(body=msgspec.msgpack.encode(longer), mac=bytes(32)),
+            ),
+        ),
+        (register_kit, m.RegisterKit(slot=stored, credential_hash=bytes(32))),
+        (
+            ask_confirmation,
+            m.AskConfirmation(action="remove_slot", subject=stored, removal=member.removal_of(stored)),
+        ),
+    ]
+    _confirm(member, member.ask("revoke_device", thief.device).request)
+    events = _kinds(member)
+    for call, *rest in held_back:
+        assert refusal_of(call, deployment, let_in, *rest).code is ErrorCode.NOT_GRANTED
+    assert _kinds(member) == events
 
 
 def test_revoking_acts_at_once_once_confirmed(member: Member) -> None:

@@ -82,6 +82,16 @@ def open_vault(token: str | None, vault: UUID, *, auth: Auth, now: datetime) -> 
     return Access(found, device, None, pending)
 
 
+def check_still_welcome(access: Access) -> None:
+    """NOT_GRANTED where the device was revoked since its access was opened. Call it inside `writing()`.
+
+    A caller is let in before its body is read, and a body may be held back until long after.
+    """
+    standing = fetch_row("standing_of_grant", access.vault.pk, access.writer.pk)
+    if standing is None or not standing[2]:
+        raise not_granted("this device was revoked")
+
+
 def _open_by_kit(token: str, vault: UUID, *, now: datetime) -> Access:
     found = KitToken.objects.select_related("kit__slot__vault").filter(token_sha256=token_hash(token)).first()
     if found is None or found.expires_at <= now:

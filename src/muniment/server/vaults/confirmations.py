@@ -19,7 +19,7 @@ from muniment.server.accounts.models import Device
 from muniment.server.deployment import Deployment
 from muniment.server.refusals import Refusal, malformed, not_found
 from muniment.server.transactions import writing
-from muniment.server.vaults.access import Access
+from muniment.server.vaults.access import Access, check_still_welcome
 from muniment.server.vaults.events import EventKind, record_event
 from muniment.server.vaults.models import Confirmation, Grant, Slot, Vault
 from muniment.server.vaults.refs import parse_ref, seconds, seconds_or_none
@@ -39,6 +39,7 @@ def ask_confirmation(deployment: Deployment, access: Access, request: m.AskConfi
     subject, now = parse_ref(request.subject), deployment.now()
     removal = _check_removal(access.vault, request)
     with writing():
+        check_still_welcome(access)
         row = Confirmation.objects.filter(
             vault=access.vault, action=request.action, subject_ref=subject, state__in=_OPEN
         ).first()

@@ -12,7 +12,7 @@ from uuid import UUID
 from muniment.server.deployment import Deployment
 from muniment.server.refusals import Refusal, not_found, not_granted
 from muniment.server.transactions import writing
-from muniment.server.vaults.access import Access, new_kit_token, token_hash
+from muniment.server.vaults.access import Access, check_still_welcome, new_kit_token, token_hash
 from muniment.server.vaults.confirmations import settle_confirmations
 from muniment.server.vaults.events import EventKind, record_event
 from muniment.server.vaults.models import KitCredential, KitToken, Slot, Vault
@@ -57,6 +57,7 @@ def register_kit(deployment: Deployment, access: Access, request: m.RegisterKit)
     """Tie a kit's credential to its slot. Written once, like the slot."""
     now = deployment.now()
     with writing():
+        check_still_welcome(access)
         slot = Slot.objects.filter(vault=access.vault, ref=parse_ref(request.slot), withheld_at=None).first()
         if slot is None:
             raise not_found("slot")

@@ -13,7 +13,7 @@ from muniment.server.accounts.models import Device
 from muniment.server.deployment import Deployment
 from muniment.server.refusals import Refusal, malformed
 from muniment.server.transactions import writing
-from muniment.server.vaults.access import Access
+from muniment.server.vaults.access import Access, check_still_welcome
 from muniment.server.vaults.confirmations import settle_confirmations
 from muniment.server.vaults.enrolment import vault_info
 from muniment.server.vaults.events import EventKind, record_event
@@ -62,6 +62,7 @@ def put_slot(deployment: Deployment, access: Access, ref: UUID, request: m.Wrapp
         return m.Stored(created=False)
     key = store_small(deployment, access.vault, "slots", request.wrapped, label=f"{ref.hex}/")
     with writing():
+        check_still_welcome(access)
         if _slot_exists(access.vault, ref, digest):
             return m.Stored(created=False)
         if Slot.objects.filter(vault=access.vault, withheld_at=None).count() >= deployment.config.slots:
@@ -93,6 +94,7 @@ def put_slot_list(deployment: Deployment, access: Access, request: m.PutSlotList
     key = store_small(deployment, access.vault, "slotlists", msgspec.msgpack.encode(request.signed))
     now = deployment.now()
     with writing():
+        check_still_welcome(access)
         vault = Vault.objects.select_for_update().get(pk=access.vault.pk)
         newest = newest_list(vault)
         if newest is not None and bytes(newest.sha256) == digest:
