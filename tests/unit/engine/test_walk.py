@@ -215,7 +215,7 @@ def test_a_wide_directory_takes_little_memory(bench: Bench, root: Path) -> None:
     finally:
         tracemalloc.stop()
     assert second.root == first.root
-    # 17 MiB of it are the sealing buffer; names take about 70 bytes each.
+    # 17 MiB of it are the buffer of the open pack; names take about 70 bytes each.
     assert peak < 40 << 20
 
 
@@ -227,7 +227,8 @@ def test_one_file_in_one_of_many_directories(bench: Bench, root: Path) -> None:
     second = bench.back_up()
     assert second.coverage.read <= 2
     old, new = set(bench.leaf_ids(first)), set(bench.leaf_ids(second))
-    assert len(new - old) == 1
+    # One leaf; two where it was so full that its end moved.
+    assert 1 <= len(new - old) <= 2
 
 
 def test_a_directory_that_loses_its_rights_in_the_middle(
