@@ -9,10 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+from benches.figures import Results
 from benches.inputs import SCALES
 from benches.measure import machine
 from benches.peers import PEERS, REQUIRED, Peer
-from benches.report import Results, write_results
+from benches.report import write_results
 from benches.runs import Comparison
 
 HERE = Path(__file__).parent

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from html import escape
-from typing import TYPE_CHECKING
 
+from benches.figures import US, Results
 from benches.runs import Work
-
-if TYPE_CHECKING:
-    from benches.report import Results
 
 WORKS = (Work.FIRST, Work.RESCAN, Work.CHANGED, Work.RESTORE, Work.STORED)
 WIDTH, LEFT, RIGHT, BAR, GAP = 760, 170, 90, 16, 14
@@ -43,7 +40,7 @@ def draw(results: Results) -> str:
             parts.append(_text(10, top + 13, work))
             for tool, value, shown in values:
                 length = max(1.0, value / longest * (WIDTH - LEFT - RIGHT - 70))
-                kind = "us" if tool == "muniment" else "peer"
+                kind = "us" if tool == US else "peer"
                 parts.append(_text(LEFT - 10, top + 13, tool, anchor="end"))
                 place = f'x="{LEFT}" y="{top:.0f}" width="{length:.1f}" height="{BAR}"'
                 parts.append(f'<rect class="{kind}" {place} rx="2"/>')

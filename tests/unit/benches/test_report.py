@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from benches.figures import Results
 from benches.measure import Cost
-from benches.report import Results, bars, write_results
+from benches.report import bars, write_results
 from benches.runs import Sample, Work
 
 
