@@ -16,6 +16,8 @@ from collections.abc import Callable
 from muniment.engine.ports import Metadata, Ownership
 from muniment.model.entry import Owner
 
+_SET_ID = stat.S_ISUID | stat.S_ISGID
+
 
 class AttributeSetter:
     """What this process may set, and how. Remembers the ids of every owner met."""
@@ -39,8 +41,10 @@ class AttributeSetter:
         mode = metadata.mode & 0o7777
         problems: list[str] = []
         ids = self._ids_of(metadata.owner)
-        if ids != (self._uid, self._gid):
-            self._give(ids, lambda uid, gid: os.chown(fd, uid, gid), problems)
+        if ids != (self._uid, self._gid) and not self._give(
+            ids, lambda uid, gid: os.chown(fd, uid, gid), problems
+        ):
+            mode = _without_power(mode, problems)
         if metadata.xattrs:
             _set_xattrs(fd, metadata, problems)
         if created & ~self._umask != mode or metadata.xattrs:
@@ -87,7 +91,9 @@ class AttributeSetter:
         )
         return problems
 
-    def _give(self, ids: tuple[int, int], give: Callable[[int, int], None], problems: list[str]) -> None:
+    def _give(self, ids: tuple[int, int], give: Callable[[int, int], None], problems: list[str]) -> bool:
+        """Whether it now belongs to `ids`; what stands in the way is added to `problems`."""
+        before = len(problems)
         uid, gid = ids
         if self._uid and uid != self._uid:
             # Only root gives files away; a group that we belong to can still be set.
@@ -98,6 +104,7 @@ class AttributeSetter:
             gid = -1
         if uid != -1 or gid != -1:
             _attempt(lambda: give(uid, gid), f"owner {uid}:{gid}", problems)
+        return len(problems) == before
 
     def _ids_of(self, owner: Owner) -> tuple[int, int]:
         last = self._last
@@ -122,6 +129,13 @@ class AttributeSetter:
             except (KeyError, ValueError):
                 pass
         return uid, gid
+
+
+def _without_power(mode: int, problems: list[str]) -> int:
+    """The mode without set-id bits: they were meant for another owner, and would lend out our own rights."""
+    if mode & _SET_ID:
+        problems.append("set-id bits: only together with the owner")
+    return mode & ~_SET_ID
 
 
 def _set_xattrs(where: int | bytes, metadata: Metadata, problems: list[str]) -> None:
