@@ -215,6 +215,8 @@ class _Run:
         waiting = self._waiting
         for item in merged:
             if isinstance(item, Changed):
+                if self._stop():
+                    raise Interrupted("stopped on request")  # a slice can hold gigabytes
                 entry = self._read(item)
                 if entry is not None:
                     waiting.append(entry)

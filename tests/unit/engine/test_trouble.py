@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
 from pathlib import Path
@@ -217,14 +218,15 @@ def test_a_stopped_run_leaves_a_partial_tree_and_the_next_reads_nothing_twice(
     bench: Bench, root: Path
 ) -> None:
     fill(root)
-    bench.stop_after = 12
+    asked = itertools.count()
+    bench.stop_when = lambda: next(asked) > 60
     with pytest.raises(Interrupted):
         bench.back_up()
     [partial] = bench.partials
     assert partial.partial
     held = bench.below(partial)
     assert held
-    bench.stop_after = None
+    bench.stop_when = lambda: False
     bench.last = partial
     result = bench.back_up()
     assert result.coverage.unchanged >= len(held)
@@ -235,12 +237,12 @@ def test_a_run_stopped_inside_a_large_file_sends_what_it_read(bench: Bench, root
     content = random.Random(1).randbytes(60_000_000)
     (root / "a small one").write_bytes(b"x")
     (root / "large").write_bytes(content)
-    bench.stop_after = 5
+    bench.stop_when = lambda: len(bench.vault.packs) > 1  # a mixed one, and one of data
     with pytest.raises(Interrupted):
         bench.back_up()
     [partial] = bench.partials
     assert set(bench.below(partial)) == {"a small one"}
-    bench.stop_after = None
+    bench.stop_when = lambda: False
     bench.last = partial
     result = bench.back_up()
     assert bench.differences() == []
