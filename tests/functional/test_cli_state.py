@@ -6,11 +6,13 @@ import os
 import re
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.support.killing import INTERRUPT
 from tests.support.machine import Machine, differences
 from tests.support.server import Served, server, shared_server, wait_until
 
@@ -130,17 +132,20 @@ def test_ctrl_c_keeps_what_is_sealed_and_says_how_to_go_on(server: Served, tmp_p
     tree.mkdir()
     for number in range(30):
         (tree / f"file {number:02}").write_bytes(os.urandom(4_000_000))
-    process = machine.begin("backup", tree, "--limit-up", "16384")
-    wait_until(lambda: list((machine.state() / "spool").glob("*/*.pack")), seconds=60)
-    process.send_signal(signal.SIGINT)
-    ran = machine.end(process)
-    assert ran.code == 130
+    order = tmp_path / "order"
+    order.write_text("after 1 Spool.send")
+    prefix = [sys.executable, "-m", "tests.support.killing", str(order), "--"]
+    environment = {INTERRUPT: "1"}
+    stopped = Machine(machine.home, prefix=prefix, environment=environment, vault=machine.vault)
+    ran = stopped.run("backup", tree)
+    assert not order.exists()
+    assert ran.code == 130, ran.said
     assert "again" in ran.document["advice"]
     partial = [one for one in machine.done("snapshots") if one["partial"]]
     assert len(partial) == 1
 
     done = machine.done("backup")
-    assert done["new_bytes"] < 30 * 4_000_000
+    assert 0 < done["new_bytes"] < 30 * 4_000_000
     assert restored_is_whole(machine, tree, tmp_path / "out")
     assert not machine.done("snapshots")[-1]["partial"]
 

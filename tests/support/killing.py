@@ -9,6 +9,7 @@ be given an order while it runs, and the one that is started next lives. A point
 `inside 1 writing@_make_live`. Moments: before a call, after it, and for contexts inside, before they end.
 
 A composition root of the tests: it wraps the real adapters, and nothing in the program knows of it.
+`MUNIMENT_TEST_INTERRUPT` makes the order a Ctrl-C instead: the process goes on, and hears SIGINT.
 `MUNIMENT_TEST_CENSUS` names a file to which the process appends each point when it first reaches it;
 `MUNIMENT_TEST_RECORD` one to which the server appends what it was offered and what it stored;
 `MUNIMENT_TEST_SMALL_PACKS` closes packs early, so that a small tree makes many.
@@ -33,6 +34,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 CENSUS = "MUNIMENT_TEST_CENSUS"
+INTERRUPT = "MUNIMENT_TEST_INTERRUPT"
 RECORD = "MUNIMENT_TEST_RECORD"
 SMALL_PACKS = "MUNIMENT_TEST_SMALL_PACKS"
 
@@ -91,6 +93,9 @@ class Orders:
             self._seen[order] += 1
             if self._seen[order] == int(number):
                 os.unlink(self._path)
+                if INTERRUPT in os.environ:
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
                 os.kill(os.getpid(), signal.SIGKILL)
                 signal.pause()
 
