@@ -116,8 +116,7 @@ class Bench:
     progress: RecordingProgress = field(default_factory=RecordingProgress)
     partials: list[ArchiveResult] = field(default_factory=list)
     last: ArchiveResult | None = None
-    stop_after: int | None = None
-    asked: int = 0
+    stop_when: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
         self.keys = new_keys()
@@ -139,7 +138,6 @@ class Bench:
         )
         self.progress = RecordingProgress()
         self.partials = []
-        self.asked = 0
         assert self.disk is not None
         self.last = archive(
             replace(request, **options),  # type: ignore[arg-type]
@@ -151,14 +149,10 @@ class Bench:
             pages=self.pages,
             clock=self.clock,
             progress=self.progress,
-            stop=self._is_stopped,
+            stop=self.stop_when,
             checkpoint=self.partials.append,
         )
         return self.last
-
-    def _is_stopped(self) -> bool:
-        self.asked += 1
-        return self.stop_after is not None and self.asked > self.stop_after
 
     # --- reading back, by nothing but what is stored
 
