@@ -13,10 +13,10 @@ from muniment.format.tree import ExtentTreeBuilder
 from muniment.model.entry import Extent, PageRef
 from muniment.model.errors import Interrupted
 
-_MOST_SEGMENTS = 256
-"""Segments of one file that wait before the first of them go into its tree of extents."""
+_MOST_STRETCHES = 256
+"""Stretches of one file that wait before the first of them go into its tree of extents."""
 
-Segment = tuple[Batch, int, int] | int
+Stretch = tuple[Batch, int, int] | int
 """(batch, first piece, pieces), or the length of a hole."""
 
 NewExtentTree = Callable[[], ExtentTreeBuilder]
@@ -28,31 +28,31 @@ class Content:
     Of a file with a great many, those that have arrived go into a tree of extents while the rest is read.
     """
 
-    __slots__ = ("_arrived", "_root", "_tree", "segments")
+    __slots__ = ("_arrived", "_root", "_tree", "stretches")
 
-    def __init__(self, *segments: Segment) -> None:
-        self.segments = list(segments)
+    def __init__(self, *stretches: Stretch) -> None:
+        self.stretches = list(stretches)
         self._arrived: list[Extent] = []
         self._tree: ExtentTreeBuilder | None = None
         self._root: PageRef | None = None
 
     @property
     def is_done(self) -> bool:
-        return all(isinstance(segment, int) or segment[0].is_done for segment in self.segments)
+        return all(isinstance(stretch, int) or stretch[0].is_done for stretch in self.stretches)
 
     def batches(self) -> Iterator[Batch]:
-        for segment in self.segments:
-            if not isinstance(segment, int):
-                yield segment[0]
+        for stretch in self.stretches:
+            if not isinstance(stretch, int):
+                yield stretch[0]
 
     def extents(self) -> tuple[Extent, ...]:
         """All of a content that was never settled; waits for the threads."""
-        return tuple(chain.from_iterable(map(_extents_of, self.segments)))
+        return tuple(chain.from_iterable(map(_extents_of, self.stretches)))
 
     def settle(self, new_tree: NewExtentTree, *, keep: int = 0) -> None:
-        """Wait for all but the last `keep` segments and take their extents over."""
-        settled = self.segments[: len(self.segments) - keep]
-        del self.segments[: len(settled)]
+        """Wait for all but the last `keep` stretches and take their extents over."""
+        settled = self.stretches[: len(self.stretches) - keep]
+        del self.stretches[: len(settled)]
         for extent in chain.from_iterable(map(_extents_of, settled)):
             if self._tree is not None:
                 self._tree.add(extent)
@@ -66,17 +66,17 @@ class Content:
 
     def finish(self, new_tree: NewExtentTree) -> tuple[tuple[Extent, ...], PageRef | None]:
         """(extents, root of the tree of extents); one of the two is empty. May be asked again."""
-        if self._root is None and self.segments:
+        if self._root is None and self.stretches:
             self.settle(new_tree)
             if self._tree is not None:
                 self._root = self._tree.finish()
         return tuple(self._arrived), self._root
 
 
-def _extents_of(segment: Segment) -> list[Extent]:
-    if isinstance(segment, int):
-        return [Extent(segment)]
-    batch, first, count = segment
+def _extents_of(stretch: Stretch) -> list[Extent]:
+    if isinstance(stretch, int):
+        return [Extent(stretch)]
+    batch, first, count = stretch
     return batch.extents[first : first + count]
 
 
@@ -96,13 +96,13 @@ class Window:
         self._content = Content()
         self._batch: Batch | None = None
         self._first = 0
-        """First piece of the batch that no segment covers yet."""
+        """First piece of the batch that no stretch covers yet."""
         self._end = 0
         """What is read and not yet cut lies between the batch's last piece and here."""
 
     def add_hole(self, length: int) -> None:
         self._cover()
-        self._content.segments.append(length)
+        self._content.stretches.append(length)
 
     def add_range(self, file: OpenFile, offset: int, length: int) -> int:
         """Bytes read of the range: fewer than `length` when the file was cut short."""
@@ -156,7 +156,7 @@ class Window:
     def _cover(self) -> None:
         """Note what was cut since the last hole, or the last batch."""
         if self._batch is not None and len(self._batch.lengths) > self._first:
-            self._content.segments.append((self._batch, self._first, len(self._batch.lengths) - self._first))
+            self._content.stretches.append((self._batch, self._first, len(self._batch.lengths) - self._first))
             self._first = len(self._batch.lengths)
 
     def _ship(self) -> None:
@@ -168,5 +168,5 @@ class Window:
             self._settle()
 
     def _settle(self) -> None:
-        if len(self._content.segments) > _MOST_SEGMENTS:
-            self._content.settle(self._new_tree, keep=_MOST_SEGMENTS // 2)
+        if len(self._content.stretches) > _MOST_STRETCHES:
+            self._content.settle(self._new_tree, keep=_MOST_STRETCHES // 2)
