@@ -49,8 +49,8 @@ class ServerConfig:
     """Most packs one device may be sending at once: each holds room on the disk before it is paid for."""
     stall: float = 600.0
     """A sender that does not bring a mebibyte, or the rest, in so long is gone."""
-    slots: int = 256
-    """Most wrapped keys a vault holds."""
+    slots: int = 64
+    """Most wrapped keys of one device's making that a vault holds."""
     domain_threads: int = 8
     disk_threads: int = 4
 

@@ -60,6 +60,7 @@ def test_slots_are_bounded(deployment: Deployment, clock: Clock) -> None:
     member.add_slot()
     member.add_slot()
     assert refusal_of(member.add_slot).reason == "too_many"
+    member.beside().add_slot()
 
 
 def test_unlisted_slots_are_not_handed_out(deployment: Deployment, member: Member) -> None:

@@ -65,8 +65,12 @@ def put_slot(deployment: Deployment, access: Access, ref: UUID, request: m.Wrapp
         check_still_welcome(access)
         if _slot_exists(access.vault, ref, digest):
             return m.Stored(created=False)
-        if Slot.objects.filter(vault=access.vault, withheld_at=None).count() >= deployment.config.slots:
-            raise Refusal(ErrorCode.SLOT_CONFLICT, "the vault has as many slots as it may", reason="too_many")
+        # Of each device by itself: none may keep the others from adding theirs.
+        added = Slot.objects.filter(vault=access.vault, added_by=access.writer, withheld_at=None)
+        if added.count() >= deployment.config.slots:
+            raise Refusal(
+                ErrorCode.SLOT_CONFLICT, "this device has added as many slots as it may", reason="too_many"
+            )
         Slot.objects.create(
             ref=ref,
             vault=access.vault,
