@@ -51,7 +51,7 @@ from muniment.model.packs import MIB
 BATCH = 1024 * MIB
 """Content is synced and published whenever this much was written, …"""
 
-BATCH_OBJECTS = 100_000
+BATCH_OBJECTS = 50_000
 """… or this many objects were made."""
 
 _WINDOWS_AHEAD = 3
