@@ -19,8 +19,8 @@ from muniment.client.state.known_heads import OpenedHead
 from muniment.client.vault import OpenVault
 from muniment.engine.plan_restore import RestorePlan, RestoreRequest, plan_restore
 from muniment.engine.ports import Overwrite, Special
-from muniment.engine.restore import RestoreReport
 from muniment.engine.restore import restore as restore_tree
+from muniment.engine.restore_report import RestoreReport
 from muniment.model.errors import Outcome
 
 
@@ -112,14 +112,15 @@ def _show(
         what = plural(report.errors, "entry is", "entries are")
         lines.append(f"Restored, but {what} missing:")
     else:
-        lines.append("Everything is restored.")
+        lines.append("Everything else is restored." if report.kept else "Everything is restored.")
     lines += problem_lines(progress.troubles)
     lines.append(
         f"{plural(report.files, 'file')}, {human_size(report.bytes)} of {describe_time(chosen)} in "
         f"{os.path.abspath(target)}, {human_seconds(progress.seconds)}."
     )
     if report.kept:
-        lines.append(f"{report.kept:,} existing files were left alone; --overwrite says otherwise.")
+        kept = plural(report.kept, "existing file was", "existing files were")
+        lines.append(f"{kept} left alone; --overwrite says otherwise.")
     if report.skipped:
         lines.append(f"{report.skipped:,} sockets or devices were skipped; --special makes devices.")
     if report.damaged_packs:
@@ -138,7 +139,9 @@ def _show_plan(
     lines = [
         f"Would restore {plural(plan.files, 'file')}, {human_size(plan.content)} of {describe_time(chosen)}"
     ]
-    lines.append(f"into {place}, reading {human_size(plan.read_bytes)} from {len(plan.packs):,} packs.")
+    lines.append(
+        f"into {place}, reading {human_size(plan.read_bytes)} from {plural(len(plan.packs), 'pack')}."
+    )
     for lost in plan.lost:
         lines.append(
             f"A part of the tree is damaged: about {lost.entries:,} entries up to {_path(lost.last)}"
