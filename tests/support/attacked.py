@@ -29,7 +29,7 @@ from tests.support.server import Served
 
 @dataclass
 class World:
-    """`alice` made the vault and has seen everything; `alice_before` is her machine after its first backup.
+    """`alice` made the vault and has seen everything.
 
     `shown`: what the server said to `GET keys` at each stage. `stranger` has a vault of its own.
     """
@@ -37,7 +37,6 @@ class World:
     served: Served
     tree: Path
     alice: Machine
-    alice_before: Machine
     bob: Machine
     stranger: Machine
     kit: str
@@ -132,10 +131,9 @@ def _furnish(served: Served, base: Path) -> World:
     vault = VaultId.parse(connected["vault"])
     first = ask(served.url, "GET", f"/vaults/{vault}/keys", wire.VaultKeys, token=alice.secrets.token)
     keys = unwrap_any(first, vault, kit=kit)
-    world = World(served, tree, alice, alice, bob, stranger, connected["recovery_kit"], vault, keys)
+    world = World(served, tree, alice, bob, stranger, connected["recovery_kit"], vault, keys)
     world.shown["new"] = first
     world.snapshots["alice-1"] = alice.muniment("backup", tree).expect(0).result["snapshot"]
-    world.alice_before = alice.copy_to(base / "alice-before")
     world.shown["one"] = world.says(alice)
     bob.connect(served.url, served.enrol(), "--name", "bob").expect(0)
     (base / "of-bob").mkdir()

@@ -27,7 +27,6 @@ class MemoryVault:
         self.packs: dict[PackId, tuple[SealedPack, bytes]] = {}
         self.chunks: dict[ChunkId, ChunkAddress] = {}
         self.reads: list[tuple[PackId, int, int]] = []
-        self.drained = 0
         self._lock = threading.Lock()
 
     def send(self, pack: SealedPack, content: memoryview, chunks: Mapping[ChunkId, ChunkAddress]) -> None:
@@ -37,7 +36,7 @@ class MemoryVault:
             self.chunks.update(chunks)
 
     def drain(self) -> None:
-        self.drained += 1
+        """Every pack is here as soon as it was sent."""
 
     def read(self, pack: PackId, *, offset: int, length: int) -> bytes:
         self.reads.append((pack, offset, length))
@@ -67,12 +66,9 @@ class MemoryPages:
     def __init__(self) -> None:
         self.pages: dict[PageId, bytes] = {}
         self.packs: dict[PageId, frozenset[PackId]] = {}
-        self.hits = 0
 
     def get(self, page: PageId) -> bytes | None:
-        found = self.pages.get(page)
-        self.hits += found is not None
-        return found
+        return self.pages.get(page)
 
     def put(self, page: PageId, content: bytes) -> None:
         self.pages[page] = bytes(content)

@@ -93,11 +93,6 @@ class Compressor:
         return packed < len(sample) - len(sample) // 32
 
 
-def encode_block(chunks: Sequence[Buffer], *, compressor: Compressor) -> Buffer:
-    """The plaintext of a block that holds `chunks`, one after another."""
-    return compressor.encode(chunks)
-
-
 def decode_block(plain: Buffer, *, limit: int = MAX_BLOCK_PLAIN) -> bytes | memoryview:
     """What a block holds. DamagedObject when it is malformed or claims more than `limit` bytes."""
     view = memoryview(plain)
