@@ -20,7 +20,7 @@ from muniment.format.head import open_head
 from muniment.model.ids import DeviceId, SlotId, SnapshotId
 from muniment.wire import messages as wire
 from tests.support.attacked import World
-from tests.support.evil import Evil
+from tests.support.evil import Evil, Exchange
 from tests.support.forger import record_of
 from tests.support.inprocess import Machine
 
@@ -274,3 +274,25 @@ def test_honest_proxy_changes_nothing(attacked: World, alice: Machine) -> None:
         shown = alice.muniment("snapshots", server=evil.url).expect(0).result
         assert [one["id"] for one in shown] == [one.snapshot for one in attacked.history(attacked.alice)]
         assert not evil.attacked
+
+
+def test_conflict_at_commit_does_not_make_older_history_believed(attacked: World, tmp_path: Path) -> None:
+    """An honest face at the start; then "somebody else was first", and an older state to go on from."""
+    machine = attacked.alice.copy_to(tmp_path / "alice")
+    answered: list[str] = []
+
+    def refuse(exchange: Exchange) -> None:
+        if not answered:
+            answered.append(exchange.route)
+            exchange.refuse("commit_conflict", status=409, reason="counter")
+
+    def go_back(said: wire.VaultKeys) -> wire.VaultKeys:
+        return attacked.shown["one"] if answered else said
+
+    with Evil(attacked.url) as evil:
+        evil.usurp("commit", refuse)
+        evil.rewrite("keys", wire.VaultKeys, go_back)
+        ran = machine.muniment("backup", attacked.tree, server=evil.url)
+    assert (ran.error, ran.code) == ("RollbackDetected", 5)
+    assert len(evil.of("commit")) == 1
+    machine.muniment("snapshots").expect(0)

@@ -19,7 +19,7 @@ from muniment.client.state.chunk_index import LocalChunkIndex
 from muniment.client.state.database import Database
 from muniment.client.state.known_heads import KnownHeads, OpenedHead, testimony
 from muniment.client.transport.refusals import CommitRefused, NotOnServer
-from muniment.client.vault import OpenVault, open_heads
+from muniment.client.vault import OpenVault, examine
 from muniment.engine.archive import ArchiveResult
 from muniment.format.head import seal_head, snapshot_id
 from muniment.model.errors import DamagedObject, DeviceCloned, SessionExpired
@@ -200,8 +200,8 @@ class Commits:
         """Another set of this device committed meanwhile (or an answer was lost): go on from there."""
         run = self.run
         reply = run.vault.server.keys(run.vault.vault)
-        self.heads = open_heads(run.vault.keys, reply.heads)
-        KnownHeads(run.database).remember(self.heads)
+        # With the same distrust as at the start: a refusal must not make an older history believed.
+        _, self.heads = examine(run.vault.server, run.vault.keys, reply, database=run.database)
         self.newest = replace(run.vault, heads=self.heads).newest_of(run.device, run.set_id)
 
 
