@@ -18,12 +18,16 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from tests.support.killing import Orders, watch_imports
+
+_UNKNOWN = 255 << 8
+"""The wait status given to children whose end nobody saw: exit code 255."""
 
 
 class Child:
@@ -34,10 +38,18 @@ class Child:
         self._nursery = nursery
         self._ended = threading.Event()
         self.returncode: int | None = None
+        self._reached = threading.Lock()
+        try:
+            # By handle: an id may be somebody else's by the time a test gets to use it.
+            self._handle: int | None = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._handle = None
 
     def send_signal(self, number: int) -> None:
-        if self.returncode is None:
-            os.kill(self.pid, number)
+        with self._reached:
+            if self._handle is not None:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self._handle, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
@@ -64,6 +76,10 @@ class Child:
 
     def end(self, status: int) -> None:
         """Told by the nursery."""
+        with self._reached:
+            if self._handle is not None:
+                os.close(self._handle)
+                self._handle = None
         self.returncode = os.waitstatus_to_exitcode(status)
         self._ended.set()
 
@@ -127,6 +143,12 @@ class Nursery:
                 else:
                     self._news.wait_for(lambda pid=news["pid"]: pid in self._children, timeout=60)
                     self._children.pop(news["pid"]).end(news["status"])
+        with self._news:
+            # The parent is gone: nobody shall wait for what it can no longer tell.
+            for child in self._children.values():
+                child.kill()
+                child.end(_UNKNOWN)
+            self._children.clear()
 
 
 # --- the parent itself
