@@ -218,3 +218,18 @@ def test_a_confirmed_removal_is_folded_into_the_list_by_the_next_holder_of_the_k
     assert kit_slot not in {slot["slot"] for slot in machine.done("keys", "list")}
     assert machine.done("backup")["errors"] == 0
     assert "slot_removed" in {event["kind"] for event in machine.done("events")}
+
+
+def test_no_kit_is_made_that_cannot_be_written(machine: Machine, tmp_path: Path) -> None:
+    """Else a vault or a kit would be there that nobody has seen."""
+    before = machine.done("keys", "list")
+    for place in (tmp_path, Path("/proc/kit.html")):
+        ran = machine.run("keys", "recovery-kit", "--kit-file", place)
+        assert (ran.code, ran.document["error"]) == (2, "UsageError")
+    assert machine.done("keys", "list") == before
+
+
+def test_a_kit_that_nobody_can_type_is_asked_for_by_name(tmp_path: Path) -> None:
+    ran = Machine(tmp_path / "never connected").run("keys", "test-kit")
+    assert ran.code == 2
+    assert "MUNIMENT_RECOVERY_KIT" in ran.document["advice"]

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import html
 import io
+import os
+import tempfile
 from datetime import UTC, datetime
+from errno import EISDIR
 from pathlib import Path
 
 from muniment.client.home import write_private
 from muniment.crypto.codes import RecoveryKit
+from muniment.model.errors import UsageError
 
 _STYLE = """
-:root { --paper: #faf8f3; --sheet: #ffffff; --line: #ddd6c6; --ink: #1b2230; --second: #505a6b; --seal:
-#8c2332 }
+:root { color-scheme: light dark; --paper: #faf8f3; --sheet: #ffffff; --sunk: #f1ede3; --line: #ddd6c6;
+  --ink: #1b2230; --second: #505a6b; --seal: #8c2332 }
+@media screen and (prefers-color-scheme: dark) { :root { --paper: #12161d; --sheet: #1a202a; --sunk: #0e1218;
+  --line: #2c3542; --ink: #ecebe6; --second: #b4bac4; --seal: #e08a93 } }
 * { box-sizing: border-box }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 "Atkinson Hyperlegible Next",
   system-ui, sans-serif }
@@ -24,21 +30,50 @@ p, ol { margin: 8px 0; max-width: 68ch }
 .kit { display: grid; grid-template-columns: 1fr 220px; gap: 32px; align-items: center; margin: 24px 0;
   padding: 24px; border: 2px solid var(--ink); border-radius: 8px }
 .code { font: 600 15px/1.9 ui-monospace, monospace; word-spacing: 6px; overflow-wrap: anywhere }
+/* A scanner needs dark on light, in the dark too. */
+.qr { width: 220px; background: #ffffff; border-radius: 4px }
 .qr svg { width: 220px; height: 220px; display: block }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 16px; margin: 8px 0 }
+dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 4px 16px; margin: 8px 0 }
 dt { color: var(--second) } dd { margin: 0; overflow-wrap: anywhere }
-code { font-family: ui-monospace, monospace; background: #f1ede3; padding: 1px 4px; border-radius: 4px }
+code { font: 14px ui-monospace, monospace; background: var(--sunk); padding: 1px 4px; border-radius: 4px;
+  white-space: nowrap }
+dd code { white-space: normal }
 .warning { border-left: 4px solid var(--seal); padding-left: 16px }
-.by-hand { border-bottom: 1px solid var(--ink); display: inline-block; min-width: 240px }
-@media (max-width: 640px) { main { padding: 24px } .kit { grid-template-columns: 1fr } }
-@media print { body { background: none } main { border: 0; margin: 0; padding: 0; max-width: none }
-  @page { margin: 18mm } .kit, h2 { break-inside: avoid } h2 { break-after: avoid } }
+.by-hand { border-bottom: 1px solid var(--ink); display: inline-block; width: 240px; max-width: 100% }
+@media screen and (max-width: 640px) { main { padding: 24px; border-radius: 0 }
+  .kit, dl { grid-template-columns: minmax(0, 1fr) } dd { margin-bottom: 8px }
+  code { white-space: normal; overflow-wrap: anywhere } }
+@media print { body { background: none; font-size: 14px; line-height: 1.4 } code { font-size: 12px }
+  main { border: 0; margin: 0; padding: 0; max-width: none } h2 { margin-top: 20px } .kit { margin: 16px 0 }
+  @page { margin: 16mm } .kit, h2 { break-inside: avoid } h2 { break-after: avoid } }
 """
 
 
-def write_kit_page(path: Path, kit: RecoveryKit, *, made_at: float) -> None:
-    """Write the page so that only its owner can read the file."""
-    write_private(path.absolute(), kit_page(kit, made_at=made_at).encode())
+def refuse_unwritable(path: Path) -> None:
+    """UsageError where no page could be written: asked before a kit is made that nobody would see."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+        path.absolute().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=path.absolute().parent):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"the kit cannot be written to {path}: {error.strerror or error}",
+            advice="Name another file; nothing was made.",
+        ) from None
+
+
+def write_kit_page(path: Path, kit: RecoveryKit, *, made_at: float) -> Path | None:
+    """Write the page so that only its owner can read the file; None where that failed after all.
+
+    No error: the kit exists by now, and is to be shown whatever became of its page.
+    """
+    try:
+        write_private(path.absolute(), kit_page(kit, made_at=made_at).encode())
+    except OSError:
+        return None
+    return path
 
 
 def kit_page(kit: RecoveryKit, *, made_at: float) -> str:
@@ -65,7 +100,8 @@ def kit_page(kit: RecoveryKit, *, made_at: float) -> str:
 or a passport: not in the machine, not beside it, not in a photo album in the cloud.</p>
 <h2>To restore</h2>
 <ol>
-<li>On any Linux machine with Python 3.11 or newer: <code>pip install muniment</code></li>
+<li>On any Linux machine with Python 3.11 or newer: <code>python3 -m venv m</code>, then
+<code>. m/bin/activate</code>, then <code>pip install muniment</code></li>
 <li><code>export MUNIMENT_RECOVERY_KIT='…'</code> with the code above. Spaces, hyphens and
 capitals do not matter; a mistyped letter is noticed.</li>
 <li><code>muniment snapshots</code> shows what there is.</li>
@@ -82,7 +118,7 @@ owner of the account sees.</p>
 </dl>
 <h2>What it cannot do</h2>
 <p>It cannot change or delete anything in the vault. It cannot help if the server is gone: then only a copy
-made with <code>muniment export</code> can. Nobody can replace it from outside: without passphrase, kit and a
+made with <code>muniment export</code> can. Nobody can make another from outside: without passphrase, kit or a
 connected machine, the vault stays shut, also for its operator. <code>muniment keys test-kit</code> proves
 that it works.</p>
 </main>

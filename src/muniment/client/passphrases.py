@@ -51,6 +51,18 @@ def ask_new_passphrase(prefix: str = "MUNIMENT_PASSPHRASE") -> str:
     return first
 
 
+def ask_kit() -> str:
+    """A kit that the person types; UsageError where nobody is there to."""
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "a recovery kit is needed and nobody is here to type one",
+            advice="Give it with --kit or MUNIMENT_RECOVERY_KIT, or run this at a terminal.",
+        )
+    sys.stderr.write("Recovery kit: ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip()
+
+
 def kit_from_environment() -> str | None:
     """The recovery kit in MUNIMENT_RECOVERY_KIT: the code itself, or the path of a file that holds it."""
     return kit_text(os.environ.get("MUNIMENT_RECOVERY_KIT"))

@@ -18,7 +18,7 @@ from muniment.client.connect import (
 )
 from muniment.client.enrolment import Enrolment
 from muniment.client.invocation import Invocation
-from muniment.client.kit_page import write_kit_page
+from muniment.client.kit_page import refuse_unwritable, write_kit_page
 from muniment.client.output import human_time
 from muniment.client.passphrases import ask_new_passphrase, ask_passphrase
 from muniment.client.reach import greet
@@ -59,6 +59,8 @@ def connect(
         raise UsageError(
             "--kit-file goes with a new vault", advice="`muniment keys recovery-kit` makes a further kit."
         )
+    if kit_file is not None:
+        refuse_unwritable(kit_file)
     holder = _holder(invocation) if vaults is Vaults.EXISTING else None
     passphrase = ask_new_passphrase() if vaults is Vaults.NEW else ""
     server = invocation.reach.open(url, key_hash=enrolment_code.server_key_hash, pinned=enrolment_code.pinned)
@@ -78,7 +80,9 @@ def connect(
     finally:
         server.close()
     if kit_file is not None and connected.kit is not None:
-        write_kit_page(kit_file, connected.kit, made_at=time.time())
+        wanted_file, kit_file = kit_file, write_kit_page(kit_file, connected.kit, made_at=time.time())
+        if kit_file is None:
+            invocation.output.warn(f"the kit could not be written to {wanted_file}; it is shown here only")
     _show(invocation, connected, kit_file)
 
 

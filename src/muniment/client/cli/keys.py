@@ -10,9 +10,9 @@ import typer
 
 from muniment.client.holders import Holders, fold_due_removals
 from muniment.client.invocation import Invocation
-from muniment.client.kit_page import write_kit_page
+from muniment.client.kit_page import refuse_unwritable, write_kit_page
 from muniment.client.output import human_time, iso_time, table
-from muniment.client.passphrases import ask_new_passphrase
+from muniment.client.passphrases import ask_kit, ask_new_passphrase
 from muniment.client.snapshots import device_label
 from muniment.client.vault import OpenVault
 from muniment.model.errors import NeedsOwnerConfirmation, UsageError
@@ -77,10 +77,14 @@ def change_passphrase(ctx: typer.Context) -> None:
 def recovery_kit(ctx: typer.Context, kit_file: KitFile = None) -> None:
     """Make a further recovery kit. Older ones keep working until they are revoked."""
     invocation: Invocation = ctx.obj
+    if kit_file is not None:
+        refuse_unwritable(kit_file)
     with invocation.open_vault() as vault:
         kit = _holders(invocation, vault).add_kit()
     if kit_file is not None:
-        write_kit_page(kit_file, kit, made_at=time.time())
+        wanted_file, kit_file = kit_file, write_kit_page(kit_file, kit, made_at=time.time())
+        if kit_file is None:
+            invocation.output.warn(f"the kit could not be written to {wanted_file}; it is shown here only")
     document = {"recovery_kit": kit.text(), "kit_file": str(kit_file.absolute()) if kit_file else None}
     lines = ["A further recovery kit. Keep it away from this machine.", "", f"  {kit.text()}", ""]
     lines.append(
@@ -94,7 +98,7 @@ def test_kit(ctx: typer.Context) -> None:
     """Prove that a recovery kit opens the vault. The kit: --kit, or MUNIMENT_RECOVERY_KIT."""
     invocation: Invocation = ctx.obj
     if invocation.asked_kit() is None:
-        invocation.kit = typer.prompt("Recovery kit", hide_input=False)
+        invocation.kit = ask_kit()
     with invocation.open_for_reading() as vault:
         newest = max(vault.heads, key=lambda opened: opened.received_at, default=None)
         document: dict[str, Any] = {
