@@ -31,7 +31,7 @@ SelfSigned = Annotated[
 @admin_app.command("create-account")
 def create_account(email: Email, data: Data, tls: SelfSigned = None, as_json: Json = False) -> None:
     """Make an account; prints a one-time enrolment code for its first device."""
-    operator = _operator(data, tls=tls)
+    operator = _operator(data, tls=tls, new=True)
     try:
         code = operator.create_account(_checked_email(email))
     except Exception as error:
@@ -104,9 +104,11 @@ def set_allowance(
     print(json.dumps({"allowance": size}) if as_json else f"Each vault may hold {size} bytes.")
 
 
-def _operator(data: Path, *, tls: str | None = None) -> Any:
+def _operator(data: Path, *, tls: str | None = None, new: bool = False) -> Any:
     if tls not in (None, "self"):
         raise typer.BadParameter("--tls takes `self`")
+    if not new and not (data / "muniment.sqlite3").exists():
+        raise typer.BadParameter(f"{data} holds no server's data")
     config = ServerConfig(data=data.absolute(), tls=Tls.SELF if tls == "self" else Tls.OFF)
     return load_embedded("Operator", config).at(config)
 
