@@ -85,7 +85,8 @@ class Config:
         if not self.connections:
             raise UsageError(
                 "this machine is not connected to a vault",
-                advice="Run `muniment connect URL --code CODE`, with a code from whoever runs the server.",
+                advice="Run `muniment connect URL --code CODE`, with a code from whoever runs the server."
+                " To read with a recovery kit alone: --kit KIT.",
             )
         if wanted:
             fitting = [c for c in self.connections.values() if c.vault.hex.startswith(wanted.lower())]

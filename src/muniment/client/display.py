@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from muniment.client.output import Output, human_seconds, human_size, json_path, printable_path
+from muniment.client.output import Output, human_seconds, human_size, json_path, plural, printable_path
 from muniment.client.progress import RunProgress
 
 LIVE_EVERY = 0.2
@@ -90,7 +90,7 @@ def progress_event(progress: RunProgress) -> dict[str, Any]:
 
 def progress_line(progress: RunProgress, *, verb: str) -> str:
     seconds = max(progress.seconds, 0.001)
-    parts = [f"{verb}: {progress.files:,} files, {human_size(progress.content)}"]
+    parts = [f"{verb}: {plural(progress.files, 'file')}, {human_size(progress.content)}"]
     parts.append(f"{human_size(progress.content / seconds)}/s")
     if progress.sealed and progress.content:
         saved = max(0, progress.content - progress.sealed)
@@ -99,7 +99,7 @@ def progress_line(progress: RunProgress, *, verb: str) -> str:
     if left is not None:
         parts.append(f"about {human_seconds(left)} left")
     if progress.errors:
-        parts.append(f"{len(progress.errors)} problems")
+        parts.append(plural(len(progress.errors), "problem"))
     return " · ".join(parts)
 
 

@@ -26,13 +26,14 @@ _NUMBERS = {"--limit-up": "limit_up", "--limit-down": "limit_down"}
 
 HELP = """\b
 Every command takes, before or after its name:
-  --json             one JSON object as the result; progress as JSON lines before it
-  --vault ID         another vault than the default one; the beginning of its id is enough
-  --kit KIT          read with a recovery kit (the code, or a file that holds it)
-  --server URL       another address than the one in configuration, code or kit
-  --ca-file FILE     a private certificate authority (also SSL_CERT_FILE)
-  --insecure         permit plain HTTP to other machines
-  --limit-up KIB, --limit-down KIB   KiB per second at most
+  --json            one JSON object as the result
+  --vault ID        another vault than the default one
+  --kit KIT         read with a recovery kit, or a file of it
+  --server URL      another address of the server
+  --ca-file FILE    a private certificate authority
+  --insecure        permit plain HTTP to other machines
+  --limit-up KIB    KiB per second at most, sent
+  --limit-down KIB  likewise, received
 """
 
 

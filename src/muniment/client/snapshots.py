@@ -59,7 +59,9 @@ def choose_snapshot(
         snapshots = [opened for opened in snapshots if opened.head.set_name == set_name]
     if not snapshots:
         of_set = f" of a set {set_name!r}" if set_name else ""
-        raise UnknownSnapshot(f"the vault has no snapshot{of_set} yet", advice="See `muniment snapshots`.")
+        raise UnknownSnapshot(
+            f"the vault has no snapshot{of_set} yet", advice="`muniment backup PATH` makes one."
+        )
     if name.text == "latest":
         return _newest(_likely(snapshots, name, device))
     if "-" in name.text:

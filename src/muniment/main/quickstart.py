@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from muniment.client.output import plural
 from muniment.main.likeness import Likeness, compare_trees
 
 OWN_PLACES = (".venv", ".venv-bench", ".venv-docs", ".quickstart", ".bench", ".serve")
@@ -200,7 +201,8 @@ class Walkthrough:
                 "restore", self.runs[name]["snapshot"], "--target", str(target / name), *special
             )
             seconds = time.monotonic() - before
-            say(f"Blank machine, recovery kit alone: {run['files']:,} files restored in {seconds:.1f} s.")
+            restored = plural(run["files"], "file")
+            say(f"Blank machine, recovery kit alone: {restored} restored in {seconds:.1f} s.")
             copy = target / name / root.relative_to("/")
             likeness = compare_trees(root, copy, unchanged_since=self.started_ns[name])
             report_likeness(root, likeness, left_out=self.runs[name]["excluded"])
@@ -222,7 +224,7 @@ class Walkthrough:
 def report_backup(what: str, run: Mapping[str, Any], *, seconds: float) -> None:
     """Say what a backup did; QuickstartFailed where it did not get everything."""
     say(
-        f"{what}: {run['files']:,} files, {human(run['bytes'])} in {seconds:.1f} s; "
+        f"{what}: {plural(run['files'], 'file')}, {human(run['bytes'])} in {seconds:.1f} s; "
         f"new {human(run['new_bytes'])}, stored {human(run['stored_bytes'])} sealed."
     )
     if run["errors"]:
@@ -246,7 +248,8 @@ def report_likeness(root: Path, likeness: Likeness, *, left_out: Mapping[str, in
         raise QuickstartFailed(f"{root} and its restored copy differ:\n{shown}")
     say(
         f"Compared {root}: {likeness.entries:,} entries, {human(likeness.content)} and "
-        f"{likeness.attributes:,} attributes, {likeness.hard_link_groups} groups of hard links. All alike."
+        f"{plural(likeness.attributes, 'attribute')}, "
+        f"{plural(likeness.hard_link_groups, 'group')} of hard links. All alike."
     )
     if likeness.changed:
         say(f"{len(likeness.changed)} of it changed while this ran and could not be compared.")

@@ -340,6 +340,6 @@ def test_the_live_line_says_what_matters() -> None:
     progress.problem(b"/x", Problem.UNREADABLE, detail="")
     progress.problem(b"/y", Problem.VANISHED, detail="")
     line = progress_line(progress, verb="Backing up")
-    for part in ("50 files", "500 B", "/s", "80% saved", "about 1", "1 problems"):
+    for part in ("50 files", "500 B", "/s", "80% saved", "about 1", "1 problem"):
         assert part in line
     assert time_left(progress) == pytest.approx(10, abs=1)

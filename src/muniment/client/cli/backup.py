@@ -28,7 +28,7 @@ from muniment.model.errors import Interrupted, MunimentError, Outcome
 
 def backup(
     ctx: typer.Context,
-    paths: Annotated[list[str] | None, typer.Argument(help="What to back up.", metavar="PATH")] = None,
+    paths: Annotated[list[str] | None, typer.Argument(help="What to back up.", metavar="[PATH]...")] = None,
     set_name: Annotated[str, typer.Option("--set", help="Back up this set.")] = "",
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", help="Leave out what this gitignore rule matches.")
@@ -139,9 +139,8 @@ def _try_out(invocation: Invocation, chosen: ChosenSet) -> None:
     }
     new, stored = human_size(counts.new_bytes), human_size(progress.sealed)
     lines = [f"Would back up {plural(counts.files, 'file')}, {human_size(counts.bytes)}; nothing was stored."]
-    lines.append(
-        f"{coverage.read:,} entries are new or changed: {new} of new content, about {stored} stored."
-    )
+    changed = plural(coverage.read, "entry is", "entries are")
+    lines.append(f"{changed} new or changed: {new} of new content, about {stored} stored.")
     lines += problem_lines(progress.troubles)
     lines += [f"Left out: {printable_path(path)} ({rule})" for path, rule in progress.exclusions[:SHOWN]]
     if len(progress.exclusions) > SHOWN:
@@ -169,8 +168,9 @@ def request_of(backup_set: BackupSet, excludes: Excludes, rules: tuple[str, ...]
 
 
 def _interrupted(error: Interrupted, progress: RunProgress) -> MunimentError:
+    done = f"{plural(progress.files, 'file')}, {human_size(progress.content)}"
     return Interrupted(
-        f"stopped after {progress.files:,} files, {human_size(progress.content)}; what is sealed is kept",
+        f"stopped after {done}; what is sealed is kept",
         advice=error.advice or "Run the same command again to go on from here.",
     )
 
@@ -218,7 +218,8 @@ def _summary(outcome: BackupOutcome, progress: RunProgress) -> Sequence[str]:
     lines.append(
         f"Snapshot {name} of {head.set_name!r}: {plural(counts.files, 'file')}, {human_size(counts.bytes)}."
     )
-    lines.append(f"New: {new}, stored as {stored}. Dedup and compression saved {human_size(saved)}.")
+    more = f"Dedup and compression saved {human_size(saved)}." if saved else "Padding hides its exact size."
+    lines.append(f"New: {new}, stored as {stored}. {more}")
     lines.append(f"It took {human_seconds(progress.seconds)}.")
     if outcome.resumed_packs:
         lines.append(f"{plural(outcome.resumed_packs, 'sealed pack')} of an earlier run went first.")

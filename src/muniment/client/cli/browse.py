@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from muniment.client.invocation import Invocation
-from muniment.client.output import human_size, human_time, iso_time, json_path, printable_path, table
+from muniment.client.output import human_size, human_time, iso_time, json_path, plural, printable_path, table
 from muniment.client.snapshots import SnapshotName, choose_snapshot, describe_time, list_snapshots
 from muniment.client.state.known_heads import OpenedHead
 from muniment.engine.listing import open_listing
@@ -64,7 +64,8 @@ def ls(
         "total_bytes": totals.content,
     }
     lines = table(rows, heads=("mode", "owner", "size", "modified", "name"), right=(2,))
-    lines.append(f"{totals.entries:,} entries in all, {human_size(totals.content)}. {describe_time(chosen)}.")
+    entries = plural(totals.entries, "entry", "entries")
+    lines.append(f"{entries} in all, {human_size(totals.content)}. {describe_time(chosen)}.")
     invocation.output.result(document, lines)
 
 

@@ -11,7 +11,7 @@ import typer
 from muniment.client.display import LiveDisplay
 from muniment.client.export import Exporter
 from muniment.client.invocation import Invocation
-from muniment.client.output import human_size
+from muniment.client.output import human_size, plural
 from muniment.client.progress import RunProgress
 
 
@@ -33,6 +33,7 @@ def export(
         "fetched": report.fetched,
         "bytes": report.bytes,
     }
-    lines = [f"{report.snapshots:,} snapshots in {report.packs:,} packs are in {directory}, still sealed."]
-    lines.append(f"Fetched {report.fetched:,} packs, {human_size(report.bytes)}.")
+    snapshots, packs = plural(report.snapshots, "snapshot"), plural(report.packs, "pack")
+    lines = [f"The vault is in {directory}, still sealed: {snapshots} in {packs}."]
+    lines.append(f"Fetched {plural(report.fetched, 'pack')}, {human_size(report.bytes)}.")
     invocation.output.result(document, lines)

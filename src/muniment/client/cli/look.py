@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from muniment.client.invocation import Invocation
-from muniment.client.output import human_age, human_size, iso_time, table
+from muniment.client.output import human_age, human_size, iso_time, plural, table
 from muniment.client.snapshots import describe_time, device_label, list_snapshots
 from muniment.client.standing import SetStanding, Verdict, standing_of
 from muniment.client.state.known_heads import OpenedHead
@@ -77,20 +77,21 @@ def stats(ctx: typer.Context) -> None:
             for info in vault.server.snapshot_packs(vault.vault, opened.snapshot).packs
         }
         info = vault.info
+    files = sum(opened.head.counts.files for opened in newest)
     document = {
         "vault": info.vault,
         "snapshots": len(listed),
         "sets": len(newest),
-        "files": sum(opened.head.counts.files for opened in newest),
+        "files": files,
         "bytes": protected,
         "packs": len(packs),
         "newest_stored_bytes": sum(packs.values()),
         "stored_bytes": info.used,
         "allowance": info.allowance,
     }
-    held = f"{len(packs):,} packs of {human_size(sum(packs.values()))}"
-    lines = [f"{len(listed):,} snapshots of {len(newest):,} sets."]
-    lines.append(f"The newest protect {document['files']:,} files, {human_size(protected)}, in {held}.")
+    held = f"{plural(len(packs), 'pack')} of {human_size(sum(packs.values()))}"
+    lines = [f"{plural(len(listed), 'snapshot')} of {plural(len(newest), 'set')}."]
+    lines.append(f"The newest protect {plural(files, 'file')}, {human_size(protected)}, in {held}.")
     lines.append(f"The vault holds {human_size(info.used)} of an allowance of {human_size(info.allowance)}.")
     invocation.output.result(document, lines)
 

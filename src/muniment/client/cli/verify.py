@@ -9,7 +9,7 @@ import typer
 
 from muniment.client.display import LiveDisplay
 from muniment.client.invocation import Invocation
-from muniment.client.output import human_seconds, human_size, json_path, printable_path, rooted
+from muniment.client.output import human_seconds, human_size, json_path, plural, printable_path, rooted
 from muniment.client.progress import RunProgress
 from muniment.client.snapshots import SnapshotName, choose_snapshot, list_snapshots
 from muniment.client.state.known_heads import OpenedHead
@@ -94,7 +94,7 @@ def _show(invocation: Invocation, report: VerifyReport, progress: RunProgress, *
     }
     lines = []
     if damages:
-        lines.append(f"{len(damages)} packs are damaged or missing:")
+        lines.append(f"{plural(len(damages), 'pack is', 'packs are')} damaged or missing:")
         for damage in damages:
             lines.append(
                 f"  pack {damage.pack}: {damage.why}; {damage.files + damage.entries:,} entries need it"
@@ -104,10 +104,8 @@ def _show(invocation: Invocation, report: VerifyReport, progress: RunProgress, *
     else:
         lines.append("All is well." if read_data else "All pages are well, and all they need is held.")
     read = f", {human_size(report.read_bytes)} read and checked" if read_data else ""
-    lines.append(
-        f"{report.snapshots:,} snapshots, {report.pages:,} pages, {report.files:,} files{read}, "
-        f"{human_seconds(progress.seconds)}."
-    )
+    files = f"{plural(report.files, 'file')}{read}, {human_seconds(progress.seconds)}"
+    lines.append(f"{plural(report.snapshots, 'snapshot')}, {plural(report.pages, 'page')}, {files}.")
     if not read_data and not damages:
         lines.append("--read-data reads every byte too.")
     invocation.output.result(document, lines)

@@ -56,7 +56,7 @@ def error_of(reply: ErrorReply, *, status: int) -> MunimentError:
     advice = _printable(reply.advice)
     match reply.error:
         case ErrorCode.UNAUTHENTICATED | ErrorCode.NOT_GRANTED:
-            return NotGranted(text, advice=advice or f"If this device was revoked by mistake: {_AGAIN}")
+            return NotGranted(text, advice=advice or f"Was this device revoked by mistake? {_AGAIN}")
         case ErrorCode.CODE_SPENT:
             return NotGranted(text, advice=advice or _AGAIN)
         case ErrorCode.SLOT_REMOVAL | ErrorCode.PENDING_CAP:
