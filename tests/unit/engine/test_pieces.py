@@ -1,4 +1,4 @@
-"""The short way to a small file's content says the same as the long one, and nothing where that would refuse."""
+"""The short way to a small file says the same as the long one, and nothing where that would refuse."""
 
 from __future__ import annotations
 
