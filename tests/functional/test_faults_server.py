@@ -8,12 +8,13 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from muniment.client.reach import DEFAULT_PATIENCE
-from tests.support.killing import SMALL_PACKS
+from tests.support.killing import INTERRUPT, SMALL_PACKS
 from tests.support.machine import Machine, differences
 from tests.support.server import Served, server, wait_until
 
@@ -37,6 +38,13 @@ def tree(tmp_path: Path) -> Path:
     for path in top.iterdir():
         os.utime(path, (then, then))
     return top
+
+
+def in_small_packs(machine: Machine, order: Path, more: Mapping[str, str] | None = None) -> Machine:
+    """The machine, whose runs close packs early and obey an order as `tests.support.killing` says."""
+    prefix = [sys.executable, "-m", "tests.support.killing", str(order), "--"]
+    environment = {SMALL_PACKS: "1", **(more or {})}
+    return Machine(machine.home, prefix=prefix, environment=environment, vault=machine.vault)
 
 
 def assert_good_run(machine: Machine, tree: Path, target: Path) -> None:
@@ -117,7 +125,7 @@ def test_a_machine_revoked_in_the_middle_of_a_run(
     server: Served, machine: Machine, tree: Path, tmp_path: Path
 ) -> None:
     other = Machine(tmp_path / "other").connect(server.url, server.enrol(EMAIL), "--name", "other")
-    running = machine.begin("backup", tree, "--limit-up", "1024")
+    running = in_small_packs(machine, tmp_path / "none").begin("backup", tree, "--limit-up", "64")
     asked = other.run("devices", "revoke", machine.device)
     assert asked.code == 4, asked.said
     (pending,) = server.admin("confirm")["requests"]
@@ -159,15 +167,16 @@ def test_two_machines_at_once_into_one_vault(
 
 def test_stopped_on_a_slow_line(server: Served, machine: Machine, tree: Path, tmp_path: Path) -> None:
     """Ctrl-C does not wait until all that is sealed is sent; the next run sends what this one sealed."""
-    prefix = [sys.executable, "-m", "tests.support.killing", str(tmp_path / "no order"), "--"]
-    slow = Machine(machine.home, prefix=prefix, environment={SMALL_PACKS: "1"}, vault=machine.vault)
-    running = slow.begin("backup", tree, "--limit-up", "512")
-    wait_until(lambda: list(machine.state().glob("spool/*/*.pack")), seconds=60)
-    running.send_signal(signal.SIGINT)
+    for number in range(80):
+        (tree / f"small {number}").write_bytes(os.urandom(100_000))
+    order = tmp_path / "order"
+    order.write_text("after 20 Spool.send")
+    running = in_small_packs(machine, order, {INTERRUPT: "1"}).begin("backup", tree, "--limit-up", "128")
+    wait_until(lambda: not order.exists())
     begun = time.monotonic()
     ran = machine.end(running)
     assert ran.code == 130, ran.said
-    assert time.monotonic() - begun < 45
+    assert time.monotonic() - begun < 45, "all of it would take another minute"
     assert "again" in ran.document["advice"]
     left = {path.name for path in machine.state().glob("spool/*/*.pack")}
     assert left
