@@ -23,3 +23,10 @@ def tmp_path(tmp_path: Path) -> Iterator[Path]:
     """
     yield tmp_path
     subprocess.run(["rm", "-rf", tmp_path], check=True)
+
+
+@pytest.fixture(scope="session")
+def tmp_path_factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pytest.TempPathFactory]:
+    """The same for what modules and sessions share."""
+    yield tmp_path_factory
+    subprocess.run(["rm", "-rf", *tmp_path_factory.getbasetemp().iterdir()], check=True)
