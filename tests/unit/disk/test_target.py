@@ -130,6 +130,18 @@ def test_older_systems_refuse_just_as_well(
     assert (tmp_path / "out" / "fresh" / "inside").read_bytes() == b"new"
 
 
+def test_the_disk_is_told_to_begin_before_a_batch_ends(
+    target: PosixTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(staging_module, "sync_file_system", told.append)
+    monkeypatch.setattr("muniment.client.disk.target._EARLY_SYNC", 1000)
+    for number in range(20):
+        put(target, b"d%d\0" % number, b"file", b"x" * 400)
+    target.close()
+    assert told
+
+
 def test_what_a_killed_restore_left_is_swept_but_not_what_a_living_one_uses(
     target: PosixTarget, tmp_path: Path
 ) -> None:

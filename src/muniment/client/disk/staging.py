@@ -13,6 +13,7 @@ import fcntl
 import os
 import secrets
 import stat
+import threading
 
 from muniment.engine.ports import Placement
 from muniment.model.errors import TargetFull
@@ -53,6 +54,33 @@ def sync_file_system(fd: int) -> None:
         )
 
 
+class EarlySync:
+    """Begins to bring a batch to the disk while it is still being written, so that little is left at its end.
+
+    Errors are left for the sync at the end to tell: the kernel tells each descriptor of a failure once, and
+    the one used here is its own.
+    """
+
+    def __init__(self, directory: int) -> None:
+        self._fd = os.open(b".", _OPEN, dir_fd=directory)
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Unless one is under way."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._sync, name="early-sync", daemon=True)
+            self._thread.start()
+
+    def _sync(self) -> None:
+        with contextlib.suppress(TargetFull):
+            sync_file_system(self._fd)
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+        os.close(self._fd)
+
+
 class Staging:
     """One staging directory; numbers serve as names in it."""
 
@@ -75,6 +103,7 @@ class Staging:
             with contextlib.suppress(OSError):
                 os.removexattr(self.fd, attribute)
         self.device = os.fstat(self.fd).st_dev
+        self.early = EarlySync(self.fd)
 
     def next_name(self) -> bytes:
         self._count += 1
@@ -100,8 +129,7 @@ class Staging:
             os.rmdir(self._name, dir_fd=self._parent)
         except OSError:
             return False
-        os.close(self.fd)
-        os.close(self._parent)
+        self._close()
         return True
 
     def drop(self) -> None:
@@ -109,8 +137,12 @@ class Staging:
         with contextlib.suppress(OSError):
             _empty(self.fd)
         if not self.drop_if_empty():
-            os.close(self.fd)
-            os.close(self._parent)
+            self._close()
+
+    def _close(self) -> None:
+        self.early.close()
+        os.close(self.fd)
+        os.close(self._parent)
 
 
 def sweep_leftovers(directory: int) -> None:

@@ -29,6 +29,9 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_OPEN = 64
 """Directories held open on the way down; above that the ones in the middle are opened again when needed."""
 
+_EARLY_SYNC = 256 << 20
+"""Bytes after which the disk is told to begin."""
+
 _EXISTED = -1
 
 
@@ -52,6 +55,8 @@ class PosixTarget:
             raise _unusable(path, error) from None
         self.attributes = AttributeSetter(ownership)
         self.batch = 0
+        self.unsynced = 0
+        """Bytes written since the disk was last told to begin."""
         self._absent = b""
         """Key of a directory that was not there when somebody looked: then nothing below it is either."""
         self._stagings: dict[int, Staging] = {}
@@ -81,6 +86,10 @@ class PosixTarget:
 
     def directory(self, key: bytes) -> PosixTargetDirectory:
         """As the port says. Errors as there; OSError when it cannot be made or entered."""
+        if self.unsynced >= _EARLY_SYNC:
+            self.unsynced = 0
+            for staging in self._stagings.values():
+                staging.early.begin()
         depth = len(self._ends) - 1
         while depth and not key.startswith(self._key[: self._ends[depth]]):
             depth -= 1
@@ -293,6 +302,7 @@ class PosixTargetDirectory:
                 while written < len(part):
                     part = memoryview(part)[written:]
                     written = os.write(fd, part)
+                self._target.unsynced += len(part)
             problems = attributes.set_file(fd, metadata, created=mode)
         except OSError as error:
             if fd >= 0:
@@ -392,6 +402,7 @@ class PosixStagedFile:
         try:
             while view:
                 written = os.pwrite(self._fd, view, offset)
+                self._target.unsynced += written
                 view, offset = view[written:], offset + written
         except OSError as error:
             raise target_failure(error) or error from None
