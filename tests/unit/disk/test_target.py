@@ -148,10 +148,15 @@ def test_what_a_killed_restore_left_is_swept_but_not_what_a_living_one_uses(
     dead = tmp_path / "out" / os.fsdecode(PREFIX + b"0123456789abcdef")
     deep = dead / "1" / "2" / "3"
     deep.mkdir(parents=True)
+    dead.chmod(0o700)
     (deep / "file").write_text("left over")
+    (dead / "4").mkdir()
+    not_ours = tmp_path / "out" / os.fsdecode(PREFIX + b"of-mine")
+    not_ours.mkdir(mode=0o700)
     put(target, b"", b"waiting")
     other = PosixTarget(bytes(tmp_path / "out"))
     assert not dead.exists()
+    assert not_ours.exists()
     other.close()
     assert target.publish() == []
     assert (tmp_path / "out" / "waiting").exists()

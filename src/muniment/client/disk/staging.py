@@ -11,6 +11,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import secrets
 import stat
 import threading
@@ -19,6 +20,7 @@ from muniment.engine.ports import Placement
 from muniment.model.errors import TargetFull
 
 PREFIX = b".muniment-restore-"
+_OURS = re.compile(re.escape(PREFIX) + rb"[0-9a-f]{16}")
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RENAME_NOREPLACE = 1
 _FULL = {
@@ -149,12 +151,13 @@ def sweep_leftovers(directory: int) -> None:
     """Remove the staging directories that restores killed earlier left in this directory."""
     for entry in os.listdir(directory):
         name = os.fsencode(entry)
-        if not name.startswith(PREFIX):
+        if not _OURS.fullmatch(name):
             continue
         with contextlib.suppress(OSError):
             fd = os.open(name, _OPEN, dir_fd=directory)
             try:
-                if os.fstat(fd).st_uid == os.geteuid():
+                found = os.fstat(fd)
+                if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o700:
                     fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     _empty(fd)
                     os.rmdir(name, dir_fd=directory)
@@ -166,6 +169,7 @@ def _empty(top: int) -> None:
     """Remove everything below `top`. Subdirectories move up first: depth costs no stack, no fds."""
     waiting = [os.fsencode(name) for name in os.listdir(top)]
     moved = 0
+    raised_by = secrets.token_hex(8).encode()
     while waiting:
         name = waiting.pop()
         if not stat.S_ISDIR(os.stat(name, dir_fd=top, follow_symlinks=False).st_mode):
@@ -176,7 +180,7 @@ def _empty(top: int) -> None:
             for child in map(os.fsencode, os.listdir(fd)):
                 if stat.S_ISDIR(os.stat(child, dir_fd=fd, follow_symlinks=False).st_mode):
                     moved += 1
-                    raised = b"moved-%d" % moved
+                    raised = b"%b-%d" % (raised_by, moved)
                     os.rename(child, raised, src_dir_fd=fd, dst_dir_fd=top)
                     waiting.append(raised)
                 else:
