@@ -103,10 +103,11 @@ class Refused(MunimentError):
 class VaultFull(Refused):
     """The allowance does not hold what was to be stored."""
 
-    def __init__(self, *, short_by: int) -> None:
+    def __init__(self, *, short_by: int, advice: str = "") -> None:
         super().__init__(
             f"the vault's allowance is short by {short_by} bytes",
-            advice="Ask for a larger allowance, or exclude something and run again; what is stored stays.",
+            advice=advice
+            or "Ask for a larger allowance, or exclude something and run again; what is stored stays.",
         )
         self.short_by = short_by
 

@@ -34,6 +34,8 @@ class ServerConfig:
     allowance: int = TIB
     """Of vaults whose account has none of its own."""
     pending_cap: int = 64 * GIB
+    reserve_share: float = 0.1
+    """Of the allowance, kept for each device of a vault that has several; `vaults.reserves` says how."""
     session_life: float = 7 * DAY
     session_silence: float = DAY
     """A session without heartbeat or request for so long is over."""

@@ -13,6 +13,7 @@ from muniment.server.accounts.models import Device
 from muniment.server.deployment import Deployment
 from muniment.server.refusals import Refusal
 from muniment.server.store.port import StorageFull
+from muniment.server.vaults.allowances import set_allowance
 from muniment.server.vaults.leftovers import clear_all_uploads, clear_expired_uploads
 from muniment.server.vaults.models import HELD, UNSETTLED_SQL, Event, Grant, Pack, PackState, Vault
 from muniment.server.vaults.reading import open_pack
@@ -147,6 +148,79 @@ def test_two_at_once_do_not_pass_the_allowance_together(deployment: Deployment, 
     assert refused.value.code is ErrorCode.VAULT_FULL
     assert _vault(member).used == PACK_FLOOR
     assert len(_objects(deployment)) == 1
+
+
+def _take(member: Member) -> Refusal:
+    """Send packs and commit each at once, until the server has enough of it."""
+    for _ in range(100):
+        try:
+            pack = member.put()
+        except Refusal as refused:
+            return refused
+        member.commit(member.draft([pack]))
+    raise AssertionError("nothing stopped it")
+
+
+def _reserves(member: Member) -> dict[str, int]:
+    grants = Grant.objects.filter(vault=_vault(member)).select_related("device")
+    return {grant.device.ref.hex: grant.reserved for grant in grants}
+
+
+def test_a_thief_who_commits_all_it_sends_leaves_the_other_device_its_share(
+    deployment: Deployment, member: Member
+) -> None:
+    thief = member.beside()
+    set_allowance(deployment, member.account, 20 * PACK_FLOOR)
+    for _ in range(12):
+        member.put()
+    stopped = _take(thief)
+    assert (stopped.code, stopped.short_by) == (ErrorCode.VAULT_FULL, PACK_FLOOR)
+    assert f"{2 * PACK_FLOOR} bytes are kept" in stopped.advice
+    assert _vault(member).used == 18 * PACK_FLOOR
+    assert _reserves(member) == {member.device: 2 * PACK_FLOOR, thief.device: 0}
+    member.commit(member.draft([member.put(), member.put()]))
+    assert refusal_of(member.put).code is ErrorCode.VAULT_FULL
+    assert _vault(member).used == 20 * PACK_FLOOR
+    assert set(_reserves(member).values()) == {0}
+
+
+def test_a_device_alone_has_it_all_and_a_revoked_one_is_kept_nothing(
+    deployment: Deployment, member: Member
+) -> None:
+    set_allowance(deployment, member.account, 10 * PACK_FLOOR)
+    assert _take(member).short_by == PACK_FLOOR
+    assert _vault(member).used == 10 * PACK_FLOOR
+    set_allowance(deployment, member.account, 20 * PACK_FLOOR)
+    other = member.beside()
+    assert _reserves(member) == {member.device: 2 * PACK_FLOOR, other.device: 2 * PACK_FLOOR}
+    Device.objects.filter(ref=other.device).update(revoked_at=deployment.now())
+    _take(member)
+    assert _vault(member).used == 20 * PACK_FLOOR
+
+
+@pytest.mark.parametrize(("devices", "used", "each"), [(2, 0, 4), (6, 0, 4), (11, 0, 2), (4, 36, 1)])
+def test_no_more_is_kept_than_half_nor_than_is_free(
+    deployment: Deployment, member: Member, devices: int, used: int, each: int
+) -> None:
+    Vault.objects.filter(ref=member.vault).update(used=used * PACK_FLOOR)
+    for _ in range(devices - 1):
+        member.beside()
+    set_allowance(deployment, member.account, 40 * PACK_FLOOR)
+    assert list(_reserves(member).values()) == [each * PACK_FLOOR] * devices
+
+
+def test_the_share_is_looked_at_again_when_the_pack_is_whole(deployment: Deployment, member: Member) -> None:
+    thief = member.beside()
+    set_allowance(deployment, member.account, 10 * PACK_FLOOR)
+    for _ in range(8):
+        thief.put()
+    receipts = [_begun(thief), _begun(thief)]
+    for receipt in receipts:
+        receipt.append([CONTENT])
+    receipts[0].finish()
+    assert refusal_of(receipts[1].finish).code is ErrorCode.VAULT_FULL
+    receipts[1].abandon()
+    assert _reserves(member) == {member.device: PACK_FLOOR, thief.device: 0}
 
 
 def test_what_no_commit_refers_to_is_capped_per_device(clock: Clock, deployment: Deployment) -> None:

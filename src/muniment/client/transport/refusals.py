@@ -62,7 +62,7 @@ def error_of(reply: ErrorReply, *, status: int) -> MunimentError:
         case ErrorCode.SLOT_REMOVAL | ErrorCode.PENDING_CAP:
             return Refused(text, advice=advice)
         case ErrorCode.VAULT_FULL:
-            return VaultFull(short_by=reply.short_by or 0)
+            return VaultFull(short_by=reply.short_by or 0, advice=advice)
         case ErrorCode.NEEDS_CONFIRMATION:
             return NeedsOwnerConfirmation(_printable(reply.request or ""))
         case ErrorCode.NOT_FOUND:

@@ -27,6 +27,8 @@ class Access:
     device: Device | None
     kit: KitCredential | None
     pending: int = 0
+    kept: int = 0
+    """Free bytes of the allowance that are kept for other devices."""
 
     @property
     def writer(self) -> Device:
@@ -74,12 +76,12 @@ def open_vault(token: str | None, vault: UUID, *, auth: Auth, now: datetime) -> 
     if row is None:
         authenticate_device(token)
         raise not_granted("the device has no grant on this vault")
-    vault_id, _, allowance, used, device_id, device_ref, pending, welcome = row
+    vault_id, _, allowance, used, device_id, device_ref, pending, kept, welcome = row
     if not welcome:
         raise not_granted("this device was revoked")
     found = Vault.from_db(None, ["id", "ref", "allowance", "used"], [vault_id, vault, allowance, used])
     device = Device.from_db(None, ["id", "ref"], [device_id, as_ref(device_ref)])
-    return Access(found, device, None, pending)
+    return Access(found, device, None, pending, kept)
 
 
 def check_still_welcome(access: Access) -> None:
@@ -88,7 +90,7 @@ def check_still_welcome(access: Access) -> None:
     A caller is let in before its body is read, and a body may be held back until long after.
     """
     standing = fetch_row("standing_of_grant", access.vault.pk, access.writer.pk)
-    if standing is None or not standing[2]:
+    if standing is None or not standing[3]:
         raise not_granted("this device was revoked")
 
 

@@ -7,6 +7,7 @@ from muniment.server.deployment import Deployment
 from muniment.server.transactions import writing
 from muniment.server.vaults.events import EventKind, record_event
 from muniment.server.vaults.models import Vault
+from muniment.server.vaults.reserves import share_out
 
 
 def set_allowance(deployment: Deployment, account: Account, size: int) -> None:
@@ -16,4 +17,5 @@ def set_allowance(deployment: Deployment, account: Account, size: int) -> None:
         Account.objects.filter(pk=account.pk).update(allowance=size)
         for vault in Vault.objects.select_for_update().filter(owner=account):
             Vault.objects.filter(pk=vault.pk).update(allowance=size)
+            share_out(vault, share=deployment.config.reserve_share)
             record_event(vault, EventKind.ALLOWANCE_CHANGED, now=now, allowance=str(size))

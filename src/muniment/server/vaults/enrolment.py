@@ -13,6 +13,7 @@ from muniment.server.vaults.access import new_device_token, token_hash
 from muniment.server.vaults.events import EventKind, record_event
 from muniment.server.vaults.models import Grant, Vault
 from muniment.server.vaults.refs import parse_ref, seconds
+from muniment.server.vaults.reserves import share_out
 from muniment.wire import messages as m
 from muniment.wire.errors import ErrorCode
 
@@ -46,7 +47,7 @@ def enrol_device(deployment: Deployment, request: m.EnrolRequest) -> m.Enrolled:
         granted = list(vaults.order_by("id"))
         if is_new:
             for vault in granted:
-                _grant(vault, device, now=now)
+                _grant(deployment, vault, device, now=now)
     return m.Enrolled(
         device=device.ref.hex,
         token=token,
@@ -83,10 +84,11 @@ def create_vault(deployment: Deployment, device: Device, request: m.CreateVault)
         )
         Device.objects.filter(pk=device.pk).update(makes_vault=False, last_seen_at=now)
         record_event(vault, EventKind.VAULT_CREATED, now=now, device=device)
-        _grant(vault, device, now=now)
+        _grant(deployment, vault, device, now=now)
     return vault_info(vault)
 
 
-def _grant(vault: Vault, device: Device, *, now: datetime) -> None:
+def _grant(deployment: Deployment, vault: Vault, device: Device, *, now: datetime) -> None:
     Grant.objects.create(vault=vault, device=device, granted_at=now)
+    share_out(vault, share=deployment.config.reserve_share)
     record_event(vault, EventKind.DEVICE_ENROLLED, now=now, device=device)

@@ -4,6 +4,9 @@
 -- name: grant_of_token
 -- Who calls, at which vault: one row for a device with a grant, revoked or not.
 SELECT v.id, v.ref, v.allowance, v.used, d.id, d.ref, g.pending,
+       (SELECT CAST(COALESCE(SUM(o.reserved), 0) AS BIGINT)
+        FROM vaults_grant o JOIN accounts_device e ON e.id = o.device_id
+        WHERE o.vault_id = g.vault_id AND o.device_id <> g.device_id AND e.revoked_at IS NULL),
        CASE WHEN d.revoked_at IS NULL AND a.is_active THEN 1 ELSE 0 END
 FROM vaults_grant g
 JOIN vaults_vault v ON v.id = g.vault_id
@@ -36,8 +39,13 @@ RETURNING id
 UPDATE vaults_vault SET used = used WHERE id = %s
 
 -- name: standing_of_grant
--- What may have changed since the upload began: room, pending bytes, revocation.
-SELECT v.allowance - v.used, g.pending, CASE WHEN d.revoked_at IS NULL THEN 1 ELSE 0 END
+-- What may have changed since the upload began: room, pending bytes, room kept for the others, revocation, and
+-- the room kept for the sender itself.
+SELECT v.allowance - v.used, g.pending,
+       (SELECT CAST(COALESCE(SUM(o.reserved), 0) AS BIGINT)
+        FROM vaults_grant o JOIN accounts_device e ON e.id = o.device_id
+        WHERE o.vault_id = g.vault_id AND o.device_id <> g.device_id AND e.revoked_at IS NULL),
+       CASE WHEN d.revoked_at IS NULL THEN 1 ELSE 0 END, g.reserved
 FROM vaults_grant g
 JOIN vaults_vault v ON v.id = g.vault_id
 JOIN accounts_device d ON d.id = g.device_id
@@ -55,7 +63,8 @@ UPDATE vaults_pack SET state = 'deleting' WHERE vault_id = %s AND ref = %s AND s
 UPDATE vaults_vault SET used = used + %s WHERE id = %s
 
 -- name: meter_grant
-UPDATE vaults_grant SET pending = pending + %s WHERE vault_id = %s AND device_id = %s
+UPDATE vaults_grant SET pending = pending + %s, reserved = reserved - %s
+WHERE vault_id = %s AND device_id = %s
 
 -- name: keep_session
 UPDATE vaults_session SET alive_at = %s WHERE id = %s

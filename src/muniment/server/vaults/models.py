@@ -62,6 +62,8 @@ class Grant(models.Model):
     device = sealed(models.ForeignKey(Device, on_delete=models.CASCADE, related_name="grants"))
     granted_at = activity(models.DateTimeField())
     pending = metered(models.BigIntegerField(default=0))
+    # Free bytes of the allowance that no other device may take.
+    reserved = metered(models.BigIntegerField(default=0))
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["vault", "device"], name="one_grant_per_device")]

@@ -141,8 +141,8 @@ def begin_receipt(deployment: Deployment, access: Access, offer: PackOffer) -> R
         raise Refusal(ErrorCode.PACK_SIZE, "not a permitted size of a pack")
     if _is_held(vault, offer):
         return m.PackStored(pack=offer.pack.hex, created=False)
-    room = vault.allowance - vault.used
-    _check_room(offer.size, room=room, pending=access.pending, cap=deployment.config.pending_cap)
+    _check_room(offer.size, room=vault.allowance - vault.used, kept=access.kept)
+    _check_pending(offer.size, pending=access.pending, cap=deployment.config.pending_cap)
     _UNDERWAY.enter(sender.pk, most=deployment.config.uploads)
     try:
         return _open_receipt(deployment, access, offer, session, now=now)
@@ -212,7 +212,8 @@ def _is_held(vault: Vault, offer: PackOffer) -> bool:
     return bool(state != PackState.QUARANTINED)
 
 
-def _check_room(size: int, *, room: int, pending: int, cap: int) -> None:
+def _check_room(size: int, *, room: int, kept: int) -> None:
+    """`room` is what the allowance has left, `kept` what of it only the vault's other devices may take."""
     if size > room:
         raise Refusal(
             ErrorCode.VAULT_FULL,
@@ -220,6 +221,17 @@ def _check_room(size: int, *, room: int, pending: int, cap: int) -> None:
             short_by=size - room,
             advice="Ask for a larger allowance, or exclude something; what is stored stays.",
         )
+    if size > room - kept:
+        raise Refusal(
+            ErrorCode.VAULT_FULL,
+            "this device has used up its share of the vault's allowance",
+            short_by=size - (room - kept),
+            advice=f"The last {kept} bytes are kept for the vault's other devices. Ask for a larger "
+            "allowance, exclude something, or revoke devices that are no more; what is stored stays.",
+        )
+
+
+def _check_pending(size: int, *, pending: int, cap: int) -> None:
     if pending + size > cap:
         raise Refusal(
             ErrorCode.PENDING_CAP,
@@ -239,20 +251,23 @@ def _make_live(receipt: Receipt) -> bool:
     with writing():
         change_rows("hold_vault", vault.pk)
         standing = fetch_row("standing_of_grant", vault.pk, sender.pk)
-        if standing is None or not standing[2]:
+        if standing is None or not standing[3]:
             raise not_granted("this device was revoked")
         session = _live_session(deployment, access, offer, now=now)
         if _is_held(vault, offer):
             return False
-        room, pending, _ = standing
-        _check_room(offer.size, room=room, pending=pending, cap=deployment.config.pending_cap)
+        room, pending, kept, _, own = standing
+        _check_room(offer.size, room=room, kept=kept)
+        _check_pending(offer.size, pending=pending, cap=deployment.config.pending_cap)
         replaced = change_rows("retire_quarantined", vault.pk, offer.pack)
         if replaced:
             record_event(vault, EventKind.PACK_REPLACED, now=now, device=sender, pack=offer.pack.hex)
         if not change_rows("make_live", now, receipt.row):
             raise Refusal(ErrorCode.SESSION_EXPIRED, "the upload was given up")
-        change_rows("meter_vault", 0 if replaced else offer.size, vault.pk)
-        change_rows("meter_grant", offer.size, vault.pk, sender.pk)
+        taken = 0 if replaced else offer.size
+        common = max(0, room - kept - own)
+        change_rows("meter_vault", taken, vault.pk)
+        change_rows("meter_grant", offer.size, min(own, max(0, taken - common)), vault.pk, sender.pk)
         change_rows("keep_session", now, session)
     return True
 

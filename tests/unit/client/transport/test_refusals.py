@@ -57,6 +57,8 @@ def test_data_comes_through() -> None:
     full = refused("vault_full", short_by=77)
     assert isinstance(full, VaultFull)
     assert full.short_by == 77
+    assert "larger allowance" in full.advice
+    assert refused("vault_full", short_by=1, advice="Kept for others.").advice == "Kept for others."
     conflict = refused("commit_conflict", missing=["aa" * 16], reason="missing")
     assert isinstance(conflict, CommitRefused)
     assert (conflict.missing, conflict.reason) == (("aa" * 16,), "missing")

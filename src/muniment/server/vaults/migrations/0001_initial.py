@@ -258,6 +258,7 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
                 ("granted_at", models.DateTimeField()),
                 ("pending", models.BigIntegerField(default=0)),
+                ("reserved", models.BigIntegerField(default=0)),
                 (
                     "device",
                     models.ForeignKey(
