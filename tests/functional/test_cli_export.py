@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -102,3 +103,19 @@ def test_a_damaged_pack_stops_the_export(machine: Machine, tmp_path: Path, share
         victim.write_bytes(sound)
     assert (ran.code, ran.document["error"]) == (5, "DamagedObject")
     assert not (tmp_path / "export" / "vault.json").exists()
+
+
+def test_an_export_is_for_its_owner_alone(machine: Machine, tmp_path: Path) -> None:
+    """Whatever the umask: the slot of a passphrase can be guessed at without the server."""
+    place = tmp_path / "export"
+    before = os.umask(0)
+    try:
+        machine.done("export", place)
+        (place / "slots" / "list").chmod(0o644)
+        machine.done("export", place)
+    finally:
+        os.umask(before)
+    paths = [place, *place.rglob("*")]
+    assert any(path.parent.name == "slots" for path in paths)
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in paths}
+    assert {path for path, mode in modes.items() if mode != (0o700 if path.is_dir() else 0o600)} == set()

@@ -1,6 +1,7 @@
 """An evil server shows a machine false keys and false history. The machine stops, by name, and sends nothing.
 
-The rows are those of "Attacks" in docs/design/threat-model.md that meet a machine when it opens the vault.
+The rows are those of "Attacks" in docs/design/threat-model.md that meet a machine when it opens the vault,
+and those that meet an export, which must hold all of it.
 Others: test_evil_packs.py (stored bytes), test_evil_backup.py (what a run believes), test_evil_transport.py.
 """
 
@@ -10,6 +11,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,6 +20,7 @@ from muniment.crypto.keys import VaultKeys
 from muniment.crypto.slots import device_public_key, wrap_device
 from muniment.format.head import open_head
 from muniment.model.ids import DeviceId, SlotId, SnapshotId
+from muniment.model.packs import PackKind
 from muniment.wire import messages as wire
 from tests.support.attacked import World
 from tests.support.evil import Evil, Exchange
@@ -296,3 +299,128 @@ def test_conflict_at_commit_does_not_make_older_history_believed(attacked: World
     assert (ran.error, ran.code) == ("RollbackDetected", 5)
     assert len(evil.of("commit")) == 1
     machine.muniment("snapshots").expect(0)
+
+
+# --- an export, whose reader will have no server to ask
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """`twist` is played on the answers to `route`; `error` ends the export, and says all of `named`."""
+
+    id: str
+    route: str
+    answer: type[wire.Message]
+    twist: Callable[[World, Any], Any]
+    error: str = "DamagedObject"
+    named: Callable[[World], list[str]] = lambda world: []
+
+
+def without_snapshot(name: str) -> Callable[[World, wire.SnapshotPage], wire.SnapshotPage]:
+    def twist(world: World, said: wire.SnapshotPage) -> wire.SnapshotPage:
+        kept = [record for record in said.snapshots if record.snapshot != world.snapshots[name]]
+        return change(said, snapshots=kept)
+
+    return twist
+
+
+def packs_of_tree(world: World) -> tuple[str, str]:
+    """Of Alice's first snapshot: the pack that its root lies in, and one that has only data."""
+    record = next(one for one in world.history(world.alice) if one.snapshot == world.snapshots["alice-1"])
+    root = open_head(world.keys, record.head).root
+    assert root is not None
+    infos = world.packs_of(record.snapshot)
+    data = next(info.pack for info in infos if info.kind == PackKind.DATA)
+    return root.block.pack_id.hex, data
+
+
+def without_pack(place: int) -> Callable[[World, wire.SnapshotPacks], wire.SnapshotPacks]:
+    """From the set of one snapshot alone: others that need the pack have it still."""
+
+    def twist(world: World, said: wire.SnapshotPacks) -> wire.SnapshotPacks:
+        if said.snapshot != world.snapshots["alice-1"]:
+            return said
+        left_out = packs_of_tree(world)[place]
+        return change(said, packs=[info for info in said.packs if info.pack != left_out])
+
+    return twist
+
+
+def only_device_slots(world: World, said: Says) -> Says:
+    return change(said, slots=[slot for slot in said.slots if kind_of(world, slot) == "device"])
+
+
+HIDDEN = [
+    Hidden("oldest", "snapshots", wire.SnapshotPage, without_snapshot("alice-1"), "RollbackDetected"),
+    Hidden("newest", "snapshots", wire.SnapshotPage, without_snapshot("bob-2"), "RollbackDetected"),
+    Hidden("all", "snapshots", wire.SnapshotPage, lambda w, s: change(s, snapshots=[]), "RollbackDetected"),
+    Hidden(
+        "pack-of-pages", "snapshot_packs", wire.SnapshotPacks, without_pack(0),
+        named=lambda world: [world.snapshots["alice-1"], packs_of_tree(world)[0]],
+    ),
+    Hidden(
+        "pack-of-data", "snapshot_packs", wire.SnapshotPacks, without_pack(1),
+        named=lambda world: [world.snapshots["alice-1"], packs_of_tree(world)[1]],
+    ),
+    Hidden("whole-set", "snapshot_packs", wire.SnapshotPacks, lambda w, s: change(s, packs=[])),
+    Hidden("ways-in", "keys", Says, only_device_slots),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", HIDDEN, ids=lambda row: row.id)
+def test_export_does_not_believe_a_server_that_hides(
+    attacked: World, alice: Machine, row: Hidden, tmp_path: Path
+) -> None:
+    place = tmp_path / "export"
+    with Evil(attacked.url) as evil:
+        evil.rewrite(row.route, row.answer, lambda said: row.twist(attacked, said))
+        ran = alice.muniment("export", place, server=evil.url)
+        assert evil.attacked
+    assert (ran.error, ran.code) == (row.error, 5), ran
+    assert all(name in ran.result["message"] for name in row.named(attacked)), ran.result
+    # What there is does not pass for an export; with a true server, the same directory becomes one.
+    assert not (place / "vault.json").exists()
+    assert list((place / "heads").iterdir()) == []
+    assert alice.muniment("export", place).expect(0).result["snapshots"] == 4
+
+
+def test_export_opens_packs_rather_than_believe_the_hash_beside_them(
+    attacked: World, alice: Machine, tmp_path: Path
+) -> None:
+    """One bit in the first block: the server gives the hash of what it gives."""
+    _, victim = packs_of_tree(attacked)
+    false = flip(attacked.pack(victim), 200)
+
+    def give(exchange: Exchange) -> None:
+        if exchange.ids["pack"] == victim:
+            start, length = exchange.range
+            exchange.content, exchange.tricked = false[start : start + length], True
+
+    def vouch(said: wire.SnapshotPacks) -> wire.SnapshotPacks:
+        digest = hashlib.sha256(false).digest()
+        return change(
+            said, packs=[change(one, sha256=digest) if one.pack == victim else one for one in said.packs]
+        )
+
+    with Evil(attacked.url) as evil:
+        evil.alter("get_pack", give)
+        evil.rewrite("snapshot_packs", wire.SnapshotPacks, vouch)
+        ran = alice.muniment("export", tmp_path / "export", server=evil.url)
+    assert (ran.error, ran.code) == ("DamagedObject", 5), ran
+    assert victim in ran.result["message"]
+    assert not (tmp_path / "export" / "packs" / victim[:2] / victim).exists()
+
+
+def test_export_takes_more_than_is_needed(attacked: World, alice: Machine, tmp_path: Path) -> None:
+    """A pack too many in a set costs its bytes and nothing else."""
+    more = attacked.packs_of(attacked.snapshots["alice-2"])
+
+    def add(said: wire.SnapshotPacks) -> wire.SnapshotPacks:
+        return change(said, packs=list({info.pack: info for info in [*said.packs, *more]}.values()))
+
+    with Evil(attacked.url) as evil:
+        evil.rewrite("snapshot_packs", wire.SnapshotPacks, add)
+        alice.muniment("export", tmp_path / "export", server=evil.url).expect(0)
+        assert evil.attacked
+    of_bob = (tmp_path / "export" / "sets" / attacked.snapshots["bob-1"]).read_bytes()
+    assert len(of_bob) // 16 > len(attacked.packs_of(attacked.snapshots["bob-1"]))

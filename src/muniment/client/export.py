@@ -6,6 +6,7 @@ Repeating an export into the same directory fetches only what is not there yet.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -16,17 +17,30 @@ from pathlib import Path
 
 import msgspec
 
+from muniment.client.history import check_history
 from muniment.client.output import iso_time
 from muniment.client.progress import RunProgress
+from muniment.client.slots import SeenList, check_wrapped_slots, read_slot_list
+from muniment.client.state.known_heads import OpenedHead
+from muniment.client.state.page_cache import encode_packs
 from muniment.client.vault import OpenVault, open_heads
-from muniment.format.pack import read_index
+from muniment.format.pack import check_pack, open_block
+from muniment.format.tree import TreeReader
+from muniment.model.entry import PageRef
 from muniment.model.errors import DamagedObject, Interrupted, TargetFull
-from muniment.model.ids import PackId, SnapshotId
-from muniment.model.packs import PACK_CEILING, is_permitted_size
+from muniment.model.ids import PackId, PageId, SlotId, SnapshotId
+from muniment.model.packs import PACK_CEILING, BlockRole, is_permitted_size
 from muniment.wire import messages as wire
 
 FORMAT = 1
 FETCHES = 4
+
+_DIRECTORY, _FILE = 0o700, 0o600
+_WAYS_IN = frozenset({"passphrase", "kit"})
+"""Kinds of slots that open an export."""
+
+_CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
+"""What file systems say, of other machines mostly, that do not sync directories."""
 
 _README = """\
 This is a Muniment vault as ordinary files. Everything that matters is sealed: without the vault's passphrase
@@ -63,7 +77,8 @@ class Exporter:
     stop: Callable[[], bool]
 
     def export(self) -> ExportReport:
-        """Raises TargetFull, and DamagedObject for a pack that is not what the vault says."""
+        """Raises TargetFull; RollbackDetected and DamagedObject where the server hides or alters what a
+        restore would need."""
         try:
             return self._export()
         except OSError as error:
@@ -74,29 +89,34 @@ class Exporter:
 
     def _export(self) -> ExportReport:
         vault, server = self.vault.vault, self.vault.server
+        self.place.mkdir(mode=_DIRECTORY, parents=True, exist_ok=True)
         for name in ("slots", "heads", "sets", "packs"):
-            (self.place / name).mkdir(parents=True, exist_ok=True)
-        report = ExportReport()
-        reply = server.keys(vault)
-        if reply.signed is not None:
-            self._write(self.place / "slots" / "list", msgspec.msgpack.encode(reply.signed))
-        for slot in reply.slots:
-            self._write(self.place / "slots" / slot.slot, slot.wrapped)
+            (self.place / name).mkdir(mode=_DIRECTORY, exist_ok=True)
+        self._write_slots(server.keys(vault))
+        records = list(server.snapshots(vault))
+        listed = open_heads(self.vault.keys, records)
+        check_history(listed, newest=self.vault.heads)
         needed: dict[PackId, wire.PackInfo] = {}
-        snapshots: list[tuple[SnapshotId, bytes, bytes]] = []
-        for record in server.snapshots(vault):
-            opened = open_heads(self.vault.keys, [record])[0]
+        sets: dict[SnapshotId, frozenset[PackId]] = {}
+        for opened in listed:
             packs = server.snapshot_packs(vault, opened.snapshot).packs
-            needed |= {PackId.parse(info.pack): info for info in packs}
-            packs_of_it = b"".join(sorted(bytes.fromhex(info.pack) for info in packs))
-            snapshots.append((opened.snapshot, record.head, packs_of_it))
+            infos = {PackId.parse(info.pack): info for info in packs}
+            needed |= infos
+            sets[opened.snapshot] = frozenset(infos)
+        report = ExportReport(snapshots=len(listed), packs=len(needed))
         self.progress.total_bytes = sum(info.size for info in needed.values())
         self._fetch_all(needed, report)
-        # Only now: a head promises its set, and a set its packs.
-        for snapshot, head, packs_of_it in snapshots:
-            self._write(self.place / "sets" / snapshot.hex, packs_of_it)
-            self._write(self.place / "heads" / snapshot.hex, head)
-        report.snapshots, report.packs = len(snapshots), len(needed)
+        memo = _PackMemo()
+        for opened in listed:
+            self._check_set(opened, sets[opened.snapshot], memo)
+        _sync(*(self.place / "packs").iterdir(), self.place / "packs")
+        # Only now, and on the disk one after the other: a head promises its set, and a set its packs.
+        for snapshot, of_snapshot in sets.items():
+            self._write(self.place / "sets" / snapshot.hex, encode_packs(of_snapshot))
+        _sync(self.place / "sets")
+        for opened, record in zip(listed, records, strict=True):
+            self._write(self.place / "heads" / opened.snapshot.hex, record.head)
+        _sync(self.place / "heads", self.place / "slots", self.place)
         self._write(self.place / "README.txt", _README.encode())
         about = {
             "format": FORMAT,
@@ -105,7 +125,41 @@ class Exporter:
             "exported_at": iso_time(self.now()),
         }
         self._write(self.place / "vault.json", json.dumps(about, indent=1).encode() + b"\n")
+        _sync(self.place, self.place.parent)
         return report
+
+    def _write_slots(self, reply: wire.VaultKeys) -> None:
+        """The list of key slots and the wrapped keys, held against the list that was believed on opening."""
+        known = self.vault.slots
+        state = read_slot_list(self.vault.keys, reply.signed, seen=SeenList(known.number, known.hash))
+        wrapped = check_wrapped_slots(state, reply.slots)
+        if not any(info.kind in _WAYS_IN and SlotId.parse(info.slot) in wrapped for info in state.slots):
+            raise DamagedObject(
+                "the export", why="the server gives out no slot that a passphrase or a recovery kit opens"
+            )
+        self._write(self.place / "slots" / "list", msgspec.msgpack.encode(reply.signed))
+        for slot, content in wrapped.items():
+            self._write(self.place / "slots" / slot.hex, content)
+
+    def _check_set(self, opened: OpenedHead, listed: frozenset[PackId], memo: _PackMemo) -> None:
+        """What a snapshot needs, its own sealed pages say: read from the export, which so proves it has them.
+
+        More than that in the server's list does no harm.
+        """
+
+        def load(ref: PageRef) -> bytes:
+            self._heed_stop()
+            block = ref.block
+            if block.pack_id not in listed:
+                raise _left_out(opened.snapshot, block.pack_id)
+            with self._path_of(block.pack_id).open("rb") as file:
+                file.seek(block.offset)
+                sealed = file.read(block.length)
+            return bytes(open_block(sealed, block, BlockRole.PAGE, self.vault.keys))
+
+        lacking = TreeReader(self.vault.keys, load).reachable_packs(opened.head.root, memo) - listed
+        if lacking:
+            raise _left_out(opened.snapshot, min(lacking))
 
     def _fetch_all(self, needed: dict[PackId, wire.PackInfo], report: ExportReport) -> None:
         with ThreadPoolExecutor(FETCHES, thread_name_prefix="export") as pool:
@@ -121,10 +175,9 @@ class Exporter:
 
     def _fetch(self, pack: PackId, info: wire.PackInfo) -> int:
         """Bytes fetched; 0 where the file is there and right."""
-        if self.stop():
-            raise Interrupted("stopped", advice="Export into the same directory again to go on.")
-        path = self.place / "packs" / pack.hex[:2] / pack.hex
-        path.parent.mkdir(exist_ok=True)
+        self._heed_stop()
+        path = self._path_of(pack)
+        path.parent.mkdir(mode=_DIRECTORY, exist_ok=True)
         self.progress.at(pack.hex.encode())
         if path.exists() and _hash_of(path) == info.sha256:
             self.progress.found(files=1, content=info.size)
@@ -134,18 +187,66 @@ class Exporter:
         content = self.vault.server.read_pack(self.vault.vault, pack, offset=0, length=info.size)
         if hashlib.sha256(content).digest() != info.sha256:
             raise DamagedObject(f"pack {pack}", why="what the server gave has another hash")
-        read_index(self.vault.keys, content, pack_id=pack)
+        # The hash is the server's own word. What a restore will read must open, down to each chunk.
+        check_pack(self.vault.keys, content, pack_id=pack)
         self._write(path, content)
         self.progress.found(files=1, content=info.size)
         return info.size
 
+    def _path_of(self, pack: PackId) -> Path:
+        return self.place / "packs" / pack.hex[:2] / pack.hex
+
+    def _heed_stop(self) -> None:
+        if self.stop():
+            raise Interrupted("stopped", advice="Export into the same directory again to go on.")
+
     def _write(self, path: Path, content: bytes) -> None:
+        """For the owner alone: whoever has the slot of a passphrase can guess at it without end."""
         unfinished = path.with_name(f".{path.name}.part")
-        with unfinished.open("wb") as file:
+        unfinished.unlink(missing_ok=True)
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE)
+        with open(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
+
+
+class _PackMemo:
+    """What pages need, for the time of an export: snapshots share most of theirs."""
+
+    def __init__(self) -> None:
+        self._packs: dict[PageId, frozenset[PackId]] = {}
+
+    def packs_of(self, page: PageId) -> frozenset[PackId] | None:
+        return self._packs.get(page)
+
+    def note_packs(self, page: PageId, packs: frozenset[PackId]) -> None:
+        self._packs[page] = packs
+
+
+def _left_out(snapshot: SnapshotId, pack: PackId) -> DamagedObject:
+    return DamagedObject(
+        f"snapshot {snapshot}",
+        why=f"it needs pack {pack}, and the server does not list that among its packs",
+        advice="Tell the operator. What was fetched stays: the same export again goes on from here.",
+    )
+
+
+def _sync(*directories: Path) -> None:
+    """Names that were given are on the disk, where the file system can promise that."""
+    for path in directories:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError:
+            continue  # the parent of the export may be writable and not readable
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _CANNOT_SYNC:
+                raise
+        finally:
+            os.close(descriptor)
 
 
 def _hash_of(path: Path) -> bytes:
