@@ -72,14 +72,17 @@ def register_kit(deployment: Deployment, access: Access, request: m.RegisterKit)
 
 
 def open_kit_session(deployment: Deployment, request: m.KitLogin) -> m.KitToken:
-    """Trade the credential for a read-only token. Every use is an event; guessing is slowed down."""
+    """Trade the credential for a read-only token. Every use is an event; guessing is slowed down.
+
+    Only failures are: whoever knows a vault's id could otherwise lock its owner out on the day it matters.
+    """
     config, now, ref = deployment.config, deployment.now(), parse_ref(request.vault)
-    wait = _ATTEMPTS.wait(ref, now=now, most=config.kit_attempts, window=config.kit_window)
-    if wait:
-        raise Refusal(ErrorCode.TOO_MANY, "too many attempts with a kit", retry_after=wait)
     vault = Vault.objects.filter(ref=ref).first()
     kit = None if vault is None else _matching_kit(deployment, vault, request.credential)
     if vault is None or kit is None:
+        wait = _ATTEMPTS.wait(ref, now=now, most=config.kit_attempts, window=config.kit_window)
+        if wait:
+            raise Refusal(ErrorCode.TOO_MANY, "too many attempts with a kit", retry_after=wait)
         if _ATTEMPTS.note(ref, now=now, most=config.kit_attempts) == 1 and vault is not None:
             with writing():
                 record_event(vault, EventKind.KIT_REFUSED, now=now)
