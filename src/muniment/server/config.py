@@ -51,6 +51,8 @@ class ServerConfig:
     """Most packs one device may be sending at once: each holds room on the disk before it is paid for."""
     stall: float = 600.0
     """A sender that does not bring a mebibyte, or the rest, in so long is gone."""
+    stranger_stall: float = 60.0
+    """Likewise of a whole message to a route that asks for no token."""
     slots: int = 64
     """Most wrapped keys of one device's making that a vault holds."""
     domain_threads: int = 8

@@ -108,6 +108,28 @@ def test_a_sender_that_falls_silent_is_let_go(tmp_path: Path) -> None:
         served.kill()
 
 
+def test_a_message_that_does_not_end_is_not_waited_for(tmp_path: Path) -> None:
+    served = Served(tmp_path / "server", config={"stall": 2.0, "stranger_stall": 0.5}).start()
+    try:
+        device = RawDevice.enrol(served.url, served.create_account())
+        for path, token, within in (
+            ("/enrol", "", 0.5),
+            (f"/vaults/{device.vault}/sessions", device.token, 2.0),
+        ):
+            begun = time.monotonic()
+            with socket.create_connection(
+                ("127.0.0.1", int(served.url.rpartition(":")[2])), timeout=30
+            ) as line:
+                head = f"POST {m.PREFIX}{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n"
+                head += f"Authorization: Bearer {token}\r\n" if token else ""
+                line.sendall(f"{head}\r\n{{".encode())
+                answer = b"".join(iter(lambda: line.recv(4096), b""))
+            assert b" 499 " in answer.partition(b"\r\n")[0], answer
+            assert within <= time.monotonic() - begun < within + 10
+    finally:
+        served.kill()
+
+
 def test_a_slot_is_removed_after_the_owner_s_word_and_the_delay(tmp_path: Path) -> None:
     """Over the wire and with the real `muniment admin`, the 72 hours shortened by configuration."""
     served = Served(tmp_path / "server", config={"removal_delay": 3.0}).start()

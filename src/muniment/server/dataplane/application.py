@@ -56,7 +56,7 @@ def _message(deployment: Deployment, route: Route, threads: Threads, use_case: U
         else:
             # Nobody unknown gets to send us a body: access first, then the message.
             call = await threads.run_domain(_authenticate, call, route)
-            message = await read_message(request, route)
+            message = await read_message(request, route, deployment.config)
             reply = await threads.run_domain(_answer, call, use_case, message)
         return answer(reply, status=route.status)
 
@@ -102,7 +102,8 @@ def _guarded(endpoint: Endpoint, route: Route) -> Endpoint:
             return await endpoint(request)
         except (SenderLeft, ClientDisconnect):
             request.scope["muniment.code"] = "sender_left"
-            return Response(status_code=499)
+            # It may only have fallen silent: the rest of its body is not waited for.
+            return Response(status_code=499, headers={"connection": "close"})
         except Exception as error:
             refusal = refusal_for(error)
             request.scope["muniment.code"] = refusal.code.value

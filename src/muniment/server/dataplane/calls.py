@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
+from muniment.server.config import ServerConfig
 from muniment.server.deployment import Deployment
 from muniment.server.refusals import malformed
 from muniment.server.vaults.access import Access, open_vault
@@ -136,8 +137,11 @@ def _hexadecimal(name: str, value: str, *, digits: int) -> str:
     return value
 
 
-async def read_message(request: Request, route: Route) -> Message | None:
-    """The decoded body. Unknown fields, wrong types and oversize are MALFORMED."""
+async def read_message(request: Request, route: Route, config: ServerConfig) -> Message | None:
+    """The decoded body. Unknown fields, wrong types and oversize are MALFORMED.
+
+    A sender who takes too long over it has left: ClientDisconnect.
+    """
     if route.request is None:
         return None
     limit = LARGEST_COMMIT if route.name == "commit" else LARGEST_BODY
@@ -145,11 +149,15 @@ async def read_message(request: Request, route: Route) -> Message | None:
     if not declared.isdigit() or int(declared) > limit:
         raise malformed(f"the body is larger than {limit} bytes")
     pieces, total = [], 0
-    async for piece in request.stream():
-        total += len(piece)
-        if total > limit:
-            raise malformed(f"the body is larger than {limit} bytes")
-        pieces.append(piece)
+    try:
+        async with asyncio.timeout(config.stranger_stall if route.auth is Auth.NONE else config.stall):
+            async for piece in request.stream():
+                total += len(piece)
+                if total > limit:
+                    raise malformed(f"the body is larger than {limit} bytes")
+                pieces.append(piece)
+    except TimeoutError:
+        raise ClientDisconnect from None
     try:
         return msgspec.json.decode(b"".join(pieces), type=route.request)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
