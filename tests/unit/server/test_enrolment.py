@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from concurrent.futures import ThreadPoolExecutor, wait
 from uuid import UUID
 
 import pytest
+from django.db import connections
 
 from muniment.server.accounts.enrolment import (
     AccountExists,
@@ -74,6 +76,17 @@ def test_no_repeat_with_another_key_or_later_or_after_use(deployment: Deployment
     token = enrol_device(deployment, _request(used, key)).token
     create_vault(deployment, authenticate_device(token), m.CreateVault(vault=secrets.token_hex(16)))
     assert refusal_of(enrol_device, deployment, _request(used, key)).code is ErrorCode.CODE_SPENT
+
+
+def test_a_guessed_code_does_not_wait_for_the_writer(deployment: Deployment) -> None:
+    guess = _request(secrets.token_bytes(16))
+    with ThreadPoolExecutor(1) as stranger:
+        with writing():
+            asked = stranger.submit(refusal_of, enrol_device, deployment, guess)
+            done, _ = wait([asked], timeout=10)
+        stranger.submit(connections.close_all).result()
+    assert done == {asked}
+    assert asked.result().code is ErrorCode.CODE_SPENT
 
 
 def test_unknown_and_lapsed_codes_are_refused_alike(deployment: Deployment, clock: Clock) -> None:

@@ -52,6 +52,12 @@ def make_code(
     return secret
 
 
+def check_known(secret: bytes) -> None:
+    """CODE_SPENT for a secret that no code has. Reads only: strangers who guess hold up nobody's writing."""
+    if not EnrolmentCode.objects.filter(secret_sha256=hashlib.sha256(secret).digest()).exists():
+        raise _spent()
+
+
 def redeem_code(
     secret: bytes, *, device_name: str, public_key: bytes, token_sha256: bytes, now: datetime
 ) -> tuple[EnrolmentCode, Device, bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from muniment.server.accounts.enrolment import redeem_code
+from muniment.server.accounts.enrolment import check_known, redeem_code
 from muniment.server.accounts.models import Device
 from muniment.server.deployment import Deployment
 from muniment.server.refusals import Refusal, not_granted
@@ -31,6 +31,7 @@ def vault_info(vault: Vault) -> m.VaultInfo:
 def enrol_device(deployment: Deployment, request: m.EnrolRequest) -> m.Enrolled:
     """Trade a code for a device with a token and grants on the vaults that the code opens."""
     now, token = deployment.now(), new_device_token()
+    check_known(request.secret)
     with writing():
         code, device, is_new = redeem_code(
             request.secret,
