@@ -148,6 +148,11 @@ def test_changing_the_passphrase_adds_now_and_removes_later(
         other = Machine(tmp_path / f"other {number}", environment={"MUNIMENT_PASSPHRASE": passphrase})
         other.connect(shared_server.url, shared_server.enrol(email))
     assert machine.done("status")["pending"] == changed["requests"]
+    again = machine.done("keys", "change-passphrase", more={"MUNIMENT_NEW_PASSPHRASE": "a third one"})
+    assert [one["asked_before"] for one in again["removals"]] == [True, False]
+    assert again["requests"][0] == changed["requests"][0]
+    assert len({one["slot"] for one in again["removals"]}) == 2
+    assert machine.done("status")["pending"] == again["requests"]
 
 
 def test_revoking_needs_the_owner(

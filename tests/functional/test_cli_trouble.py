@@ -182,11 +182,16 @@ def plain(machine: Machine, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_people_get_a_verdict_first(machine: Machine, tree: Path) -> None:
+    empty = plain(machine, "verify")
+    assert (empty.returncode, empty.stdout) == (0, "The vault has no snapshot yet.\n")
     ran = plain(machine, "backup", str(tree))
     assert ran.returncode == 0
     assert ran.stdout.splitlines()[0] == "Everything is backed up."
     status = plain(machine, "status")
-    assert status.stdout.splitlines()[0] == "Everything is backed up."
+    assert status.stdout.splitlines()[0] == "Everything is backed up, by hand only."
+    assert plain(machine, "status", "--check").returncode == 0
+    unscheduled = plain(machine, "schedule", "off")
+    assert (unscheduled.returncode, "was not scheduled" in unscheduled.stdout) == (0, True)
     wrong = plain(machine, "restore", "ffffff", "--target", "x")
     assert wrong.returncode == 1
     assert wrong.stderr.startswith("muniment: ")

@@ -81,7 +81,8 @@ def read_rules(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the rules in {path} cannot be read: {error}") from None
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise UsageError(f"the rules in {path} cannot be read: {why}") from None
     return [line for line in lines if line.strip() and not line.startswith("#")]
 
 

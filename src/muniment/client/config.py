@@ -65,7 +65,8 @@ class Config:
         except FileNotFoundError:
             return cls(home, None, {})
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{home.config_file} cannot be read: {error}") from None
+            why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            raise UsageError(f"{home.config_file} cannot be read: {why}") from None
         try:
             document = tomllib.loads(text)
             connections = [_read_connection(key, table) for key, table in document.get("vaults", {}).items()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -23,7 +24,6 @@ class LiveDisplay:
         self._output, self._progress, self._verb = output, progress, verb
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._show, name="display", daemon=True)
-        self._shown = False
 
     def __enter__(self) -> LiveDisplay:
         self._thread.start()
@@ -34,12 +34,7 @@ class LiveDisplay:
     ) -> None:
         self._over.set()
         self._thread.join()
-        self._clear()
-
-    def warn(self, text: str) -> None:
-        """A warning that does not garble the live line."""
-        self._clear()
-        self._output.warn(text)
+        self._output.clear()
 
     def _show(self) -> None:
         every, show = self._way()
@@ -54,21 +49,13 @@ class LiveDisplay:
         return LINES_EVERY, lambda: self._output.note(progress_line(self._progress, verb=self._verb))
 
     def _draw(self) -> None:
-        width = shutil.get_terminal_size().columns
-        line = progress_line(self._progress, verb=self._verb)
-        path = printable_path(self._progress.path)
-        room = width - len(line) - 3
+        room = shutil.get_terminal_size().columns - 1
+        line = progress_line(self._progress, verb=self._verb, room=room)
+        path = printable_path(self._progress.path) if self._progress.sending_since is None else ""
+        room -= len(line) + 2
         if room > 10 and path:
             line += "  " + (path if len(path) <= room else "…" + path[1 - room :])
-        self._output.err.write("\r\x1b[2K" + line[: width - 1])
-        self._output.err.flush()
-        self._shown = True
-
-    def _clear(self) -> None:
-        if self._shown:
-            self._output.err.write("\r\x1b[2K")
-            self._output.err.flush()
-            self._shown = False
+        self._output.draw(line)
 
 
 def progress_event(progress: RunProgress) -> dict[str, Any]:
@@ -88,23 +75,43 @@ def progress_event(progress: RunProgress) -> dict[str, Any]:
     }
 
 
-def progress_line(progress: RunProgress, *, verb: str) -> str:
-    seconds = max(progress.seconds, 0.001)
-    parts = [f"{verb}: {plural(progress.files, 'file')}, {human_size(progress.content)}"]
-    parts.append(f"{human_size(progress.content / seconds)}/s")
-    if progress.sealed and progress.content:
-        saved = max(0, progress.content - progress.sealed)
-        parts.append(f"{100 * saved // progress.content}% saved")
+def progress_line(progress: RunProgress, *, verb: str, room: int = 1000) -> str:
+    """What matters, in `room` columns: where they are too few, the least important goes first."""
+    errors = len(progress.errors)
+    troubles = plural(errors, "problem") if errors else ""
     left = time_left(progress)
-    if left is not None:
-        parts.append(f"about {human_seconds(left)} left")
-    if progress.errors:
-        parts.append(plural(len(progress.errors), "problem"))
-    return " · ".join(parts)
+    remaining = f"about {human_seconds(left)} left" if left is not None else ""
+    done = f"{plural(progress.files, 'file')}, {human_size(progress.content)}"
+    backlog = progress.backlog()
+    waiting = f"{human_size(backlog)} to send" if backlog else ""
+    if progress.sending_since is not None and waiting:
+        return _fitting([f"{verb}: {waiting}", remaining, done, troubles], dropped=(2, 3), room=room)
+    rate = f"{human_size(progress.content / max(progress.seconds, 0.001))}/s"
+    saved = ""
+    if progress.sealed and progress.content:
+        saved = f"{100 * max(0, progress.content - progress.sealed) // progress.content}% saved"
+    parts = [f"{verb}: {done}", rate, saved, waiting, remaining, troubles]
+    return _fitting(parts, dropped=(3, 2, 1), room=room)
+
+
+def _fitting(parts: list[str], *, dropped: tuple[int, ...], room: int) -> str:
+    """The parts as one line; those at the places `dropped` go, one by one, until it fits."""
+    kept = list(parts)
+    for place in dropped:
+        if len(_joined(kept)) <= room:
+            break
+        kept[place] = ""
+    return _joined(kept)[:room]
+
+
+def _joined(parts: list[str]) -> str:
+    return " · ".join(part for part in parts if part)
 
 
 def time_left(progress: RunProgress) -> float | None:
     """Seconds, from what is known to come; None while a guess would be worth nothing."""
+    if progress.sending_since is not None:
+        return _sending_left(progress)
     seconds = progress.seconds
     if seconds < 3:
         return None
@@ -117,3 +124,15 @@ def time_left(progress: RunProgress) -> float | None:
     if not 0.02 < share < 1:
         return None
     return seconds / share - seconds
+
+
+def _sending_left(progress: RunProgress) -> float | None:
+    """From how fast the backlog went since nothing is added to it."""
+    since = progress.sending_since
+    if since is None:
+        return None
+    began, waiting = since
+    seconds, backlog = time.monotonic() - began, progress.backlog()
+    if seconds < 3 or backlog >= waiting:
+        return None
+    return backlog * seconds / (waiting - backlog)

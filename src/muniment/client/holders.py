@@ -24,6 +24,15 @@ from muniment.wire import messages as wire
 
 
 @dataclass(frozen=True, slots=True)
+class RemovalAsked:
+    """A slot that goes once the owner confirms `request`. `before`: an earlier call had asked for it."""
+
+    request: str
+    slot: wire.SlotInfo
+    before: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Holders:
     """The slots of an open vault, changed on behalf of this device. `now`: seconds since the epoch."""
 
@@ -44,13 +53,15 @@ class Holders:
         register_kit(self.vault.server, kit, slot)
         return kit
 
-    def change_passphrase(self, passphrase: str) -> list[str]:
-        """Add the new passphrase now; ask for removal of the old ones. Returns the requests to confirm."""
+    def change_passphrase(self, passphrase: str) -> list[RemovalAsked]:
+        """Add the new passphrase now; ask for removal of the old ones. Returns what is to be confirmed."""
         old = [info for info in self.vault.slots.slots if info.kind == "passphrase"]
         slot = SlotId.random()
         wrapped = wrap_passphrase(self.vault.keys, slot, passphrase)
         state = self._add(slot, wrapped, kind="passphrase", label="passphrase")
-        return [self._ask_removal(SlotId.parse(info.slot), state) for info in old]
+        before = {request.request for request in self.vault.server.confirmations(self.vault.vault).requests}
+        asked = [(self._ask_removal(SlotId.parse(info.slot), state), info) for info in old]
+        return [RemovalAsked(request, info, request in before) for request, info in asked]
 
     def revoke(self, slot_text: str) -> str:
         """Ask for a slot's removal; returns the request that the owner must confirm."""

@@ -23,6 +23,7 @@ class Output:
     as_json: bool
     out: TextIO
     err: TextIO
+    _live: bool = False
 
     @classmethod
     def of_process(cls, *, as_json: bool) -> Output:
@@ -51,12 +52,27 @@ class Output:
         if self.as_json:
             self._write_json(document)
 
+    def draw(self, line: str) -> None:
+        """The live line, in place of what it said before. Only where `is_terminal`."""
+        self._live = True
+        self.err.write(f"\r\x1b[2K{_harmless(line, keep='')}")
+        self.err.flush()
+
+    def clear(self) -> None:
+        """Take the live line away, so that what is said next does not run into it."""
+        if self._live:
+            self._live = False
+            self.err.write("\r\x1b[2K")
+            self.err.flush()
+
     def note(self, line: str) -> None:
         """For people, beside the result."""
+        self.clear()
         if not self.as_json:
             print(_harmless(line), file=self.err, flush=True)
 
     def warn(self, line: str) -> None:
+        self.clear()
         print(_harmless(f"muniment: {line}"), file=self.err, flush=True)
 
     def error(self, error: MunimentError) -> None:

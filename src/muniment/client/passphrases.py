@@ -24,7 +24,7 @@ def passphrase_from_environment(prefix: str = "MUNIMENT_PASSPHRASE") -> str | No
             with open(path, encoding="utf-8") as file:
                 return _usable(file.read(_MOST), f"{prefix}_FILE")
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"the passphrase file {path} cannot be read: {error}") from None
+            raise UsageError(f"the passphrase file {path} cannot be read: {_why(error)}") from None
     if (command := os.environ.get(f"{prefix}_COMMAND")) is not None:
         return _usable(_run(command, f"{prefix}_COMMAND"), f"{prefix}_COMMAND")
     return None
@@ -77,11 +77,19 @@ def kit_text(given: str | None) -> str | None:
         with path.open(encoding="utf-8", errors="replace") as file:
             text = file.read(4 * 1024 * 1024)
     except OSError as error:
-        raise UsageError(f"{given} is neither a recovery kit nor a file that holds one: {error}") from None
+        raise UsageError(
+            f"{given} is neither a recovery kit nor a file that holds one: {_why(error)}",
+            advice="A kit's code begins with MUNIK1; see that it, or the file's name, is whole.",
+        ) from None
     for word in text.replace("<", " ").replace(">", " ").replace('"', " ").split():
         if word.upper().startswith("MUNIK"):
             return word
     raise UsageError(f"{given} holds no recovery kit", advice="A kit's code begins with MUNIK1.")
+
+
+def _why(error: Exception) -> str:
+    """What the system said, without its number."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _need_terminal() -> None:

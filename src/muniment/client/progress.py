@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from muniment.engine.ports import Problem
@@ -40,6 +41,10 @@ class RunProgress:
     troubles: list[Trouble] = field(default_factory=list)
     exclusions: list[tuple[bytes, str]] = field(default_factory=list)
     excluded_by: Counter[str] = field(default_factory=Counter)
+    backlog: Callable[[], int] = lambda: 0
+    """Bytes sealed and not yet sent."""
+    sending_since: tuple[float, int] | None = None
+    """When all was sealed and only sending remained, and the backlog of that moment."""
     started: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -74,6 +79,13 @@ class RunProgress:
     def sent_pack(self, size: int) -> None:
         with self._lock:
             self.sent += size
+
+    def only_sending(self) -> None:
+        """All is read and sealed; what the backlog holds is still to be sent."""
+        self.sending_since = time.monotonic(), self.backlog()
+
+    def reading_again(self) -> None:
+        self.sending_since = None
 
     # --- for display
 

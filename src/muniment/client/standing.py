@@ -8,9 +8,12 @@ from enum import Enum
 
 from muniment.client.backup.last_runs import last_problems, seconds_of
 from muniment.client.config import Connection
+from muniment.client.output import plural
 from muniment.client.schedule.plan import CALENDAR
+from muniment.client.snapshots import device_label
 from muniment.client.state.known_heads import OpenedHead
 from muniment.client.vault import OpenVault
+from muniment.model.ids import DeviceId
 from muniment.wire import messages as wire
 
 QUIET_WITHOUT_SCHEDULE = 7 * 86_400.0
@@ -45,25 +48,31 @@ class Standing:
     headline: str
     sets: tuple[SetStanding, ...]
     notes: tuple[str, ...]
+    needs_you: bool
+    """Whether something is wrong or waits; to back up by hand only is a choice, and no fault."""
 
 
 def standing_of(
     vault: OpenVault, connection: Connection, *, requests: Sequence[wire.Confirmation], now: float
 ) -> Standing:
     sets = tuple(_standing_of_set(vault, connection, name, now=now) for name in connection.sets)
-    notes = [f"{_state(request)}: request {request.request}" for request in requests]
+    notes = [_state(vault, request) for request in requests]
     full = vault.info.allowance > 0 and vault.info.used > NEARLY_FULL * vault.info.allowance
     if full:
         notes.append("The allowance is nearly used up.")
     worst = _worst([one.verdict for one in sets] + ([Verdict.ATTENTION] if full else []))
     if not sets:
-        return Standing(Verdict.BAD, "Nothing is backed up yet.", (), tuple(notes))
+        return Standing(Verdict.BAD, "Nothing is backed up yet.", (), tuple(notes), True)
     headline = {
         Verdict.GOOD: "Everything is backed up.",
         Verdict.ATTENTION: "Backed up, but something needs you.",
         Verdict.BAD: "Not everything is backed up.",
     }[worst]
-    return Standing(worst, headline, sets, tuple(notes))
+    if worst is Verdict.GOOD and (by_hand := [one.name for one in sets if one.every is None]):
+        which = "" if len(by_hand) == len(sets) else f"{', '.join(by_hand)} "
+        headline = f"Everything is backed up, {which}by hand only."
+        return Standing(Verdict.ATTENTION, headline, sets, tuple(notes), False)
+    return Standing(worst, headline, sets, tuple(notes), worst is not Verdict.GOOD)
 
 
 def _standing_of_set(vault: OpenVault, connection: Connection, name: str, *, now: float) -> SetStanding:
@@ -81,9 +90,9 @@ def _standing_of_set(vault: OpenVault, connection: Connection, name: str, *, now
     elif age > limit:
         verdict, reason = Verdict.BAD, "no backup for too long"
     elif problems:
-        verdict, reason = Verdict.ATTENTION, f"{problems} files could not be read or changed meanwhile"
+        verdict, reason = Verdict.ATTENTION, f"{plural(problems, 'file')} unreadable, or changed meanwhile"
     elif every is None:
-        verdict, reason = Verdict.GOOD, "not scheduled"
+        verdict, reason = Verdict.GOOD, "not scheduled; `muniment schedule on` changes that"
     else:
         verdict, reason = Verdict.GOOD, f"scheduled {every}"
     return SetStanding(name, newest, age, every, problems, verdict, reason)
@@ -94,7 +103,15 @@ def _worst(verdicts: Sequence[Verdict]) -> Verdict:
     return max(verdicts, key=order.index, default=Verdict.GOOD)
 
 
-def _state(request: wire.Confirmation) -> str:
-    what = "Revoking a machine" if request.action == "revoke_device" else "Removing a key slot"
+def _state(vault: OpenVault, request: wire.Confirmation) -> str:
     waits = "waits for the owner" if request.state == "pending" else "is confirmed and takes effect later"
-    return f"{what} {waits}"
+    return f"{_asked(vault, request)} {waits}: request {request.request}"
+
+
+def _asked(vault: OpenVault, request: wire.Confirmation) -> str:
+    """What is to be done to whom, by the names that the authenticated list of slots gives."""
+    if request.action == "revoke_device":
+        return f"Revoking the machine {device_label(vault, DeviceId.parse(request.subject))}"
+    slot = next((info for info in vault.slots.slots if info.slot == request.subject), None)
+    label = f" ({slot.label})" if slot else ""
+    return f"Removing the key slot {request.subject[:12]}{label}"

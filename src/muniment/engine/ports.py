@@ -293,7 +293,7 @@ class Progress(Protocol):
     """Told what happens; must be cheap, it is called often."""
 
     def found(self, *, files: int, content: int) -> None:
-        """`files` entries of `content` bytes were dealt with (changed or not)."""
+        """`files` regular files of `content` bytes were dealt with (changed or not)."""
 
     def stored(self, *, new: int, sealed: int) -> None:
         """`new` bytes of new content became `sealed` bytes of pack."""

@@ -37,11 +37,11 @@ class Tally:
         if stat.S_ISREG(mode):
             self.files += 1
             self.content += size
+            self._progress.found(files=1, content=size)
         elif stat.S_ISDIR(mode):
             self.directories += 1
         else:
             self.others += 1
-        self._progress.found(files=1, content=size)
 
     def add_unchanged(self, modes: Sequence[int], *, content: int) -> None:
         """Entries carried over from the parent."""
@@ -52,7 +52,7 @@ class Tally:
         self.others += len(modes) - files - directories
         self.content += content
         self.unchanged += len(modes)
-        self._progress.found(files=len(modes), content=content)
+        self._progress.found(files=files, content=content)
 
     def unreadable(self, path: bytes, error: OSError) -> None:
         self._unreadable += 1

@@ -129,13 +129,14 @@ class _Verification:
             self._needed.add(root.block.pack_id)
         for leaf in self._leaves(root, self._seen):
             self._needed |= leaf.packs
-            self._progress.found(files=leaf.count, content=0)
+            before = self.report.files
             for entry in self._entries(leaf):
                 self.report.files += entry.is_file
                 for extent in self._extents(entry):
                     self.report.extents += 1
                     if extent.address is not None:
                         self._check_place(entry, extent.address.block)
+            self._progress.found(files=self.report.files - before, content=0)
 
     def _leaves(self, root: PageRef | None, seen: set[PageId]) -> Iterator[LeafPage]:
         """Leaves not met before in this pass: snapshots share most of them."""

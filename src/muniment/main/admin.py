@@ -30,7 +30,10 @@ SelfSigned = Annotated[
 
 @admin_app.command("create-account")
 def create_account(email: Email, data: Data, tls: SelfSigned = None, as_json: Json = False) -> None:
-    """Make an account; prints a one-time enrolment code for its first device."""
+    """Make an account; prints a one-time code.
+
+    The code enrols its first device.
+    """
     operator = _operator(data, tls=tls, new=True)
     try:
         code = operator.create_account(_checked_email(email))
@@ -48,7 +51,7 @@ def enrol(
     tls: SelfSigned = None,
     as_json: Json = False,
 ) -> None:
-    """Print a further one-time code, for another device of the account."""
+    """Print a code for another device."""
     if vault is not None and new_vault:
         raise typer.BadParameter("--vault and --new-vault exclude each other")
     operator = _operator(data, tls=tls)
@@ -69,7 +72,7 @@ def confirm(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Confirm a request in the owner's place, or list what waits."""
+    """List what waits for the owner, or confirm one."""
     operator = _operator(data)
     describe = load_embedded("describe_request", operator.deployment.config)
     if request is None:

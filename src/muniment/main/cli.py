@@ -48,6 +48,13 @@ SERVER_COMMANDS = frozenset({"serve", "admin"})
 _SERVER_NEEDS = "Install the server's part with `pip install 'muniment[server]'`."
 
 
+class PlainCommand(TyperCommand):
+    """Its usage shows what has to be given as `SNAPSHOT`, the way the reference does, not as `{SNAPSHOT}`."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.removeprefix("{").removesuffix("}") for piece in super().collect_usage_pieces(ctx)]
+
+
 class LazyGroup(TyperGroup):
     """A group whose commands are imported on demand; its help is made from the table alone."""
 
@@ -72,9 +79,11 @@ class LazyGroup(TyperGroup):
             raise
         if isinstance(found, typer.Typer):
             found.rich_markup_mode = None
+            for command in found.registered_commands:
+                command.cls = PlainCommand
             return typer.main.get_group(found)
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(cmd_name)(found)
+        single.command(cmd_name, cls=PlainCommand)(found)
         return typer.main.get_command(single)
 
 
@@ -163,7 +172,7 @@ def _stopper(invocation: Any) -> Any:
         invocation.stop.set()
         if not invocation.stoppable:
             raise KeyboardInterrupt
-        invocation.output.note("\nStopping after the pack in flight. Press Ctrl-C again to stop at once.")
+        invocation.output.note("Stopping soon; Ctrl-C again stops at once.")
 
     return stop
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -21,7 +22,15 @@ from muniment.client.home import Home, write_private
 from muniment.client.keychain import DeviceSecrets, keep, recall
 from muniment.client.locks import run_lock
 from muniment.client.options import take_global_options
-from muniment.client.output import human_age, human_seconds, human_size, json_path, printable_path, table
+from muniment.client.output import (
+    Output,
+    human_age,
+    human_seconds,
+    human_size,
+    json_path,
+    printable_path,
+    table,
+)
 from muniment.client.passphrases import kit_text, passphrase_from_environment
 from muniment.client.progress import RunProgress
 from muniment.client.snapshots import SnapshotName
@@ -329,6 +338,47 @@ def test_tables_line_up() -> None:
         "a      1",
         "long  22",
     ]
+
+
+def test_the_live_line_goes_on_while_only_sending_remains() -> None:
+    progress = RunProgress(total_files=50, total_bytes=500 << 20)
+    progress.found(files=12_345, content=500 << 20)
+    progress.stored(new=500 << 20, sealed=100 << 20)
+    waiting = [40 << 20]
+    progress.backlog = lambda: waiting[0]
+    assert "40.0 MiB to send" in progress_line(progress, verb="Backing up")
+    progress.only_sending()
+    assert progress.sending_since is not None
+    progress.sending_since = (progress.sending_since[0] - 10, 40 << 20)
+    waiting[0] = 20 << 20
+    assert time_left(progress) == pytest.approx(10, abs=1)
+    line = progress_line(progress, verb="Backing up", room=59)
+    assert line.startswith("Backing up: 20.0 MiB to send · about ")
+    assert "left" in line
+    assert len(line) <= 59
+    progress.reading_again()
+    assert time_left(progress) is None
+
+
+def test_a_narrow_line_keeps_the_time_left_and_the_problems() -> None:
+    progress = RunProgress(total_files=100, total_bytes=1000)
+    progress.started -= 10
+    progress.found(files=50, content=500)
+    progress.stored(new=500, sealed=100)
+    progress.problem(b"/x", Problem.UNREADABLE, detail="")
+    line = progress_line(progress, verb="Backing up", room=59)
+    assert "left" in line
+    assert "1 problem" in line
+    assert "saved" not in line
+
+
+def test_what_is_said_never_runs_into_the_live_line() -> None:
+    said = io.StringIO()
+    output = Output(False, io.StringIO(), said)
+    output.draw("Backing up: 1 file")
+    output.note("Stopping soon.")
+    output.warn("slow")
+    assert said.getvalue() == "\r\x1b[2KBacking up: 1 file\r\x1b[2KStopping soon.\nmuniment: slow\n"
 
 
 def test_the_live_line_says_what_matters() -> None:

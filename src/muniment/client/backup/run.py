@@ -141,6 +141,7 @@ class BackupRun:
             sent=self.progress.sent_pack,
             stop=self.stop,
         )
+        self.progress.backlog = lambda: spool.backlog
         with spool:
             resumed = spool.resume()
             work = _Work(self, request, spool, source, index, pages, commits)
@@ -257,7 +258,11 @@ class _Work:
 
     def _drain(self) -> None:
         self.pages.flush()
-        self.spool.drain()
+        self.run.progress.only_sending()
+        try:
+            self.spool.drain()
+        finally:
+            self.run.progress.reading_again()
 
     def _forget_missing(self, refusal: CommitRefused) -> None:
         """The vault lacks packs that this machine believed to be there: store their chunks anew."""

@@ -29,12 +29,13 @@ from muniment.model.errors import Interrupted, MunimentError, Outcome
 def backup(
     ctx: typer.Context,
     paths: Annotated[list[str] | None, typer.Argument(help="What to back up.", metavar="[PATH]...")] = None,
-    set_name: Annotated[str, typer.Option("--set", help="Back up this set.")] = "",
+    set_name: Annotated[str, typer.Option("--set", help="Back up this set.", metavar="NAME")] = "",
     exclude: Annotated[
-        list[str] | None, typer.Option("--exclude", help="Leave out what this gitignore rule matches.")
+        list[str] | None,
+        typer.Option("--exclude", help="Leave out what this gitignore rule matches.", metavar="RULE"),
     ] = None,
     exclude_from: Annotated[
-        list[Path] | None, typer.Option("--exclude-from", help="Read rules from a file.")
+        list[Path] | None, typer.Option("--exclude-from", help="Read rules from a file.", metavar="FILE")
     ] = None,
     one_file_system: Annotated[
         bool, typer.Option("--one-file-system", help="Stay on the file systems of the paths.")
@@ -89,9 +90,9 @@ def _run(invocation: Invocation, chosen: ChosenSet) -> tuple[BackupOutcome, RunP
         newest = vault.newest_of(vault.device, vault.keys.set_id(vault.device, backup_set.name))
         if newest is not None:
             counts = newest.head.counts
-            progress.total_files = counts.files + counts.directories + counts.others
+            progress.total_files = counts.files
             progress.total_bytes = counts.bytes
-        with LiveDisplay(invocation.output, progress, verb="Backing up") as display:
+        with LiveDisplay(invocation.output, progress, verb="Backing up"):
             run = BackupRun(
                 vault=vault,
                 device=vault.device,
@@ -101,7 +102,7 @@ def _run(invocation: Invocation, chosen: ChosenSet) -> tuple[BackupOutcome, RunP
                 clock=invocation.clock,
                 progress=progress,
                 stop=invocation.stop.is_set,
-                warn=display.warn,
+                warn=invocation.output.warn,
             )
             request = request_of(backup_set, excludes, rules)
             try:

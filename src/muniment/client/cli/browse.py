@@ -30,9 +30,10 @@ _TYPES = {
 def ls(
     ctx: typer.Context,
     snapshot: Annotated[
-        str, typer.Argument(help="latest, a date, or an id; then :PATH if wanted.")
+        str,
+        typer.Argument(help="latest, a date, or an id; then :PATH if wanted.", metavar="[SNAPSHOT[:PATH]]"),
     ] = "latest",
-    set_name: Annotated[str, typer.Option("--set", help="Only snapshots of this set.")] = "",
+    set_name: Annotated[str, typer.Option("--set", help="Only snapshots of this set.", metavar="NAME")] = "",
     recursive: Annotated[bool, typer.Option("--recursive", "-R", help="Everything below, too.")] = False,
 ) -> None:
     """List what a snapshot holds at PATH."""
@@ -71,11 +72,18 @@ def ls(
 
 def find(
     ctx: typer.Context,
-    pattern: Annotated[str, typer.Argument(help="A name or part of one; with * ? [ a shell pattern.")],
+    pattern: Annotated[
+        str, typer.Argument(help="A name or part of one; with * ? [ a shell pattern.", metavar="PATTERN")
+    ],
     snapshot: Annotated[
-        str, typer.Option("--snapshot", help="Where to look: latest, a date, or an id; then :PATH if wanted.")
+        str,
+        typer.Option(
+            "--snapshot",
+            help="Where to look: latest, a date, or an id; then :PATH if wanted.",
+            metavar="SNAPSHOT",
+        ),
     ] = "latest",
-    set_name: Annotated[str, typer.Option("--set", help="Only snapshots of this set.")] = "",
+    set_name: Annotated[str, typer.Option("--set", help="Only snapshots of this set.", metavar="NAME")] = "",
     everywhere: Annotated[bool, typer.Option("--all", help="Look into every snapshot.")] = False,
 ) -> None:
     """Find names in a snapshot, or in all. A pattern with a slash is matched against whole paths."""

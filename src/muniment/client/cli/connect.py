@@ -32,12 +32,15 @@ from muniment.model.ids import VaultId
 def connect(
     ctx: typer.Context,
     url: Annotated[str, typer.Argument(help="Address of the server.", metavar="URL")],
-    code: Annotated[str, typer.Option("--code", help="One-time code from whoever runs the server.")],
-    name: Annotated[str, typer.Option("--name", help="What to call this machine.")] = "",
+    code: Annotated[
+        str, typer.Option("--code", help="One-time code from whoever runs the server.", metavar="CODE")
+    ],
+    name: Annotated[str, typer.Option("--name", help="What to call this machine.", metavar="NAME")] = "",
     new: Annotated[bool, typer.Option("--new", help="Make a new vault.")] = False,
     existing: Annotated[bool, typer.Option("--existing", help="Open the vault that is there.")] = False,
     kit_file: Annotated[
-        Path | None, typer.Option("--kit-file", help="Write the recovery kit here, as a page to print.")
+        Path | None,
+        typer.Option("--kit-file", help="Write the recovery kit here, as a page to print.", metavar="FILE"),
     ] = None,
 ) -> None:
     """Connect this machine to a vault.

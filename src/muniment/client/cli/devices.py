@@ -16,7 +16,10 @@ app = typer.Typer(help="Machines of the vault.", no_args_is_help=True, add_compl
 
 @app.command("list")
 def list_devices(ctx: typer.Context) -> None:
-    """List the machines that are, or were, connected to the vault."""
+    """List the machines of the vault.
+
+    Those that were connected once are there, too.
+    """
     invocation: Invocation = ctx.obj
     connection = invocation.connection()
     with invocation.open_server(connection) as server:
@@ -49,9 +52,12 @@ def list_devices(ctx: typer.Context) -> None:
 @app.command()
 def revoke(
     ctx: typer.Context,
-    device: Annotated[str, typer.Argument(help="Its name, its id, or the id's beginning.")],
+    device: Annotated[str, typer.Argument(help="Its name, its id, or the id's beginning.", metavar="DEVICE")],
 ) -> None:
-    """Ask for a machine to be shut out. Exits 4: the owner has to confirm it; then it acts at once."""
+    """Ask for a machine to be shut out.
+
+    Exits 4: the owner has to confirm it; then it acts at once.
+    """
     invocation: Invocation = ctx.obj
     connection = invocation.connection()
     with invocation.open_vault() as vault:
@@ -62,8 +68,13 @@ def revoke(
         if len(fitting) != 1:
             which = "no machine is" if not fitting else "more than one machine is"
             raise UsageError(f"{which} called {device!r}", advice="See `muniment devices list`.")
-        added = [slot for slot in vault.slots.slots if slot.added_by == fitting[0].device]
-        request = wire.AskConfirmation(action="revoke_device", subject=fitting[0].device)
+        gone = fitting[0]
+        added = [
+            slot for slot in vault.slots.slots if slot.added_by == gone.device and slot.device != gone.device
+        ]
+        if gone.this:
+            invocation.output.warn("that is this machine: once confirmed, it can neither back up nor restore")
+        request = wire.AskConfirmation(action="revoke_device", subject=gone.device)
         try:
             vault.server.ask_confirmation(connection.vault, request)
         except NeedsOwnerConfirmation as pending:
@@ -76,7 +87,9 @@ def revoke(
 
 def events(
     ctx: typer.Context,
-    after: Annotated[int, typer.Option("--after", help="Only those after this number.", min=0)] = 0,
+    after: Annotated[
+        int, typer.Option("--after", help="Only those after this number.", min=0, metavar="N")
+    ] = 0,
 ) -> None:
     """What happened to the vault: enrolments, key slots, kit uses, restores, commits."""
     invocation: Invocation = ctx.obj

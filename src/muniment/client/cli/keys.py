@@ -20,14 +20,19 @@ from muniment.model.ids import DeviceId, SlotId
 
 app = typer.Typer(help="Who can open the vault.", no_args_is_help=True, add_completion=False)
 
-KitFile = Annotated[Path | None, typer.Option("--kit-file", help="Write the kit here, as a page to print.")]
+KitFile = Annotated[
+    Path | None, typer.Option("--kit-file", help="Write the kit here, as a page to print.", metavar="FILE")
+]
 
 _LEAKED = "Changing holders never undoes an earlier leak: whoever copied the key before can still read."
 
 
 @app.command("list")
 def list_slots(ctx: typer.Context) -> None:
-    """List the key slots: passphrases, recovery kits, machines."""
+    """List the key slots.
+
+    They are passphrases, recovery kits and machines.
+    """
     invocation: Invocation = ctx.obj
     with invocation.open_vault() as vault:
         vault = fold_due_removals(vault)
@@ -58,24 +63,32 @@ def list_slots(ctx: typer.Context) -> None:
 
 @app.command("change-passphrase")
 def change_passphrase(ctx: typer.Context) -> None:
-    """Add a new passphrase now, and ask for the old one's removal.
+    """Add a new passphrase, retire the old one.
 
-    The new passphrase comes from MUNIMENT_NEW_PASSPHRASE (or the same with _FILE or _COMMAND), else it is
-    asked.
+    The new one works at once; removing the old one waits for the owner. The new one comes from
+    MUNIMENT_NEW_PASSPHRASE (or the same with _FILE or _COMMAND), else it is asked.
     """
     invocation: Invocation = ctx.obj
     passphrase = ask_new_passphrase("MUNIMENT_NEW_PASSPHRASE")
     with invocation.open_vault() as vault:
-        requests = _holders(invocation, vault).change_passphrase(passphrase)
+        asked = _holders(invocation, vault).change_passphrase(passphrase)
     lines = ["The new passphrase opens the vault from now on."]
-    lines += [f"The old one works until the owner confirms its removal: request {name}" for name in requests]
+    for one in asked:
+        since = "was asked for before" if one.before else "now waits for the owner"
+        which = f"The one of {human_time(one.slot.added_at)} (slot {one.slot.slot[:12]})"
+        lines.append(f"{which} works until it is removed, which {since}: request {one.request}")
     lines += [_LEAKED]
-    invocation.output.result({"changed": True, "requests": requests}, lines)
+    removals = [{"request": one.request, "slot": one.slot.slot, "asked_before": one.before} for one in asked]
+    requests = [one.request for one in asked]
+    invocation.output.result({"changed": True, "requests": requests, "removals": removals}, lines)
 
 
 @app.command("recovery-kit")
 def recovery_kit(ctx: typer.Context, kit_file: KitFile = None) -> None:
-    """Make a further recovery kit. Older ones keep working until they are revoked."""
+    """Make a further recovery kit.
+
+    Older ones keep working until they are revoked.
+    """
     invocation: Invocation = ctx.obj
     if kit_file is not None:
         refuse_unwritable(kit_file)
@@ -95,7 +108,10 @@ def recovery_kit(ctx: typer.Context, kit_file: KitFile = None) -> None:
 
 @app.command("test-kit")
 def test_kit(ctx: typer.Context) -> None:
-    """Prove that a recovery kit opens the vault. The kit: --kit, or MUNIMENT_RECOVERY_KIT."""
+    """Prove that a recovery kit opens the vault.
+
+    The kit: --kit, or MUNIMENT_RECOVERY_KIT.
+    """
     invocation: Invocation = ctx.obj
     if invocation.asked_kit() is None:
         invocation.kit = ask_kit()
@@ -117,9 +133,13 @@ def test_kit(ctx: typer.Context) -> None:
 
 @app.command()
 def revoke(
-    ctx: typer.Context, slot: Annotated[str, typer.Argument(help="Id of the slot, or its beginning.")]
+    ctx: typer.Context,
+    slot: Annotated[str, typer.Argument(help="Id of the slot, or its beginning.", metavar="SLOT")],
 ) -> None:
-    """Ask for a slot's removal. Exits 4: the owner has to confirm it, then a delay passes."""
+    """Ask for a slot's removal.
+
+    Exits 4: the owner has to confirm it, then a delay passes.
+    """
     invocation: Invocation = ctx.obj
     with invocation.open_vault() as vault:
         _refuse_unclear(vault, slot)

@@ -9,7 +9,7 @@ import typer
 from muniment.client.invocation import Invocation
 from muniment.client.output import human_age, human_size, iso_time, plural, table
 from muniment.client.snapshots import describe_time, device_label, list_snapshots
-from muniment.client.standing import SetStanding, Verdict, standing_of
+from muniment.client.standing import SetStanding, standing_of
 from muniment.client.state.known_heads import OpenedHead
 from muniment.client.vault import OpenVault
 from muniment.model.errors import Outcome
@@ -17,8 +17,10 @@ from muniment.model.errors import Outcome
 
 def snapshots(
     ctx: typer.Context,
-    set_name: Annotated[str, typer.Option("--set", help="Only this set.")] = "",
-    device: Annotated[str, typer.Option("--device", help="Only this machine, by its name.")] = "",
+    set_name: Annotated[str, typer.Option("--set", help="Only this set.", metavar="NAME")] = "",
+    device: Annotated[
+        str, typer.Option("--device", help="Only this machine, by its name.", metavar="NAME")
+    ] = "",
 ) -> None:
     """List the snapshots of the vault, oldest first."""
     invocation: Invocation = ctx.obj
@@ -98,7 +100,7 @@ def stats(ctx: typer.Context) -> None:
 
 def status(
     ctx: typer.Context,
-    check: Annotated[bool, typer.Option("--check", help="Exit 3 unless the verdict is good.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit 3 when something needs you.")] = False,
 ) -> None:
     """Is everything of this machine backed up?"""
     invocation: Invocation = ctx.obj
@@ -129,7 +131,7 @@ def status(
     lines += standing.notes
     lines.append(f"{human_size(info.used)} of {human_size(info.allowance)} used, on {connection.server}.")
     invocation.output.result(document, lines)
-    if check and standing.verdict is not Verdict.GOOD:
+    if check and standing.needs_you:
         raise typer.Exit(int(Outcome.INCOMPLETE))
 
 

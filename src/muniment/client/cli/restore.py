@@ -26,12 +26,14 @@ from muniment.model.errors import Outcome
 
 def restore(
     ctx: typer.Context,
-    snapshot: Annotated[str, typer.Argument(help="latest, a date, or an id; then :PATH if wanted.")],
+    snapshot: Annotated[
+        str, typer.Argument(help="latest, a date, or an id; then :PATH if wanted.", metavar="SNAPSHOT[:PATH]")
+    ],
     target: Annotated[str, typer.Option("--target", help="Directory to restore into.", metavar="DIR")],
     overwrite: Annotated[
         Overwrite, typer.Option("--overwrite", help="What to do with files that exist already.")
     ] = Overwrite.NEVER,
-    set_name: Annotated[str, typer.Option("--set", help="Only snapshots of this set.")] = "",
+    set_name: Annotated[str, typer.Option("--set", help="Only snapshots of this set.", metavar="NAME")] = "",
     special: Annotated[
         bool, typer.Option("--special", help="Also device nodes, set-id bits and capabilities.")
     ] = False,
@@ -69,7 +71,7 @@ def _restore(
     progress = RunProgress()
     if request.under is None:
         counts = chosen.head.counts
-        progress.total_files = counts.files + counts.directories + counts.others
+        progress.total_files = counts.files
         progress.total_bytes = counts.bytes
     keep_buffers()
     disk = PosixTarget(os.fsencode(os.path.abspath(target)))

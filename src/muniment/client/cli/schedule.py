@@ -17,16 +17,19 @@ from muniment.model.errors import MunimentError, Outcome, UsageError
 
 app = typer.Typer(help="Back up regularly.", no_args_is_help=True, add_completion=False)
 
-SetName = Annotated[str, typer.Option("--set", help="Which set.")]
+SetName = Annotated[str, typer.Option("--set", help="Which set.", metavar="NAME")]
 
 
 @app.command()
 def on(
     ctx: typer.Context,
     set_name: SetName = DEFAULT_SET,
-    every: Annotated[str, typer.Option("--every", help="hourly, daily or weekly.")] = "daily",
+    every: Annotated[str, typer.Option("--every", help="hourly, daily or weekly.", metavar="TIME")] = "daily",
 ) -> None:
-    """Back up a set regularly. First proves one run, made the way the scheduler will make it."""
+    """Back up a set regularly.
+
+    First proves one run, made the way the scheduler will make it.
+    """
     invocation: Invocation = ctx.obj
     connection = invocation.connection()
     if set_name not in connection.sets:
@@ -48,7 +51,7 @@ def on(
     document = {
         "set": set_name,
         "every": every,
-        "scheduler": type(scheduler).__name__,
+        "scheduler": scheduler.name,
         "next": scheduler.describe(schedule),
         "proved": True,
         "exit": code,
@@ -65,13 +68,16 @@ def off(ctx: typer.Context, set_name: SetName = DEFAULT_SET) -> None:
     invocation: Invocation = ctx.obj
     connection = invocation.connection()
     schedule = Schedule(connection.vault, set_name, "daily", invocation.home)
-    for scheduler in _available():
+    document = {"set": set_name, "every": None}
+    known = [scheduler for scheduler in _available() if scheduler.describe(schedule) is not None]
+    for scheduler in known:
         scheduler.remove(schedule)
+    if not known and set_name not in connection.schedule:
+        invocation.output.result(document, [f"The set {set_name!r} was not scheduled; nothing was changed."])
+        return
     kept = {name: every for name, every in connection.schedule.items() if name != set_name}
     invocation.config.with_connection(replace(connection, schedule=kept)).save()
-    invocation.output.result(
-        {"set": set_name, "every": None}, [f"The set {set_name!r} is no longer scheduled."]
-    )
+    invocation.output.result(document, [f"The set {set_name!r} is no longer scheduled."])
 
 
 @app.command()
@@ -87,7 +93,7 @@ def show(ctx: typer.Context) -> None:
         active = [(one, text) for one, text in found if text is not None]
         by, following = active[0] if active else (None, None)
         documents.append(
-            {"set": name, "every": every, "scheduler": type(by).__name__ if by else None, "next": following}
+            {"set": name, "every": every, "scheduler": by.name if by else None, "next": following}
         )
         how = f"by {by.label}; next: {following}" if by else "but no scheduler knows of it: turn it on again"
         lines.append(f"{name}: {every}, {how}")

@@ -54,9 +54,11 @@ def add(
     ctx: typer.Context,
     name: Name,
     paths: Paths,
-    exclude: Annotated[list[str] | None, typer.Option("--exclude", help="A gitignore rule.")] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", help="A gitignore rule.", metavar="RULE")
+    ] = None,
     exclude_from: Annotated[
-        list[Path] | None, typer.Option("--exclude-from", help="A file of rules.")
+        list[Path] | None, typer.Option("--exclude-from", help="A file of rules.", metavar="FILE")
     ] = None,
     one_file_system: Annotated[bool, typer.Option("--one-file-system", help="Enter no mounts.")] = False,
     network: Annotated[

@@ -92,6 +92,9 @@ def _show(invocation: Invocation, report: VerifyReport, progress: RunProgress, *
         ],
         "seconds": round(progress.seconds, 3),
     }
+    if not report.snapshots:
+        invocation.output.result(document, ["The vault has no snapshot yet."])
+        return
     lines = []
     if damages:
         lines.append(f"{plural(len(damages), 'pack is', 'packs are')} damaged or missing:")

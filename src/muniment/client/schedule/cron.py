@@ -14,6 +14,7 @@ _MARK = "# muniment:"
 class CronLine:
     """The crontab of this user."""
 
+    name = "cron"
     label = "a line in your crontab"
 
     @staticmethod
@@ -32,7 +33,8 @@ class CronLine:
                 ["/bin/sh", "-c", command], env=bare, cwd=bare["HOME"], stdin=subprocess.DEVNULL, check=False
             )
         except OSError as error:
-            raise MunimentError(f"the command could not be run as cron would: {error}") from None
+            why = error.strerror or str(error)
+            raise MunimentError(f"the command could not be run as cron would: {why}") from None
         return done.returncode
 
     def install(self, schedule: Schedule) -> None:

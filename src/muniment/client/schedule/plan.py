@@ -55,6 +55,10 @@ class Scheduler(Protocol):
     def label(self) -> str:
         """How to call it to people."""
 
+    @property
+    def name(self) -> str:
+        """How programs know it: "systemd" or "cron"."""
+
     def prove(self, schedule: Schedule) -> int:
         """Run the command once the way the scheduler will; its exit code."""
 

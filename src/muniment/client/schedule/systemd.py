@@ -41,6 +41,7 @@ WantedBy=timers.target
 class SystemdTimer:
     """Timers of this user's own systemd."""
 
+    name = "systemd"
     label = "a systemd user timer"
 
     def __init__(self, directory: Path | None = None) -> None:
@@ -103,8 +104,8 @@ def _run_long(command: list[str]) -> int:
     """A whole backup may take hours, and its output is the person's to read."""
     try:
         return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
-    except FileNotFoundError as error:
-        raise MunimentError(f"{command[0]} is missing: {error}") from None
+    except FileNotFoundError:
+        raise MunimentError(f"{command[0]} is missing") from None
 
 
 def _quoted(word: str) -> str:

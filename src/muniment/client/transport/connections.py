@@ -56,7 +56,8 @@ class ConnectionFault(Exception):
     """The exchange broke before a whole reply arrived. `stale`: an idle connection had been closed."""
 
     def __init__(self, cause: BaseException, *, stale: bool) -> None:
-        super().__init__(str(cause) or type(cause).__name__)
+        said = cause.strerror if isinstance(cause, OSError) else None
+        super().__init__(said or str(cause) or type(cause).__name__)
         self.stale = stale
 
 

@@ -220,7 +220,7 @@ class Server:
     def _unreachable(self, why: str) -> ServerUnreachable:
         return ServerUnreachable(
             f"the server at {self.address} cannot be reached: {why}",
-            advice="Check the network and the address, then run the same command again; it resumes.",
+            advice="See that it runs, check network and address, then run this again; it resumes.",
         )
 
 

@@ -33,7 +33,8 @@ class Trust:
             try:
                 context = ssl.create_default_context(cafile=ca_file)
             except (OSError, ssl.SSLError) as error:
-                raise UsageError(f"the authority file {ca_file} cannot be used: {error}") from None
+                why = error.strerror or str(error)
+                raise UsageError(f"the authority file {ca_file} cannot be used: {why}") from None
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context
 
