@@ -10,10 +10,8 @@ from muniment.client.backup.last_runs import last_problems, seconds_of
 from muniment.client.config import Connection
 from muniment.client.output import plural
 from muniment.client.schedule.plan import CALENDAR
-from muniment.client.snapshots import device_label
 from muniment.client.state.known_heads import OpenedHead
 from muniment.client.vault import OpenVault
-from muniment.model.ids import DeviceId
 from muniment.wire import messages as wire
 
 QUIET_WITHOUT_SCHEDULE = 7 * 86_400.0
@@ -111,7 +109,8 @@ def _state(vault: OpenVault, request: wire.Confirmation) -> str:
 def _asked(vault: OpenVault, request: wire.Confirmation) -> str:
     """What is to be done to whom, by the names that the authenticated list of slots gives."""
     if request.action == "revoke_device":
-        return f"Revoking the machine {device_label(vault, DeviceId.parse(request.subject))}"
+        names = {info.device: info.label for info in vault.slots.slots}
+        return f"Revoking the machine {names.get(request.subject) or request.subject[:8]}"
     slot = next((info for info in vault.slots.slots if info.slot == request.subject), None)
     label = f" ({slot.label})" if slot else ""
     return f"Removing the key slot {request.subject[:12]}{label}"
