@@ -15,6 +15,8 @@ from muniment.client.progress import RunProgress
 LIVE_EVERY = 0.2
 JSON_EVERY = 1.0
 LINES_EVERY = 30.0
+MEASURED = 0.1
+"""Share of what was to be sent that must have gone before its pace is a measurement."""
 
 
 class LiveDisplay:
@@ -127,12 +129,12 @@ def time_left(progress: RunProgress) -> float | None:
 
 
 def _sending_left(progress: RunProgress) -> float | None:
-    """From how fast the backlog went since nothing is added to it."""
+    """From how fast the backlog shrank since nothing is added to it: by whole packs, so one tells little."""
     since = progress.sending_since
     if since is None:
         return None
     began, waiting = since
     seconds, backlog = time.monotonic() - began, progress.backlog()
-    if seconds < 3 or backlog >= waiting:
+    if seconds < 3 or waiting - backlog < MEASURED * waiting:
         return None
     return backlog * seconds / (waiting - backlog)

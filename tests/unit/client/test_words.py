@@ -350,6 +350,8 @@ def test_the_live_line_goes_on_while_only_sending_remains() -> None:
     progress.only_sending()
     assert progress.sending_since is not None
     progress.sending_since = (progress.sending_since[0] - 10, 40 << 20)
+    waiting[0] = 39 << 20
+    assert time_left(progress) is None
     waiting[0] = 20 << 20
     assert time_left(progress) == pytest.approx(10, abs=1)
     line = progress_line(progress, verb="Backing up", room=59)
