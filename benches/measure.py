@@ -90,8 +90,9 @@ def machine(place: Path) -> dict[str, str]:
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     model = re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    # Not `stat -f`: it cannot tell ext4 from its elders.
     kind = subprocess.run(
-        ["stat", "-f", "-c", "%T", place], capture_output=True, text=True, check=True
+        ["findmnt", "-n", "-o", "FSTYPE", "--target", place], capture_output=True, text=True, check=True
     ).stdout.strip()
     return {
         "cpu": model[1].strip() if model else platform.machine(),

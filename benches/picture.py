@@ -12,7 +12,7 @@ from benches.figures import US, Results
 from benches.runs import Work
 
 WORKS = (Work.FIRST, Work.RESCAN, Work.CHANGED, Work.RESTORE, Work.STORED)
-WIDTH, LEFT, RIGHT, BAR, GAP = 760, 170, 90, 16, 14
+WIDTH, LEFT, RIGHT, BAR, GAP = 820, 230, 90, 16, 14
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #1f2933 }
 .title { font-weight: 600; font-size: 15px }
