@@ -20,8 +20,8 @@ import msgspec
 import pytest
 
 from muniment.client.disk.target import PosixTarget
-from muniment.client.slots import check_wrapped_slots, read_slot_list
-from muniment.client.vault import open_heads, unwrap_any
+from muniment.client.vault.opening import open_heads, unwrap_any
+from muniment.client.vault.slots import check_wrapped_slots, read_slot_list
 from muniment.crypto.codes import RecoveryKit
 from muniment.crypto.keys import VaultKeys
 from muniment.engine.plan_restore import RestoreRequest

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from muniment.client.reach import DEFAULT_PATIENCE
+from muniment.client.transport.reach import DEFAULT_PATIENCE
 from tests.support.killing import INTERRUPT, SMALL_PACKS
 from tests.support.machine import Machine, differences
 from tests.support.server import Served, server, wait_until

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from muniment.client.vault import unwrap_any
+from muniment.client.vault.opening import unwrap_any
 from muniment.crypto.codes import RecoveryKit
 from muniment.crypto.keys import VaultKeys
 from muniment.model.ids import VaultId

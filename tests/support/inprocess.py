@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from muniment.client.config import Config, Connection
-from muniment.client.home import Home
-from muniment.client.keychain import DeviceSecrets, recall
+from muniment.client.home.config import Config, Connection
+from muniment.client.home.keychain import DeviceSecrets, recall
+from muniment.client.home.places import Home
 from muniment.main.cli import run
 
 PASSPHRASE = "four words and a horse"

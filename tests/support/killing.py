@@ -49,7 +49,7 @@ WATCHED: dict[str, tuple[str, ...]] = {
     "muniment.client.backup.commits": ("Commits", "Commits._head", "Commits._send", "Commits._settle"),
     "muniment.client.disk.posix": ("PosixDisk", "PosixDirectory", "PosixFile"),
     "muniment.client.disk.target": ("PosixTarget", "PosixTargetDirectory", "PosixStagedFile"),
-    "muniment.client.home": ("write_private",),
+    "muniment.client.home.places": ("write_private",),
     "muniment.server.store.local": ("LocalObjects", "LocalWriter", "LocalReader"),
     "muniment.server.transactions": ("writing",),
     "muniment.server.vaults.receive": ("Receipt", "begin_receipt", "known_packs"),

@@ -67,7 +67,7 @@ def main() -> None:
         import_module("muniment.crypto.sealing").FORMAT_VERSION = orders["future"]
     race(orders.get("disk", {}))
     if "clock" in orders:
-        clock = import_module("muniment.client.invocation").SystemClock
+        clock = import_module("muniment.client.cli.invocation").SystemClock
         now_ns = clock.now_ns
         clock.now_ns = lambda self: now_ns(self) + int(orders["clock"] * 1e9)
     import_module("muniment.main.cli").run(arguments)

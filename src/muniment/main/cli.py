@@ -17,8 +17,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from muniment import __version__
-from muniment.client.options import HELP, take_global_options
-from muniment.client.output import Output
+from muniment.client.cli.options import HELP, take_global_options
+from muniment.client.telling.output import Output
 from muniment.model.errors import Interrupted, MunimentError, Outcome, UsageError
 
 COMMANDS: dict[str, tuple[str, str]] = {

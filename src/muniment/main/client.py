@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from muniment.client.cli.invocation import Invocation, make_invocation
+from muniment.client.cli.options import GlobalOptions
 from muniment.client.disk.posix import PosixDisk
-from muniment.client.invocation import Invocation, make_invocation
-from muniment.client.options import GlobalOptions
-from muniment.client.output import Output
+from muniment.client.telling.output import Output
 
 
 def compose(options: GlobalOptions) -> Invocation:

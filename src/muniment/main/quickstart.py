@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from muniment.client.output import plural
+from muniment.client.telling.output import plural
 from muniment.main.likeness import Likeness, compare_trees
 
 OWN_PLACES = (".venv", ".venv-bench", ".venv-docs", ".quickstart", ".bench", ".serve")

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from muniment.client.disk.posix import PosixDisk
-from muniment.client.exclude import DEFAULT_RULES, ExclusionRules
+from muniment.client.sets.exclude import DEFAULT_RULES, ExclusionRules
 from muniment.model.errors import UsageError
 
 

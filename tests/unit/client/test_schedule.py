@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from muniment.client.home import Home
+from muniment.client.home.places import Home
 from muniment.client.schedule.cron import CronLine, cron_line
 from muniment.client.schedule.plan import Schedule, checked_every, program
 from muniment.client.schedule.systemd import SystemdTimer, service_unit, timer_unit

@@ -15,14 +15,15 @@ from keyring.errors import KeyringLocked
 
 from muniment.client.backup.last_runs import seconds_of
 from muniment.client.backup.run import bound_of
-from muniment.client.choose_set import resolve_roots, rules_of
-from muniment.client.config import BackupSet, Config, Connection, read_path, write_path
-from muniment.client.display import progress_line, time_left
-from muniment.client.home import Home, write_private
-from muniment.client.keychain import DeviceSecrets, keep, recall
-from muniment.client.locks import run_lock
-from muniment.client.options import take_global_options
-from muniment.client.output import (
+from muniment.client.cli.options import take_global_options
+from muniment.client.enrol.passphrases import kit_text, passphrase_from_environment
+from muniment.client.home.config import BackupSet, Config, Connection, read_path, write_path
+from muniment.client.home.keychain import DeviceSecrets, keep, recall
+from muniment.client.home.locks import run_lock
+from muniment.client.home.places import Home, write_private
+from muniment.client.sets.choose import resolve_roots, rules_of
+from muniment.client.telling.display import progress_line, time_left
+from muniment.client.telling.output import (
     Output,
     human_age,
     human_seconds,
@@ -31,9 +32,8 @@ from muniment.client.output import (
     printable_path,
     table,
 )
-from muniment.client.passphrases import kit_text, passphrase_from_environment
-from muniment.client.progress import RunProgress
-from muniment.client.snapshots import SnapshotName
+from muniment.client.telling.progress import RunProgress
+from muniment.client.vault.snapshots import SnapshotName
 from muniment.engine.ports import Problem
 from muniment.model.errors import AlreadyRunning, MunimentError, UsageError
 from muniment.model.ids import DeviceId, VaultId

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from muniment.client.options import HELP
+from muniment.client.cli.options import HELP
 from muniment.main.cli import COMMANDS, app
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/cli.md").read_text(encoding="utf-8")

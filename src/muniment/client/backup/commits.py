@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from muniment import __version__
-from muniment.client.home import write_private
-from muniment.client.session import Session
+from muniment.client.home.places import write_private
 from muniment.client.state.chunk_index import LocalChunkIndex
 from muniment.client.state.database import Database
 from muniment.client.state.known_heads import KnownHeads, OpenedHead, testimony
 from muniment.client.transport.refusals import CommitRefused, NotOnServer
-from muniment.client.vault import OpenVault, examine
+from muniment.client.transport.session import Session
+from muniment.client.vault.opening import OpenVault, examine
 from muniment.engine.archive import ArchiveResult
 from muniment.format.head import seal_head, snapshot_id
 from muniment.model.errors import DamagedObject, DeviceCloned, SessionExpired

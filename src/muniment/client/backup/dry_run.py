@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from backports import zstd
 
 from muniment.client.backup.run import BackupRequest
-from muniment.client.progress import RunProgress
 from muniment.client.spool.uploads import VaultPacks
 from muniment.client.state.chunk_index import LocalChunkIndex
 from muniment.client.state.page_cache import LocalPageCache
-from muniment.client.vault import OpenVault
+from muniment.client.telling.progress import RunProgress
+from muniment.client.vault.opening import OpenVault
 from muniment.engine.archive import ArchiveRequest, ArchiveResult, archive
 from muniment.engine.ports import Clock, SourceDisk, StopRequested
 from muniment.model.errors import UsageError

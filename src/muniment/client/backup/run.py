@@ -11,19 +11,19 @@ from muniment import __version__
 from muniment.client.backup.commits import Commits, Committing
 from muniment.client.backup.last_runs import note_run
 from muniment.client.backup.learning import learn_index_packs
-from muniment.client.holders import fold_due_removals
-from muniment.client.locks import run_lock
-from muniment.client.progress import RunProgress
-from muniment.client.session import Session
+from muniment.client.home.locks import run_lock
 from muniment.client.spool.directory import SpoolDirectory
 from muniment.client.spool.uploads import Spool, VaultPacks
 from muniment.client.state.chunk_index import LocalChunkIndex
 from muniment.client.state.database import Database
 from muniment.client.state.known_heads import OpenedHead
 from muniment.client.state.page_cache import LocalPageCache
+from muniment.client.telling.progress import RunProgress
 from muniment.client.transport.refusals import CommitRefused
 from muniment.client.transport.server import clock_warning
-from muniment.client.vault import OpenVault
+from muniment.client.transport.session import Session
+from muniment.client.vault.holders import fold_due_removals
+from muniment.client.vault.opening import OpenVault
 from muniment.engine.archive import ArchiveRequest, ArchiveResult, archive
 from muniment.engine.ports import Clock, Excludes, SourceDisk, StopRequested
 from muniment.engine.roots import MountRule

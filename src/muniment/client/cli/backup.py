@@ -13,14 +13,21 @@ import typer
 from muniment.client.backup.dry_run import try_out
 from muniment.client.backup.last_runs import last_run, seconds_of
 from muniment.client.backup.run import BackupOutcome, BackupRequest, BackupRun
-from muniment.client.choose_set import ChosenSet, choose_set, rules_of
+from muniment.client.cli.invocation import Invocation
 from muniment.client.cli.problems import SHOWN, problem_documents, problem_lines
-from muniment.client.config import BackupSet
-from muniment.client.display import LiveDisplay
-from muniment.client.invocation import Invocation
-from muniment.client.output import human_seconds, human_size, iso_time, json_path, plural, printable_path
-from muniment.client.progress import RunProgress
+from muniment.client.home.config import BackupSet
+from muniment.client.sets.choose import ChosenSet, choose_set, rules_of
 from muniment.client.state.database import is_damage
+from muniment.client.telling.display import LiveDisplay
+from muniment.client.telling.output import (
+    human_seconds,
+    human_size,
+    iso_time,
+    json_path,
+    plural,
+    printable_path,
+)
+from muniment.client.telling.progress import RunProgress
 from muniment.engine.ports import Excludes
 from muniment.engine.roots import MountRule
 from muniment.model.errors import Interrupted, MunimentError, Outcome
@@ -53,7 +60,8 @@ def backup(
     invocation: Invocation = ctx.obj
     invocation.stoppable = True
     chosen = choose_set(
-        invocation,
+        invocation.config,
+        invocation.connection(),
         [os.fsencode(path) for path in paths or []],
         name=set_name,
         excludes=exclude or [],

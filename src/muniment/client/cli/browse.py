@@ -8,10 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
-from muniment.client.invocation import Invocation
-from muniment.client.output import human_size, human_time, iso_time, json_path, plural, printable_path, table
-from muniment.client.snapshots import SnapshotName, choose_snapshot, describe_time, list_snapshots
+from muniment.client.cli.invocation import Invocation
 from muniment.client.state.known_heads import OpenedHead
+from muniment.client.telling.output import (
+    human_size,
+    human_time,
+    iso_time,
+    json_path,
+    plural,
+    printable_path,
+    table,
+)
+from muniment.client.vault.snapshots import SnapshotName, choose_snapshot, describe_time, list_snapshots
 from muniment.engine.listing import open_listing
 from muniment.model.entry import Entry, EntryFlag
 from muniment.model.errors import UsageError

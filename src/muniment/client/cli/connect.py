@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from muniment.client.connect import (
+from muniment.client.cli.invocation import Invocation
+from muniment.client.enrol.connect import (
     Connected,
     Holder,
     Vaults,
@@ -16,13 +17,12 @@ from muniment.client.connect import (
     connect_new,
     device_name_of_host,
 )
-from muniment.client.enrolment import Enrolment
-from muniment.client.invocation import Invocation
-from muniment.client.kit_page import refuse_unwritable, write_kit_page
-from muniment.client.output import human_time
-from muniment.client.passphrases import ask_new_passphrase, ask_passphrase
-from muniment.client.reach import greet
+from muniment.client.enrol.enrolment import Enrolment
+from muniment.client.enrol.kit_page import refuse_unwritable, write_kit_page
+from muniment.client.enrol.passphrases import ask_new_passphrase, ask_passphrase
+from muniment.client.telling.output import human_time
 from muniment.client.transport.address import PlainHttp
+from muniment.client.transport.reach import greet
 from muniment.client.transport.server import clock_warning
 from muniment.model.codes import EnrolmentCode
 from muniment.model.errors import UsageError

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from muniment.client.invocation import Invocation
-from muniment.client.output import human_time, iso_time, table
+from muniment.client.cli.invocation import Invocation
+from muniment.client.telling.output import human_time, iso_time, table
 from muniment.model.errors import NeedsOwnerConfirmation, UsageError
 from muniment.wire import messages as wire
 

@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from muniment.client.display import LiveDisplay
-from muniment.client.export import Exporter
-from muniment.client.invocation import Invocation
-from muniment.client.output import human_size, plural
-from muniment.client.progress import RunProgress
+from muniment.client.cli.invocation import Invocation
+from muniment.client.telling.display import LiveDisplay
+from muniment.client.telling.output import human_size, plural
+from muniment.client.telling.progress import RunProgress
+from muniment.client.vault.export import Exporter
 
 
 def export(

@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from muniment.client.holders import Holders, fold_due_removals
-from muniment.client.invocation import Invocation
-from muniment.client.kit_page import refuse_unwritable, write_kit_page
-from muniment.client.output import human_time, iso_time, table
-from muniment.client.passphrases import ask_kit, ask_new_passphrase
-from muniment.client.snapshots import device_label
-from muniment.client.vault import OpenVault
+from muniment.client.cli.invocation import Invocation
+from muniment.client.enrol.kit_page import refuse_unwritable, write_kit_page
+from muniment.client.enrol.passphrases import ask_kit, ask_new_passphrase
+from muniment.client.telling.output import human_time, iso_time, table
+from muniment.client.vault.holders import Holders, fold_due_removals
+from muniment.client.vault.opening import OpenVault
+from muniment.client.vault.snapshots import device_label
 from muniment.model.errors import NeedsOwnerConfirmation, UsageError
 from muniment.model.ids import DeviceId, SlotId
 

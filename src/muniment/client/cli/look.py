@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from muniment.client.invocation import Invocation
-from muniment.client.output import human_age, human_size, iso_time, plural, table
-from muniment.client.snapshots import describe_time, device_label, list_snapshots
-from muniment.client.standing import SetStanding, standing_of
+from muniment.client.backup.standing import SetStanding, standing_of
+from muniment.client.cli.invocation import Invocation
 from muniment.client.state.known_heads import OpenedHead
-from muniment.client.vault import OpenVault
+from muniment.client.telling.output import human_age, human_size, iso_time, plural, table
+from muniment.client.vault.opening import OpenVault
+from muniment.client.vault.snapshots import describe_time, device_label, list_snapshots
 from muniment.model.errors import Outcome
 
 

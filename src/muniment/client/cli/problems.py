@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from muniment.client.output import json_path, printable_path, rooted
-from muniment.client.progress import Trouble
+from muniment.client.telling.output import json_path, printable_path, rooted
+from muniment.client.telling.progress import Trouble
 
 SHOWN = 200
 

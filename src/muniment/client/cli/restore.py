@@ -8,15 +8,22 @@ from typing import Annotated, Any
 import typer
 
 from muniment.client.allocator import keep_buffers
+from muniment.client.cli.invocation import Invocation
 from muniment.client.cli.problems import problem_documents, problem_lines
 from muniment.client.disk.target import PosixTarget
-from muniment.client.display import LiveDisplay
-from muniment.client.invocation import Invocation
-from muniment.client.output import human_seconds, human_size, json_path, plural, printable_path, rooted
-from muniment.client.progress import RunProgress
-from muniment.client.snapshots import SnapshotName, choose_snapshot, describe_time, list_snapshots
 from muniment.client.state.known_heads import OpenedHead
-from muniment.client.vault import OpenVault
+from muniment.client.telling.display import LiveDisplay
+from muniment.client.telling.output import (
+    human_seconds,
+    human_size,
+    json_path,
+    plural,
+    printable_path,
+    rooted,
+)
+from muniment.client.telling.progress import RunProgress
+from muniment.client.vault.opening import OpenVault
+from muniment.client.vault.snapshots import SnapshotName, choose_snapshot, describe_time, list_snapshots
 from muniment.engine.plan_restore import RestorePlan, RestoreRequest, plan_restore
 from muniment.engine.ports import Overwrite, Special
 from muniment.engine.restore import restore as restore_tree

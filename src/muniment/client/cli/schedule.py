@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from muniment.client.config import DEFAULT_SET
-from muniment.client.invocation import Invocation
-from muniment.client.output import failure
+from muniment.client.cli.invocation import Invocation
+from muniment.client.home.config import DEFAULT_SET
 from muniment.client.schedule.cron import CronLine
 from muniment.client.schedule.plan import Schedule, Scheduler, checked_every
 from muniment.client.schedule.systemd import SystemdTimer
+from muniment.client.telling.output import failure
 from muniment.model.errors import MunimentError, Outcome, UsageError
 
 app = typer.Typer(help="Back up regularly.", no_args_is_help=True, add_completion=False)

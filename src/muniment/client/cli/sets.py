@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from muniment.client.choose_set import resolve_roots, rules_of
-from muniment.client.config import DEFAULT_SET, BackupSet, change_set
-from muniment.client.invocation import Invocation
-from muniment.client.output import json_path, printable_path
+from muniment.client.cli.invocation import Invocation
+from muniment.client.home.config import DEFAULT_SET, BackupSet, change_set
+from muniment.client.sets.choose import resolve_roots, rules_of
+from muniment.client.telling.output import json_path, printable_path
 from muniment.model.errors import UsageError
 
 app = typer.Typer(help="Backup sets: named roots and rules.", add_completion=False)

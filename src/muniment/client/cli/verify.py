@@ -7,13 +7,20 @@ from typing import Annotated
 
 import typer
 
-from muniment.client.display import LiveDisplay
-from muniment.client.invocation import Invocation
-from muniment.client.output import human_seconds, human_size, json_path, plural, printable_path, rooted
-from muniment.client.progress import RunProgress
-from muniment.client.snapshots import SnapshotName, choose_snapshot, list_snapshots
+from muniment.client.cli.invocation import Invocation
 from muniment.client.state.known_heads import OpenedHead
-from muniment.client.vault import OpenVault
+from muniment.client.telling.display import LiveDisplay
+from muniment.client.telling.output import (
+    human_seconds,
+    human_size,
+    json_path,
+    plural,
+    printable_path,
+    rooted,
+)
+from muniment.client.telling.progress import RunProgress
+from muniment.client.vault.opening import OpenVault
+from muniment.client.vault.snapshots import SnapshotName, choose_snapshot, list_snapshots
 from muniment.engine.verify import Depth, VerifyReport
 from muniment.engine.verify import verify as verify_trees
 from muniment.model.errors import Outcome

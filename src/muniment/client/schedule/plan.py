@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from typing import Protocol
 
-from muniment.client.home import Home
+from muniment.client.home.places import Home
 from muniment.model.errors import UsageError
 from muniment.model.ids import VaultId
 

@@ -13,12 +13,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from muniment.client.session import Session
 from muniment.client.spool.directory import SpoolDirectory, SpooledPack
 from muniment.client.state.chunk_index import LocalChunkIndex
 from muniment.client.transport.connections import FileBody
 from muniment.client.transport.refusals import NotOnServer
 from muniment.client.transport.server import Server
+from muniment.client.transport.session import Session
 from muniment.crypto.keys import VaultKeys
 from muniment.engine.ports import StopRequested
 from muniment.format.pack import check_pack

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from enum import Enum
 
 from muniment.client.backup.last_runs import last_problems, seconds_of
-from muniment.client.config import Connection
-from muniment.client.output import plural
+from muniment.client.home.config import Connection
 from muniment.client.schedule.plan import CALENDAR
 from muniment.client.state.known_heads import OpenedHead
-from muniment.client.vault import OpenVault
+from muniment.client.telling.output import plural
+from muniment.client.vault.opening import OpenVault
 from muniment.wire import messages as wire
 
 QUIET_WITHOUT_SCHEDULE = 7 * 86_400.0

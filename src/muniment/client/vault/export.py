@@ -17,13 +17,13 @@ from pathlib import Path
 
 import msgspec
 
-from muniment.client.history import check_history
-from muniment.client.output import iso_time
-from muniment.client.progress import RunProgress
-from muniment.client.slots import SeenList, check_wrapped_slots, read_slot_list
 from muniment.client.state.known_heads import OpenedHead
 from muniment.client.state.page_cache import encode_packs
-from muniment.client.vault import OpenVault, open_heads
+from muniment.client.telling.output import iso_time
+from muniment.client.telling.progress import RunProgress
+from muniment.client.vault.history import check_history
+from muniment.client.vault.opening import OpenVault, open_heads
+from muniment.client.vault.slots import SeenList, check_wrapped_slots, read_slot_list
 from muniment.format.pack import check_pack, open_block
 from muniment.format.tree import TreeReader
 from muniment.model.entry import PageRef

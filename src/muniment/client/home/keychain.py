@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from muniment.client.home import Home, write_private
+from muniment.client.home.places import Home, write_private
 from muniment.model.errors import MunimentError
 from muniment.model.ids import VaultId
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from muniment.client.home import Home, write_private
+from muniment.client.home.places import Home, write_private
 from muniment.model.errors import UsageError
 from muniment.model.ids import DeviceId, VaultId
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from muniment.client.history import check_history
-from muniment.client.output import human_time
 from muniment.client.state.known_heads import OpenedHead
-from muniment.client.vault import OpenVault, open_heads
+from muniment.client.telling.output import human_time
+from muniment.client.vault.history import check_history
+from muniment.client.vault.opening import OpenVault, open_heads
 from muniment.model.errors import UnknownSnapshot, UsageError
 from muniment.model.ids import DeviceId
 

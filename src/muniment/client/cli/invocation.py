@@ -11,19 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from muniment import __version__
-from muniment.client.config import Config, Connection
-from muniment.client.home import Home
-from muniment.client.keychain import recall
-from muniment.client.output import Output
-from muniment.client.passphrases import kit_from_environment, kit_text
-from muniment.client.reach import Reach, greet
-from muniment.client.session import Session
+from muniment.client.enrol.passphrases import kit_from_environment, kit_text
+from muniment.client.home.config import Config, Connection
+from muniment.client.home.keychain import recall
+from muniment.client.home.places import Home
 from muniment.client.spool.uploads import VaultPacks
 from muniment.client.state.database import Database, Origin, is_damage, machine_identity
 from muniment.client.state.page_cache import LocalPageCache
+from muniment.client.telling.output import Output
 from muniment.client.transport.address import PlainHttp
+from muniment.client.transport.reach import Reach, greet
 from muniment.client.transport.server import Server
-from muniment.client.vault import OpenVault, open_as_device, open_with_kit
+from muniment.client.transport.session import Session
+from muniment.client.vault.opening import OpenVault, open_as_device, open_with_kit
 from muniment.crypto.codes import RecoveryKit
 from muniment.engine.ports import Clock, SourceDisk
 from muniment.model.errors import UsageError

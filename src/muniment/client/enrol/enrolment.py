@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from muniment.client.home import Home, write_private
+from muniment.client.home.places import Home, write_private
 from muniment.client.transport.server import Server
 from muniment.crypto.slots import device_public_key, new_device_key
 from muniment.model.codes import EnrolmentCode

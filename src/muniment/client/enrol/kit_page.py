@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from errno import EISDIR
 from pathlib import Path
 
-from muniment.client.home import write_private
+from muniment.client.home.places import write_private
 from muniment.crypto.codes import RecoveryKit
 from muniment.model.errors import UsageError
 

@@ -11,14 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 
-from muniment.client.config import Config, Connection
-from muniment.client.enrolment import EnrolledDevice, Enrolment, enrol
-from muniment.client.keychain import DeviceSecrets, keep
-from muniment.client.slots import SlotListState, add_slots, slot_info
+from muniment.client.enrol.enrolment import EnrolledDevice, Enrolment, enrol
+from muniment.client.home.config import Config, Connection
+from muniment.client.home.keychain import DeviceSecrets, keep
 from muniment.client.state.database import Database, machine_identity
 from muniment.client.state.known_heads import OpenedHead
 from muniment.client.transport.server import Server
-from muniment.client.vault import examine, remember_slots, unwrap_any
+from muniment.client.vault.holders import register_kit
+from muniment.client.vault.opening import examine, remember_slots, unwrap_any
+from muniment.client.vault.slots import SlotListState, add_slots, slot_info
 from muniment.crypto.codes import RecoveryKit
 from muniment.crypto.keys import VaultKeys
 from muniment.crypto.slots import check_pin, wrap_device, wrap_kit, wrap_passphrase
@@ -117,11 +118,6 @@ def connect_existing(
     connection = _keep(config, enrolment, enrolled, keys)
     newest = max(heads, key=lambda opened: opened.received_at, default=None)
     return Connected(connection, keys, None, newest)
-
-
-def register_kit(server: Server, kit: RecoveryKit, slot: SlotId) -> None:
-    """Let the kit's credential read the vault; the server keeps only its hash."""
-    server.register_kit(kit.vault, wire.RegisterKit(slot=slot.hex, credential_hash=kit.credential_hash()))
 
 
 # --- inside

@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from muniment.client.keychain import DeviceSecrets
-from muniment.client.slots import SeenList, SlotListState, check_wrapped_slots, read_slot_list
+from muniment.client.home.keychain import DeviceSecrets
 from muniment.client.state.database import Database
 from muniment.client.state.known_heads import KnownHeads, OpenedHead, check_testimony
 from muniment.client.transport.refusals import NotOnServer
 from muniment.client.transport.server import Server
+from muniment.client.vault.slots import SeenList, SlotListState, check_wrapped_slots, read_slot_list
 from muniment.crypto.codes import RecoveryKit
 from muniment.crypto.keys import VaultKeys
 from muniment.crypto.slots import check_pin, slot_kind, unwrap_device, unwrap_kit, unwrap_passphrase

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from muniment.client.config import DEFAULT_SET, BackupSet, Connection, change_set
-from muniment.client.exclude import DEFAULT_RULES, ExclusionRules
-from muniment.client.home import Home
-from muniment.client.invocation import Invocation
+from muniment.client.home.config import DEFAULT_SET, BackupSet, Config, Connection, change_set
+from muniment.client.home.places import Home
+from muniment.client.sets.exclude import DEFAULT_RULES, ExclusionRules
 from muniment.model.errors import UsageError
 
 
@@ -24,7 +23,8 @@ class ChosenSet:
 
 
 def choose_set(
-    invocation: Invocation,
+    config: Config,
+    connection: Connection,
     paths: Sequence[bytes],
     *,
     name: str,
@@ -38,7 +38,6 @@ def choose_set(
     what the set has from now on, if it is named or there is no default set yet; else a set of their own,
     named after them, so that a glance at one directory never takes the place of the default set's snapshots.
     """
-    connection = invocation.connection()
     roots = resolve_roots(paths)
     files = tuple(str(path.absolute()) for path in exclude_files)
     wanted = name or DEFAULT_SET
@@ -56,7 +55,7 @@ def choose_set(
         )
     if known is not None and not name:
         return ChosenSet(replace(given, name=_name_after(roots)), remembered=False)
-    invocation.config.with_connection(change_set(connection, given)).save()
+    config.with_connection(change_set(connection, given)).save()
     return ChosenSet(given, remembered=True)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from muniment import __version__
-from muniment.client.config import Connection
+from muniment.client.home.config import Connection
 from muniment.client.transport.address import PlainHttp, ServerAddress
 from muniment.client.transport.connections import Connections
 from muniment.client.transport.rate import limit_of

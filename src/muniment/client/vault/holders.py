@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from muniment.client.config import Connection
-from muniment.client.connect import register_kit
-from muniment.client.slots import (
+from muniment.client.home.config import Connection
+from muniment.client.transport.server import Server
+from muniment.client.vault.opening import OpenVault, remember_slots
+from muniment.client.vault.slots import (
     SlotListState,
     add_slots,
     fold_removal,
@@ -15,7 +16,6 @@ from muniment.client.slots import (
     sign_removal,
     slot_info,
 )
-from muniment.client.vault import OpenVault, remember_slots
 from muniment.crypto.codes import RecoveryKit
 from muniment.crypto.slots import wrap_kit, wrap_passphrase
 from muniment.model.errors import NeedsOwnerConfirmation, UsageError
@@ -97,6 +97,11 @@ class Holders:
         except NeedsOwnerConfirmation as pending:
             return pending.request
         raise AssertionError("the server always answers that the owner must confirm")
+
+
+def register_kit(server: Server, kit: RecoveryKit, slot: SlotId) -> None:
+    """Let the kit's credential read the vault; the server keeps only its hash."""
+    server.register_kit(kit.vault, wire.RegisterKit(slot=slot.hex, credential_hash=kit.credential_hash()))
 
 
 def fold_due_removals(vault: OpenVault) -> OpenVault:

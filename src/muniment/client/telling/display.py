@@ -9,8 +9,15 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from muniment.client.output import Output, human_seconds, human_size, json_path, plural, printable_path
-from muniment.client.progress import RunProgress
+from muniment.client.telling.output import (
+    Output,
+    human_seconds,
+    human_size,
+    json_path,
+    plural,
+    printable_path,
+)
+from muniment.client.telling.progress import RunProgress
 
 LIVE_EVERY = 0.2
 JSON_EVERY = 1.0

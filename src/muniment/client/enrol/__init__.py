@@ -1,0 +1,1 @@
+"""Bringing a machine to a vault: code, passphrase, kit, and the page to print."""

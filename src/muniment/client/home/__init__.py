@@ -1,0 +1,1 @@
+"""What is kept on this machine besides the state of vaults: places, configuration, credentials, locks."""

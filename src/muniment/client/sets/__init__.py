@@ -1,0 +1,1 @@
+"""Backup sets: which one is meant, and what its rules leave out."""

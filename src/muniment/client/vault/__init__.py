@@ -1,0 +1,1 @@
+"""One vault: opened with distrust, its holders, its snapshots, and the whole of it as files."""
