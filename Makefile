@@ -11,6 +11,9 @@ SCALE  ?= standard
 TESTS  ?= tests
 PYTEST ?= -n auto --dist loadfile -q
 
+# What strangers run leaves the checkout as it was, but for .venv and what the target says.
+quickstart serve: export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/.cache/pycache
+
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+NOBODY = 65534
+WRITTEN = (".venv", ".quickstart")
+"""All that `make quickstart` may write, below the checkout."""
+HANDED_ON = ("PIP_", "UV_", "SSL_CERT_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+"""Beginnings of the variables that say where this machine gets packages from."""
 
 
 def quickstart(files: Path, place: Path) -> subprocess.CompletedProcess[str]:
@@ -44,3 +56,85 @@ def test_somebody_elses_directory_is_not_touched(files: Path) -> None:
     assert done.returncode == 1
     assert "no quickstart wrote" in done.stderr
     assert (files / "letter").exists()
+
+
+# --- as a stranger has it: a fresh checkout, no rights, the system's Python
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """Someone with a home, a checkout in it, and no rights beyond: `user` is None where we have none either."""
+
+    home: Path
+    user: int | None
+
+    @property
+    def checkout(self) -> Path:
+        return self.home / "muniment"
+
+    def make(self, target: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["make", target], cwd=self.checkout, env=self._environment(), capture_output=True, text=True,
+            check=False, timeout=280, user=self.user, group=self.user,
+            extra_groups=None if self.user is None else [],
+        )  # fmt: skip
+
+    def _environment(self) -> Mapping[str, str]:
+        kept = {name: value for name, value in os.environ.items() if name.upper().startswith(HANDED_ON)}
+        ours = {"HOME": str(self.home), "TMPDIR": str(self.home / "tmp"), "PATH": "/usr/bin:/bin:/usr/local/bin"}
+        return kept | ours | {"USER": "stranger", "LOGNAME": "stranger"}
+
+    def belongings(self) -> dict[str, tuple[int, int, int]]:
+        """Everything in the home but what the quickstart may write: type and rights, size, time."""
+        found = {}
+        for directory, directories, names in os.walk(self.home):
+            if Path(directory) == self.checkout:
+                directories[:] = [name for name in directories if name not in WRITTEN]
+            for name in (*directories, *names):
+                path = Path(directory, name)
+                status = path.lstat()
+                of_file = (status.st_size, status.st_mtime_ns) if name in names else (0, 0)
+                found[str(path.relative_to(self.home))] = (status.st_mode, *of_file)
+        return found
+
+
+@pytest.fixture
+def stranger() -> Iterator[Stranger]:
+    """In a directory of its own, for others may not enter pytest's."""
+    is_root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory(prefix="stranger-") as directory:
+        stranger = Stranger(Path(directory), NOBODY if is_root else None)
+        (stranger.home / "tmp").mkdir()
+        copy_tracked(stranger.checkout)
+        if is_root:
+            subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", stranger.home], check=True)
+        yield stranger
+
+
+def copy_tracked(checkout: Path) -> None:
+    """What a clone would hold, were everything committed."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (REPOSITORY / name).is_file():
+            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, checkout / name)
+
+
+def of_nobody() -> set[Path]:
+    """What the user that strangers are has left in places open to all."""
+    shared = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
+    return {
+        path for place in shared if place.is_dir() for path in place.iterdir() if path.lstat().st_uid == NOBODY
+    }
+
+
+def test_a_stranger_without_rights_runs_it_and_nothing_else_is_written(stranger: Stranger) -> None:
+    before, around = stranger.belongings(), of_nobody()
+    done = stranger.make("quickstart")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("All alike") == 2
+    assert stranger.belongings() == before
+    if stranger.user is not None:
+        assert of_nobody() == around
+    assert all((stranger.checkout / name).is_dir() for name in WRITTEN)
