@@ -63,7 +63,10 @@ def test_somebody_elses_directory_is_not_touched(files: Path) -> None:
 
 @dataclass(frozen=True)
 class Stranger:
-    """Someone with a home, a checkout in it, and no rights beyond: `user` is None where we have none either."""
+    """Someone with a home, a checkout in it, and no rights beyond.
+
+    `user` is None where we have no such rights ourselves, and run it as we are.
+    """
 
     home: Path
     user: int | None
@@ -81,8 +84,8 @@ class Stranger:
 
     def _environment(self) -> Mapping[str, str]:
         kept = {name: value for name, value in os.environ.items() if name.upper().startswith(HANDED_ON)}
-        ours = {"HOME": str(self.home), "TMPDIR": str(self.home / "tmp"), "PATH": "/usr/bin:/bin:/usr/local/bin"}
-        return kept | ours | {"USER": "stranger", "LOGNAME": "stranger"}
+        who = {"HOME": str(self.home), "USER": "stranger", "LOGNAME": "stranger"}
+        return kept | who | {"TMPDIR": str(self.home / "tmp"), "PATH": "/usr/bin:/bin:/usr/local/bin"}
 
     def belongings(self) -> dict[str, tuple[int, int, int]]:
         """Everything in the home but what the quickstart may write: type and rights, size, time."""
@@ -123,10 +126,12 @@ def copy_tracked(checkout: Path) -> None:
 
 def of_nobody() -> set[Path]:
     """What the user that strangers are has left in places open to all."""
-    shared = (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"))
-    return {
-        path for place in shared if place.is_dir() for path in place.iterdir() if path.lstat().st_uid == NOBODY
-    }
+    found: set[Path] = set()
+    for place in ("/tmp", "/var/tmp", "/dev/shm"):
+        listed = ["find", place, "-mindepth", "1", "-maxdepth", "1", "-uid", str(NOBODY), "-print0"]
+        names = subprocess.run(listed, capture_output=True, check=False).stdout.split(b"\0")
+        found.update(Path(os.fsdecode(name)) for name in names if name)
+    return found
 
 
 def test_a_stranger_without_rights_runs_it_and_nothing_else_is_written(stranger: Stranger) -> None:
