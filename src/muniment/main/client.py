@@ -6,6 +6,7 @@ from muniment.client.cli.invocation import Invocation, make_invocation
 from muniment.client.cli.options import GlobalOptions
 from muniment.client.disk.posix import PosixDisk
 from muniment.client.telling.output import Output
+from muniment.main import allocator
 
 
 def compose(options: GlobalOptions) -> Invocation:
@@ -13,6 +14,7 @@ def compose(options: GlobalOptions) -> Invocation:
     return make_invocation(
         output=Output.of_process(as_json=options.as_json),
         open_disk=PosixDisk,
+        keep_buffers=lambda: allocator.keep_buffers(allocator.CLIENT),
         vault=options.vault,
         kit=options.kit,
         server=options.server,

@@ -21,9 +21,9 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db import connections
 
+from muniment.main.allocator import SERVER, keep_buffers
 from muniment.model.codes import EnrolmentCode, server_key_hash
 from muniment.server.accounts.enrolment import create_account, find_account, make_code
-from muniment.server.allocator import keep_buffers
 from muniment.server.config import ServerConfig, Tls
 from muniment.server.data_lock import locked
 from muniment.server.deployment import Deployment, utc_now
@@ -56,7 +56,7 @@ def open_deployment(config: ServerConfig) -> Deployment:
 def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
     """Serve until told to stop. Raises DataInUse, OSError (address in use), SystemCheckError."""
     start_logging()
-    keep_buffers()
+    keep_buffers(SERVER)
     os.umask(0o077)
     config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(config.data):

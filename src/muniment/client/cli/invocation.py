@@ -46,6 +46,8 @@ class Invocation:
     output: Output
     reach: Reach
     open_disk: Callable[[], SourceDisk]
+    keep_buffers: Callable[[], object]
+    """Sets this process up for work with many large buffers; before it starts threads."""
     vault: str | None = None
     kit: str | None = None
     clock: Clock = field(default_factory=SystemClock)
@@ -148,6 +150,7 @@ def make_invocation(
     *,
     output: Output,
     open_disk: Callable[[], SourceDisk],
+    keep_buffers: Callable[[], object],
     vault: str | None,
     kit: str | None,
     server: str,
@@ -162,4 +165,4 @@ def make_invocation(
             raise UsageError(f"{name} takes KiB per second, at least 1")
     plain = PlainHttp.ANYWHERE if insecure else PlainHttp.LOOPBACK_ONLY
     reach = Reach(server, ca_file, plain, limit_up, limit_down, stop)
-    return Invocation(Home.find(), output, reach, open_disk, vault=vault, kit=kit, stop=stop)
+    return Invocation(Home.find(), output, reach, open_disk, keep_buffers, vault=vault, kit=kit, stop=stop)

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from muniment.client.allocator import keep_buffers
 from muniment.client.cli.invocation import Invocation
 from muniment.client.cli.problems import problem_documents, problem_lines
 from muniment.client.disk.target import PosixTarget
@@ -80,7 +79,7 @@ def _restore(
         counts = chosen.head.counts
         progress.total_files = counts.files
         progress.total_bytes = counts.bytes
-    keep_buffers()
+    invocation.keep_buffers()
     disk = PosixTarget(os.fsencode(os.path.abspath(target)))
     try:
         with LiveDisplay(invocation.output, progress, verb="Restoring"):
