@@ -137,10 +137,6 @@ class NamedExcludes:
     names: Collection[bytes] = ()
     tag_files: Collection[bytes] = ()
 
-    def rule_for(self, path: bytes, *, directory: bool) -> str | None:
-        name = path.rsplit(b"/", 1)[-1]
-        return name.decode() if name in self.names else None
-
     def rules_for(
         self, directory: bytes, names: Sequence[bytes], *, directories: Collection[bytes]
     ) -> Mapping[bytes, str]:

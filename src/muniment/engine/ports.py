@@ -315,9 +315,6 @@ StopRequested = Callable[[], bool]
 class Excludes(Protocol):
     """Exclusion rules of a set, in gitignore syntax, matched against the path below the root."""
 
-    def rule_for(self, path: bytes, *, directory: bool) -> str | None:
-        """The rule that excludes the path, None where it is kept. `path` is absolute, with slashes."""
-
     def rules_for(
         self, directory: bytes, names: Sequence[bytes], *, directories: Collection[bytes]
     ) -> Mapping[bytes, str]:

@@ -120,10 +120,6 @@ class ExclusionRules:
             return CACHE_TAG.decode()
         return None
 
-    def rule_for(self, path: bytes, *, directory: bool) -> str | None:
-        parent, _, name = path.rpartition(b"/")
-        return self.rules_for(parent + b"/", [name], directories=[name] if directory else []).get(name)
-
     def rules_for(
         self, directory: bytes, names: Sequence[bytes], *, directories: Collection[bytes]
     ) -> Mapping[bytes, str]:
