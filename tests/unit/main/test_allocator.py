@@ -1,4 +1,4 @@
-"""The thresholds are taken by this machine's C library, or said not to be; and a restore gets the client's."""
+"""The thresholds are taken by this machine's C library, or said not to be; a restore gets the client's."""
 
 from __future__ import annotations
 
