@@ -9,9 +9,19 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support.user_systemd import why_not
+
 # No deadline for single examples: how long one takes says how busy the machine is, not whether it is right.
 settings.register_profile("muniment", parent=settings.default, deadline=None)
 settings.load_profile("muniment")
+
+collect_ignore = ["functional/test_schedule_systemd.py"] if why_not() else []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what did not run here."""
+    for name in collect_ignore:
+        terminalreporter.write_line(f"NOT-RUN tests/{name}: {why_not()}")
 
 
 @pytest.fixture

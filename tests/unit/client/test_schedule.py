@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
 from configparser import ConfigParser
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from muniment.client.home.places import Home
+from muniment.client.schedule import plan
 from muniment.client.schedule.cron import CronLine, cron_line
 from muniment.client.schedule.plan import Schedule, checked_every, program
 from muniment.client.schedule.systemd import SystemdTimer, service_unit, timer_unit
-from muniment.model.errors import UsageError
+from muniment.model.errors import MunimentError, UsageError
 from muniment.model.ids import VaultId
 
 VAULT = VaultId(b"\xab" * 16)
@@ -108,6 +111,32 @@ def test_cron_lines_of_others_are_left_alone(schedule: Schedule, fake_tools: Pat
     assert cron.describe(schedule) is not None
     cron.remove(schedule)
     assert table.read_text() == "5 4 * * * something else # muniment:not-ours\n"
+
+
+def test_every_set_has_a_name_of_its_own_that_any_scheduler_takes(schedule: Schedule) -> None:
+    sets = ("default", "a b", "a-b", "a_b", "фото", "фото2", "x" * 50, "x" * 51)
+    names = [replace(schedule, set_name=name).name for name in sets]
+    assert names[0] == f"muniment-{VAULT.hex[:8]}-default"
+    assert len(set(names)) == len(sets)
+    assert all(re.fullmatch("[A-Za-z0-9-]{1,80}", name) for name in names)
+
+
+def test_settings_and_the_program_are_not_read_as_having_variables(
+    schedule: Schedule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "program", lambda: ["/opt/a $b/muniment"])
+    home = Home(Path("/home/$ada 5%"), Path("/home/$ada 5%/state"), self_contained=True)
+    unit = service_unit(replace(schedule, home=home))
+    assert 'ExecStart="/opt/a $b/muniment" "backup"' in unit
+    assert 'Environment="MUNIMENT_HOME=/home/$ada 5%%"' in unit
+
+
+def test_a_timer_that_cannot_be_enabled_leaves_no_units(schedule: Schedule, fake_tools: Path) -> None:
+    (fake_tools / "bin" / "systemctl").write_text("#!/bin/sh\necho no such bus >&2\nexit 1\n")
+    units = fake_tools / "units"
+    with pytest.raises(MunimentError, match="no such bus"):
+        SystemdTimer(units).install(schedule)
+    assert list(units.iterdir()) == []
 
 
 def test_the_timer_is_enabled_and_removed(schedule: Schedule, fake_tools: Path) -> None:

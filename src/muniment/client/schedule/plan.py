@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -31,8 +33,10 @@ class Schedule:
 
     @property
     def name(self) -> str:
-        """Of units and lines: one per vault and set, whatever letters the set's name has."""
-        safe = "".join(letter if letter.isalnum() else "-" for letter in self.set_name)[:40]
+        """Of units and lines: one per vault and set, of letters that schedulers take, whatever the set's name."""
+        safe = re.sub("[^A-Za-z0-9]", "-", self.set_name)[:40]
+        if safe != self.set_name:
+            safe += "-" + hashlib.sha256(self.set_name.encode()).hexdigest()[:8]
         return f"muniment-{self.vault.hex[:8]}-{safe}"
 
     def command(self) -> list[str]:

@@ -9,11 +9,10 @@ from pathlib import Path
 from muniment.client.schedule.plan import Schedule, ask_system
 from muniment.model.errors import MunimentError
 
+# No network target: a user's own systemd has none. The run itself waits for the network.
 _SERVICE = """\
 [Unit]
 Description=Muniment backup of the set "{set_name}"
-Wants=network-online.target
-After=network-online.target
 
 [Service]
 Type=oneshot
@@ -37,6 +36,9 @@ RandomizedDelaySec=15min
 WantedBy=timers.target
 """
 
+_NO_MANAGER = "Timers of a user need that user's systemd: log in once, or `loginctl enable-linger`."
+_NO_BUS = "The user's message bus may be missing: install dbus-user-session (so Debian calls it), log in again."
+
 
 class SystemdTimer:
     """Timers of this user's own systemd."""
@@ -55,17 +57,23 @@ class SystemdTimer:
 
     def prove(self, schedule: Schedule) -> int:
         """A transient service: the same manager, environment and rights as the timer's runs will have."""
+        transient = ["systemd-run", "--user", "--wait", "--pipe", "--quiet", "--collect"]
+        _must([*transient, "true"], advice=_NO_BUS)
         settings = [f"--setenv={name}={value}" for name, value in schedule.environment().items()]
-        command = ["systemd-run", "--user", "--wait", "--pipe", "--quiet", "--collect", *settings, "--"]
-        return _run_long([*command, *schedule.command()])
+        return _run_long([*transient, *settings, "--", *_words(schedule)])
 
     def install(self, schedule: Schedule) -> None:
         self._directory.mkdir(parents=True, exist_ok=True)
         service, timer = self._units(schedule)
         service.write_text(service_unit(schedule), encoding="utf-8")
         timer.write_text(timer_unit(schedule), encoding="utf-8")
-        _must(["systemctl", "--user", "daemon-reload"])
-        _must(["systemctl", "--user", "enable", "--now", timer.name])
+        try:
+            _must(["systemctl", "--user", "daemon-reload"])
+            _must(["systemctl", "--user", "enable", "--now", timer.name])
+        except MunimentError:
+            service.unlink()
+            timer.unlink()
+            raise
 
     def remove(self, schedule: Schedule) -> None:
         service, timer = self._units(schedule)
@@ -92,7 +100,7 @@ def service_unit(schedule: Schedule) -> str:
     environment = "".join(
         f"Environment={_quoted(f'{name}={value}')}\n" for name, value in schedule.environment().items()
     )
-    command = " ".join(_quoted(word) for word in schedule.command())
+    command = " ".join(_quoted(word) for word in _words(schedule))
     return _SERVICE.format(set_name=_plain(schedule.set_name), command=command, environment=environment)
 
 
@@ -109,18 +117,24 @@ def _run_long(command: list[str]) -> int:
 
 
 def _quoted(word: str) -> str:
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
+
+
+def _words(schedule: Schedule) -> list[str]:
+    """The command, for systemd to fill no variable in: it looks for them in all words but the first."""
+    program, *arguments = schedule.command()
+    return [program, *(word.replace("$", "$$") for word in arguments)]
 
 
 def _plain(text: str) -> str:
     return "".join(letter for letter in text if letter.isprintable()).replace("%", "%%")
 
 
-def _must(command: list[str]) -> None:
+def _must(command: list[str], *, advice: str = _NO_MANAGER) -> None:
     done = ask_system(command)
     if done.returncode != 0:
         raise MunimentError(
             f"`{' '.join(command)}` failed: {done.stderr.strip() or done.returncode}",
-            advice="Timers of a user need that user's systemd: log in once, or `loginctl enable-linger`.",
+            advice=advice,
         )
