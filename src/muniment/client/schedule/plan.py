@@ -33,7 +33,7 @@ class Schedule:
 
     @property
     def name(self) -> str:
-        """Of units and lines: one per vault and set, of letters that schedulers take, whatever the set's name."""
+        """Of units and lines: one per vault and set, of letters that any scheduler takes."""
         safe = re.sub("[^A-Za-z0-9]", "-", self.set_name)[:40]
         if safe != self.set_name:
             safe += "-" + hashlib.sha256(self.set_name.encode()).hexdigest()[:8]

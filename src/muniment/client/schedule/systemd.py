@@ -37,7 +37,7 @@ WantedBy=timers.target
 """
 
 _NO_MANAGER = "Timers of a user need that user's systemd: log in once, or `loginctl enable-linger`."
-_NO_BUS = "The user's message bus may be missing: install dbus-user-session (so Debian calls it), log in again."
+_NO_BUS = "The user's message bus may be missing: on Debian, install dbus-user-session and log in again."
 
 
 class SystemdTimer:
