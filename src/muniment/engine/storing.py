@@ -168,18 +168,24 @@ class ChunkStore:
         ]
         # Of equal pieces the last is named; which one is stored makes no difference.
         places = dict(zip(ids, range(len(ids)), strict=True))
-        mine, addresses, awaited = self._claim(places)
-        found = self._index.find(mine)
-        if found:
-            addresses.update(found)
-            self._forget(found)
-            mine = [chunk for chunk in mine if chunk not in found]
-        for block in _gather([places[chunk] for chunk in mine], lengths):
-            placed = self._place(batch, block, [ids[place] for place in block])
-            addresses.update(placed)
-            self._publish(placed)
-        if awaited:
+        addresses: dict[ChunkId, ChunkAddress] = {}
+        missing: Collection[ChunkId] = places
+        while missing:
+            mine, known, awaited = self._claim(missing)
+            addresses.update(known)
+            found = self._index.find(mine)
+            if found:
+                addresses.update(found)
+                self._forget(found)
+                mine = [chunk for chunk in mine if chunk not in found]
+            for block in _gather([places[chunk] for chunk in mine], lengths):
+                placed = self._place(batch, block, [ids[place] for place in block])
+                addresses.update(placed)
+                self._publish(placed)
             addresses.update(self._await(awaited))
+            # Claims that are gone belonged to packs that were sent: the index knows those now. Or it did, and
+            # their pack has turned out to be lost since; then they are ours to store.
+            missing = [chunk for chunk in awaited if chunk not in addresses]
         return [Extent(length, chunk, addresses[chunk]) for length, chunk in zip(lengths, ids, strict=True)]
 
     def _place(
@@ -222,6 +228,7 @@ class ChunkStore:
             self._claimed.notify_all()
 
     def _await(self, ids: Sequence[ChunkId]) -> dict[ChunkId, ChunkAddress]:
+        """Where the claims of others put `ids`; those whose claim is gone are left out."""
         addresses: dict[ChunkId, ChunkAddress] = {}
         with self._claimed:
             for chunk in ids:
@@ -231,10 +238,6 @@ class ChunkStore:
                     self._claimed.wait()
                 if address is not None:
                     addresses[chunk] = address
-        # A claim that is gone belonged to a pack that was sent: by now the index knows it.
-        gone = [chunk for chunk in ids if chunk not in addresses]
-        if gone:
-            addresses.update(self._index.find(gone))
         return addresses
 
     def _forget(self, known: Collection[ChunkId]) -> None:

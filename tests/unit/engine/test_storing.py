@@ -1,0 +1,86 @@
+"""Chunks that two batches bring at once, also where the index stops knowing them in between."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+from muniment.crypto.digests import chunk_id
+from muniment.engine.storing import Batch, ChunkStore
+from muniment.format.pack import open_block, take_chunk
+from muniment.model.ids import ChunkId, PackId
+from muniment.model.packs import BlockRole, ChunkAddress
+from tests.support.memory_vault import MemoryVault, RecordingProgress, new_keys
+
+SHARED, OTHER = b"both bring this" * 100, b"only the second brings this" * 100
+KEYS = new_keys()
+
+
+class LosingVault(MemoryVault):
+    """Knows a chunk until the second batch waits for it, then learns that its pack was lost."""
+
+    def __init__(self, doubtful: ChunkId) -> None:
+        super().__init__()
+        self._doubtful = doubtful
+        self.first_asks, self.second_waits = threading.Event(), threading.Event()
+
+    def find(self, ids: Sequence[ChunkId]) -> Mapping[ChunkId, ChunkAddress]:
+        if self._doubtful not in ids:
+            self.second_waits.set()
+            return super().find(ids)
+        if self.first_asks.is_set():
+            return super().find(ids)
+        found = super().find(ids)
+        self.first_asks.set()
+        assert self.second_waits.wait(20)
+        for chunk in found:
+            self.lose(found[chunk].block.pack_id)
+        return found
+
+    def lose(self, pack: PackId) -> None:
+        del self.packs[pack]
+        self.chunks = {chunk: at for chunk, at in self.chunks.items() if at.block.pack_id != pack}
+
+
+def store_in(vault: MemoryVault) -> ChunkStore:
+    return ChunkStore(KEYS, index=vault, sink=vault, progress=RecordingProgress(), level=1, workers=2)
+
+
+def submit(store: ChunkStore, *contents: bytes) -> Batch:
+    batch = Batch(store.batches)
+    for content in contents:
+        batch.view[batch.end : batch.end + len(content)] = content
+        batch.add(len(content))
+    store.submit(batch)
+    return batch
+
+
+def read_back(vault: MemoryVault, chunk: ChunkId, at: ChunkAddress) -> bytes:
+    block = at.block
+    sealed = vault.read(block.pack_id, offset=block.offset, length=block.length)
+    content = open_block(sealed, block, BlockRole.DATA, KEYS)
+    return bytes(take_chunk(KEYS, content, address=at, expected=chunk))
+
+
+def test_a_chunk_lost_while_a_batch_waits_for_it_is_stored_by_that_batch() -> None:
+    chunk = chunk_id(KEYS, SHARED)
+    vault = LosingVault(chunk)
+    earlier = store_in(vault)
+    vault.first_asks.set()
+    assert len(submit(earlier, SHARED).extents) == 1
+    earlier.writer.flush()
+    earlier.close()
+    vault.first_asks.clear()
+
+    store = store_in(vault)
+    first = submit(store, SHARED)
+    assert vault.first_asks.wait(20)
+    second = submit(store, SHARED, OTHER)
+    extents = second.extents
+    assert len(first.extents) == 1
+    store.writer.flush()
+    store.close()
+    for extent, content in zip(extents, (SHARED, OTHER), strict=True):
+        assert extent.chunk is not None
+        assert extent.address is not None
+        assert read_back(vault, extent.chunk, extent.address) == content
