@@ -6,7 +6,6 @@ is made from it, so that a client can trust exactly this server without any auth
 
 from __future__ import annotations
 
-import os
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -15,6 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from muniment.server.keyfiles import create_once
 
 _KEY_FILE = "identity.pem"
 _CERTIFICATE_FILE = "identity.crt"
@@ -29,7 +30,7 @@ def load_identity(data: Path) -> ec.EllipticCurvePrivateKey:
         pem = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        _create_once(path, pem)
+        create_once(path, pem)
     loaded = serialization.load_pem_private_key(path.read_bytes(), password=None)
     if not isinstance(loaded, ec.EllipticCurvePrivateKey):
         raise ValueError(f"{path} holds another kind of key")
@@ -62,7 +63,7 @@ def self_certificate(
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .sign(key, hashes.SHA256())
         )
-        _create_once(path, certificate.public_bytes(serialization.Encoding.PEM))
+        create_once(path, certificate.public_bytes(serialization.Encoding.PEM))
     return path, data / _KEY_FILE
 
 
@@ -77,25 +78,3 @@ def _names(host: str) -> list[x509.GeneralName]:
     except ValueError:
         return names if host == "localhost" else [*names, x509.DNSName(host)]
     return names if address.is_loopback or address.is_unspecified else [*names, x509.IPAddress(address)]
-
-
-def _create_once(path: Path, content: bytes) -> None:
-    """Durable and complete, or not there: written beside, synced, linked; whoever is first wins."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            return
-    finally:
-        temporary.unlink()
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -23,6 +23,7 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
             "django.contrib.contenttypes",
             "django.contrib.auth",
             "muniment.server.privacy.apps.PrivacyConfig",
+            "muniment.server.privacy.ledger.apps.LedgerConfig",
             "muniment.server.accounts.apps.AccountsConfig",
             "muniment.server.vaults.apps.VaultsConfig",
         ],
@@ -37,6 +38,8 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
                 "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 30, "init_command": _SQLITE_PRAGMAS},
             }
         },
+        "LEDGER_KEY_FILE": config.data / "ledger.key",
+        "REGION": "local",
         "USE_TZ": True,
         "TIME_ZONE": "UTC",
         "USE_I18N": False,

@@ -1,0 +1,137 @@
+"""What the rest of the server asks of the ledger: to record, to show a person what is recorded, to forget."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import connection, models
+
+from muniment.server.privacy.ledger.kinds import Kind
+from muniment.server.privacy.ledger.leaves import SALT_SIZE, Json, Leaf, canonical, commitment_to, hour_of
+from muniment.server.privacy.ledger.models import LeafRow, Opening
+from muniment.server.privacy.ledger.tree import append_leaf, prove_inclusion, public_key, read_head
+
+BUNDLE = "muniment-ledger-bundle-1"
+
+
+class NoEntry(Exception):
+    """The ledger has no such entry, or what it committed to was forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record with its opening."""
+
+    index: int
+    leaf: Leaf
+    salt: bytes
+    payload: str
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        """The payload."""
+        content: Mapping[str, Any] = json.loads(self.payload)
+        return content
+
+    def document(self) -> dict[str, Any]:
+        """As bundles and receipts hold it; `payload` is text because its bytes are what was committed to."""
+        return {
+            "index": self.index,
+            "kind": self.leaf.kind,
+            "clause": self.leaf.clause,
+            "hour": self.leaf.hour,
+            "salt": self.salt.hex(),
+            "payload": self.payload,
+        }
+
+
+def record(
+    kind: Kind,
+    *,
+    clause: str,
+    payload: Mapping[str, Json],
+    now: datetime,
+    subject: models.Model | None = None,
+) -> int:
+    """Append a record; returns its index. Only inside `writing()`: it stands or falls with its effect.
+
+    The leaf tells kind, clause and hour to everybody. The payload is kept in the opening and goes with the
+    `subject`, an account; without a subject it must be about nobody. TypeError for floats in the payload.
+    """
+    if not connection.in_atomic_block:
+        raise RuntimeError("a record belongs into the transaction of what it records")
+    content, salt = canonical(payload), secrets.token_bytes(SALT_SIZE)
+    index = append_leaf(Leaf(kind.value, clause, hour_of(now), commitment_to(content, salt=salt)))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO privacy_ledger_opening (leaf_id, subject_id, salt, payload) VALUES (%s, %s, %s, %s)",
+            [index, None if subject is None else subject.pk, salt, content],
+        )
+    return index
+
+
+def entries_of(account: models.Model, *, before: int | None = None, limit: int | None = None) -> list[Entry]:
+    """What is recorded about the account, newest first; `before` continues a page."""
+    rows = Opening.objects.filter(subject=account.pk).select_related("leaf").order_by("-leaf_id")
+    if before is not None:
+        rows = rows.filter(leaf_id__lt=before)
+    return [_entry(row) for row in (rows if limit is None else rows[:limit])]
+
+
+def entries_of_kind(*kinds: Kind, since: int = 0) -> Iterator[Entry]:
+    """The records of these kinds whose openings are still there, oldest first, from index `since` on."""
+    wanted = [kind.value for kind in kinds]
+    rows = Opening.objects.filter(leaf__kind__in=wanted, leaf_id__gte=since).select_related("leaf")
+    return (_entry(row) for row in rows.order_by("leaf_id").iterator())
+
+
+def count_of_kind(kind: Kind, *, clause: str | None = None) -> int:
+    """How many were ever recorded, forgotten openings included."""
+    rows = LeafRow.objects.filter(kind=kind.value)
+    return (rows if clause is None else rows.filter(clause=clause)).count()
+
+
+def forget_openings(account: models.Model) -> int:
+    """Delete what the leaves about the account commit to; the leaves stay. Returns how many."""
+    return Opening.objects.filter(subject=account.pk).delete()[0]
+
+
+def entry_at(index: int) -> Entry:
+    """Raises NoEntry."""
+    row = Opening.objects.filter(leaf_id=index).select_related("leaf").first()
+    if row is None:
+        raise NoEntry
+    return _entry(row)
+
+
+def proof_of(index: int) -> dict[str, Any]:
+    """One record with all that proves it offline, to be put under `proof` in a receipt. Raises NoEntry."""
+    return bundle_of([entry_at(index)])
+
+
+def bundle_of(entries: list[Entry]) -> dict[str, Any]:
+    """Records with their inclusion proofs under the newest checkpoint: what a person downloads."""
+    head = read_head()
+    return {
+        "format": BUNDLE,
+        "public_key": str(public_key()),
+        "checkpoint": head.note,
+        "entries": [
+            {
+                **entry.document(),
+                "proof": [step.hex() for step in prove_inclusion(entry.index, size=head.frontier.size)],
+            }
+            for entry in entries
+        ],
+    }
+
+
+def _entry(row: Opening) -> Entry:
+    leaf = row.leaf
+    told = Leaf(leaf.kind, leaf.clause, leaf.hour, bytes(leaf.commitment))
+    return Entry(leaf.number, told, bytes(row.salt), row.payload)

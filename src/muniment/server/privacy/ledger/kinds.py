@@ -1,0 +1,12 @@
+"""Every kind of record that the ledger can hold. The name is part of the leaf: never rename one."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    CONSENT_GRANTED = "consent_granted"
+    CONSENT_DENIED = "consent_denied"
+    CONSENT_WITHDRAWN = "consent_withdrawn"
+    SIGNAL_HONOURED = "signal_honoured"
