@@ -80,11 +80,12 @@ class Bench:
     place: Path
     vault: PlainVault = field(default_factory=PlainVault)
     options: dict[str, Any] = field(default_factory=dict)
+    set_name: str = "set"
 
     def __post_init__(self) -> None:
         self.database = Database(self.place / "state", machine=b"m")
         self.index = LocalChunkIndex(self.database)
-        self.directory = SpoolDirectory(self.place / "spool")
+        self.directory = SpoolDirectory(self.place / "spool" / self.set_name)
 
     def spool(self) -> Spool:
         return Spool(
@@ -98,7 +99,11 @@ class Bench:
 
     def again(self) -> Bench:
         self.database.close()
-        return Bench(self.place, self.vault, self.options)
+        return Bench(self.place, self.vault, self.options, self.set_name)
+
+    def beside(self) -> Bench:
+        """The run of another set of the same vault."""
+        return Bench(self.place, self.vault, self.options, "another")
 
     def files(self) -> list[Path]:
         return sorted(self.directory.path.iterdir())
@@ -248,6 +253,38 @@ def test_packs_that_the_vault_let_go_are_forgotten_unless_committed(bench: Bench
     with bench.spool() as spool:
         spool.resume()
     assert set(bench.index.find([*gone[2], *kept[2]])) == set(kept[2])
+
+
+def test_what_another_set_has_sealed_is_neither_forgotten_nor_sent(bench: Bench) -> None:
+    pack, content, chunks = sealed_pack()
+    bench.directory.write(pack, content)
+    bench.index.add_pack(pack.pack_id, kind=pack.kind, epoch=0, chunks=chunks)
+    other = bench.beside()
+    with other.spool() as spool:
+        assert spool.resume() == 0
+        spool.drain()
+    assert dict(other.index.find(list(chunks))) == chunks
+    assert bench.vault.puts == []
+    assert [path.stem for path in bench.files()] == [pack.pack_id.hex]
+
+
+def test_what_another_set_has_sealed_is_sent_when_a_commit_lacks_it(bench: Bench) -> None:
+    here, torn, nowhere = sealed_pack(), sealed_pack(), sealed_pack()
+    for pack, content, chunks in (here, torn):
+        bench.directory.write(pack, content)
+        bench.index.add_pack(pack.pack_id, kind=pack.kind, epoch=0, chunks=chunks)
+    path = bench.directory.path_of(torn[0].pack_id)
+    path.write_bytes(path.read_bytes()[:-100] + bytes(100))
+    other = bench.beside()
+    with other.spool() as spool:
+        assert spool.adopt([pack.pack_id for pack, _, _ in (here, torn, nowhere)]) == {here[0].pack_id}
+        spool.drain()
+    assert bench.vault.puts == [here[0].pack_id]
+    assert other.files() == []
+    with bench.spool() as spool:  # whose own run finds it held
+        assert spool.resume() == 0
+    assert bench.vault.puts == [here[0].pack_id]
+    assert bench.files() == []
 
 
 def test_ranges_are_read_from_the_spool_while_they_are_there(bench: Bench) -> None:

@@ -150,8 +150,6 @@ class Commits:
         committed = self._send_in_session(message)
         if committed.snapshot != snapshot.hex:
             raise DamagedObject("the answer to a commit", why="it names another snapshot than was sent")
-        if committed.snapshot != snapshot.hex:
-            raise DamagedObject("the answer to a commit", why="it acknowledges another snapshot")
         opened = OpenedHead(snapshot, head, committed.received_at)
         self._settle(opened, result, instead_of=base)
         return opened

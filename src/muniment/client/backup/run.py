@@ -206,7 +206,7 @@ class _Work:
             try:
                 result = self._archive()
                 self._drain()
-                return result, self.commits.commit(result)
+                return result, self._commit(result)
             except CommitRefused as refusal:
                 if attempt == _PASSES - 1:
                     raise
@@ -254,7 +254,16 @@ class _Work:
 
     def _checkpoint(self, partial: ArchiveResult) -> None:
         self._drain()
-        self.commits.commit(partial)
+        self._commit(partial)
+
+    def _commit(self, result: ArchiveResult) -> OpenedHead:
+        try:
+            return self.commits.commit(result)
+        except CommitRefused as refusal:
+            if not self.spool.adopt([PackId.parse(text) for text in refusal.missing]):
+                raise
+            self._drain()
+            return self.commits.commit(result)
 
     def _drain(self) -> None:
         self.pages.flush()

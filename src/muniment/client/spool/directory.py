@@ -28,6 +28,8 @@ class SpooledPack:
 
 
 class SpoolDirectory:
+    """The spool of one set. Those of other sets of the vault lie beside it, and may be in use."""
+
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path = path
@@ -60,6 +62,32 @@ class SpoolDirectory:
         except FileNotFoundError:
             return None
         return content if len(content) == length else None
+
+    def kept_for_any_set(self) -> set[PackId]:
+        """Packs that lie sealed here or in the spool of another set."""
+        found = set()
+        for path in self.path.parent.glob("*/*.pack"):
+            try:
+                found.add(PackId.parse(path.stem))
+            except ValueError:
+                continue  # not ours; the set that owns the spool removes it
+        return found
+
+    def adopt(self, pack: PackId) -> SpooledPack | None:
+        """Give a pack of another set's spool a name here, too; None where none (or no longer) has it."""
+        own = self.path_of(pack)
+        for path in self.path.parent.glob(f"*/{own.name}"):
+            try:
+                os.link(path, own)
+            except FileExistsError:
+                pass
+            except OSError:
+                continue  # sent and removed meanwhile, or a file system without links
+            spooled = _recognise(own)
+            if spooled is not None:
+                return spooled
+            own.unlink(missing_ok=True)
+        return None
 
     def leftovers(self) -> list[SpooledPack]:
         """Packs that an earlier run left, oldest first; unfinished and damaged files are removed."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from muniment.client.spool.directory import SpoolDirectory, SpooledPack
 from muniment.client.state.chunk_index import LocalChunkIndex
@@ -133,21 +133,37 @@ class Spool:
         leftovers = self._directory.leftovers()
         unknown = self._index.unknown_of(spooled.pack.pack_id for spooled in leftovers)
         held = self._held([spooled.pack.pack_id for spooled in leftovers])
-        queued: set[PackId] = set()
+        queued = 0
         for spooled in leftovers:
             pack = spooled.pack
             stored = held.get(pack.pack_id) == pack.sha256
             # Its hash was taken just now, from a file that was never synced: that it is whole shows here.
             needs_look = pack.pack_id in unknown or not stored
             if needs_look and self._admit(spooled, unknown) and not stored:
-                with self._changed:
-                    self._bytes += pack.size
-                self._queue(spooled)
-                queued.add(pack.pack_id)
+                self._queue_again(spooled)
+                queued += 1
             else:
                 spooled.path.unlink(missing_ok=True)
-        self._drop_lost(queued)
-        return len(queued)
+        self._drop_lost()
+        return queued
+
+    def adopt(self, missing: Collection[PackId]) -> set[PackId]:
+        """Queue those of `missing` that another set sealed and has not sent; returns them.
+
+        The index is one for all sets of a vault, so a run may lean on what the run of another set, at work or
+        killed, has only sealed.
+        """
+        adopted: set[PackId] = set()
+        for pack in missing:
+            spooled = self._directory.adopt(pack)
+            if spooled is None:
+                continue
+            if self._admit(spooled, set()):
+                self._queue_again(spooled)
+                adopted.add(pack)
+            else:
+                spooled.path.unlink(missing_ok=True)
+        return adopted
 
     def _admit(self, spooled: SpooledPack, unknown: set[PackId]) -> bool:
         """Whether a pack is whole. Where the state does not know it, its own index tells of its chunks."""
@@ -161,9 +177,12 @@ class Spool:
             self._index.add_pack(pack.pack_id, kind=pack.kind, epoch=pack.epoch, chunks=chunks)
         return True
 
-    def _drop_lost(self, spooled: set[PackId]) -> None:
-        """Packs recorded, not committed, not spooled: the vault may have let them go meanwhile."""
-        doubtful = [pack for pack in self._index.uncommitted() if pack not in spooled]
+    def _drop_lost(self) -> None:
+        """Packs recorded, not committed, in no set's spool: the vault may have let them go meanwhile."""
+        recorded = self._index.uncommitted()
+        # Looked at after: a run of another set spools a pack before it records it, and removes it once held.
+        spooled = self._directory.kept_for_any_set()
+        doubtful = [pack for pack in recorded if pack not in spooled]
         held = self._held(doubtful)
         self._index.drop_packs([pack for pack in doubtful if pack not in held])
 
@@ -193,6 +212,11 @@ class Spool:
                     f"sealed packs cannot be kept in {self._directory.path}: {error.strerror}",
                     advice="Make room on that disk, or move it with MUNIMENT_HOME, and run again.",
                 ) from error
+
+    def _queue_again(self, spooled: SpooledPack) -> None:
+        with self._changed:
+            self._bytes += spooled.pack.size
+        self._queue(spooled)
 
     def _queue(self, spooled: SpooledPack) -> None:
         with self._changed:

@@ -118,7 +118,8 @@ class LocalChunkIndex:
             for number in numbers:
                 connection.execute("delete from staged where pack = ?", (number,))
                 connection.execute("delete from packs where no = ?", (number,))
-            if numbers and not self._tree_empty:
+            # Asked anew: the run of another set may have merged meanwhile.
+            if numbers and not self._is_empty("chunks"):
                 # Rare, so a scan of the tree is better than an index that every insertion pays for.
                 connection.execute("create temp table if not exists gone (prefix blob primary key)")
                 connection.executemany("insert into gone values (?)", [(n.to_bytes(4),) for n in numbers])
@@ -218,7 +219,8 @@ class LocalChunkIndex:
             rows.sort()
             connection.executemany("insert or replace into chunks values (?, ?)", rows)
             connection.execute("delete from staged")
-            self._tree_empty = self._tree_empty and not rows
+            # The run of another set may have merged what this one staged.
+            self._tree_empty = self._tree_empty and not rows and not self._recent
         self._recent = {}
 
 
