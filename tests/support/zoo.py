@@ -8,7 +8,7 @@ import random
 import socket
 import stat
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 _NAMES = [
     b"plain", b"with space", b"-leading-dash", b"line\nbreak", b"tab\there", b"back\\slash", b'quote"s',
@@ -20,21 +20,16 @@ _DEEP = 30
 _DEEP_NAME = b"d" * 200
 
 
-@dataclass(frozen=True)
-class Zoo:
-    """What the machine allowed to build."""
-
-    root: bytes
-    has_devices: bool
-    has_owners: bool
-    has_xattrs: bool
-    has_acls: bool
+class ZooNotPossible(Exception):
+    """This file system or machine cannot hold what every zoo has; a lesser one would prove less."""
 
 
-def build_zoo(root: bytes, *, seed: int = 1) -> Zoo:
-    """Fill the empty directory `root`."""
+def build_zoo(root: bytes, *, seed: int = 1) -> None:
+    """Fill the empty directory `root`; ZooNotPossible where extended attributes or ACLs cannot be made.
+
+    Only root can make devices and other people's files, so only root's zoo has them.
+    """
     noise = random.Random(seed)
-    is_root = os.geteuid() == 0
     _names(root)
     _sizes(root, noise)
     _sparse(root, noise)
@@ -44,15 +39,12 @@ def build_zoo(root: bytes, *, seed: int = 1) -> Zoo:
     _times(root)
     _specials(root)
     _deep(root)
-    zoo = Zoo(
-        root,
-        has_devices=is_root and _devices(root),
-        has_owners=is_root and _owners(root),
-        has_xattrs=_xattrs(root),
-        has_acls=_acls(root),
-    )
+    if os.geteuid() == 0:
+        _devices(root)
+        _owners(root)
+    _xattrs(root)
+    _acls(root)
     _age(root)
-    return zoo
 
 
 def _put(path: bytes, content: bytes) -> None:
@@ -198,17 +190,14 @@ def _deep(root: bytes) -> None:
     os.close(fd)
 
 
-def _devices(root: bytes) -> bool:
+def _devices(root: bytes) -> None:
     home = os.path.join(root, b"special")
-    try:
+    with contextlib.suppress(PermissionError):  # root of a container may not
         os.mknod(os.path.join(home, b"null"), stat.S_IFCHR | 0o666, os.makedev(1, 3))
         os.mknod(os.path.join(home, b"block"), stat.S_IFBLK | 0o600, os.makedev(7, 200))
-    except PermissionError:
-        return False
-    return True
 
 
-def _owners(root: bytes) -> bool:
+def _owners(root: bytes) -> None:
     home = _directory(root, b"owners")
     for uid, gid in ((12345, 23456), (0, 23456), (65534, 65534)):
         path = os.path.join(home, b"%d-%d" % (uid, gid))
@@ -219,17 +208,25 @@ def _owners(root: bytes) -> bool:
     link = os.path.join(home, b"link")
     os.symlink(b"x", link)
     os.chown(link, 12345, 23456, follow_symlinks=False)
-    return True
 
 
-def _xattrs(root: bytes) -> bool:
+@contextlib.contextmanager
+def _or_not_possible(what: str, root: bytes) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ZooNotPossible(
+            f"{what} cannot be made in {os.fsdecode(root)}: {error.strerror};"
+            " point TMPDIR or --basetemp to a file system that holds them"
+        ) from error
+
+
+def _xattrs(root: bytes) -> None:
     home = _directory(root, b"xattrs")
     path = os.path.join(home, b"file")
     _put(path, b"attributed")
-    try:
+    with _or_not_possible("extended attributes", root):
         os.setxattr(path, b"user.text", b"value")
-    except OSError:
-        return False
     os.setxattr(path, b"user.empty", b"")
     os.setxattr(path, b"user.caf\xc3\xa9", bytes(range(256)))
     os.setxattr(home, b"user.on-directory", b"yes")
@@ -244,10 +241,9 @@ def _xattrs(root: bytes) -> bool:
         os.symlink(b"nowhere", link)
         with contextlib.suppress(OSError):
             os.setxattr(link, b"trusted.on-link", b"yes", follow_symlinks=False)
-    return True
 
 
-def _acls(root: bytes) -> bool:
+def _acls(root: bytes) -> None:
     home = _directory(root, b"acls")
     path = os.path.join(home, b"file")
     _put(path, b"listed")
@@ -256,14 +252,11 @@ def _acls(root: bytes) -> bool:
     value = struct.pack("<I", 2) + b"".join(
         struct.pack("<HHI", tag, permissions, who & 0xFFFFFFFF) for tag, permissions, who in entries
     )
-    try:
+    inside = _directory(home, b"inheriting")
+    with _or_not_possible("access control lists", root):
         os.setxattr(path, b"system.posix_acl_access", value)
-        inside = _directory(home, b"inheriting")
         os.setxattr(inside, b"system.posix_acl_default", value)
         os.setxattr(inside, b"system.posix_acl_access", value)
-    except OSError:
-        return False
-    return True
 
 
 def _age(root: bytes) -> None:
