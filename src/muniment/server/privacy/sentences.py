@@ -89,7 +89,7 @@ class Document:
         for sentence in self.sentences():
             for clause in sentence.clauses:
                 if clause not in known:
-                    yield f"statement.md line {sentence.line} names the clause {clause}, which is not declared"
+                    yield f"line {sentence.line} of the text names the clause {clause}, which is not declared"
 
 
 def parse_document(text: str) -> Document:

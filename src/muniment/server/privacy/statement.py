@@ -50,7 +50,7 @@ _WIRING = frozenset({"state", "enforce", "records", "reason", "figure"})
 class Statement:
     """One version, whole."""
 
-    number: int
+    version: int
     posted: date
     purposes: Mapping[str, Purpose]
     categories: Mapping[str, Category]
@@ -107,7 +107,7 @@ def parse_statement(declared: str, said: str) -> Statement:
 
 def _assemble(content: Table, document: Document, digest: str) -> Statement:
     return Statement(
-        number=content["version"],
+        version=content["version"],
         posted=content["posted"],
         purposes=_each(content, "purposes", _purpose),
         categories=_each(content, "categories", lambda name, t: Category(name, t["text"])),
@@ -180,7 +180,8 @@ def _dangling(statement: Statement) -> Iterator[str]:
             yield f"the purpose {purpose.name!r} names the category {category!r}, which does not exist"
         if purpose.basis is Basis.LEGITIMATE_INTEREST and not purpose.balance:
             yield f"the purpose {purpose.name!r} rests on a legitimate interest without a balancing test"
-    named = [(f"recipient {item.name!r}", name) for item in statement.recipients.values() for name in item.purposes]
+    recipients = statement.recipients.values()
+    named = [(f"recipient {item.name!r}", name) for item in recipients for name in item.purposes]
     named += [(f"cookie {item.name!r}", item.purpose) for item in statement.cookies.values()]
     named += [(f"beacon {item.name!r}", item.purpose) for item in statement.beacons.values()]
     named += [(f"message class {item.name.value!r}", item.purpose) for item in statement.messages.values()]

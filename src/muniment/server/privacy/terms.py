@@ -1,7 +1,7 @@
-"""The words that a statement is made of: purposes, recipients, cookies, periods, clauses; and how wrong ones fail.
+"""The words that a statement is made of: purposes, recipients, cookies, periods, clauses.
 
-Each class is one kind of table of `statement.toml`; `statement.read_statement` makes them. Frozen and hashable
-by value, so that two versions of a statement can be compared part by part (`versions.materiality`).
+Each class is one kind of table of `statement.toml`; `statement.read_statement` makes them. They compare by
+value, so that two versions of a statement can be compared part by part (`versions.materiality`).
 """
 
 from __future__ import annotations
