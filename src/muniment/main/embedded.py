@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
@@ -72,6 +72,7 @@ def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
         _remember_how(config)
         url = url_of(config, listener)
         run_service(
+        deployment = replace(deployment, url=config.url(listening=url))
             make_service(deployment, identity=public_key_of(identity)),
             listener,
             certificate=_certificate(config),

@@ -51,6 +51,10 @@ def serve_command(
     pending_cap: Annotated[
         int, typer.Option(help="Bytes a device may send before it commits them.", min=0)
     ] = _DEFAULTS.pending_cap,
+    site_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Name the website answers to; https://NAME where a proxy does TLS. Repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Say where it listens as one JSON object.")] = False,
 ) -> None:
     """Serve vaults from DATA until stopped."""
@@ -63,6 +67,7 @@ def serve_command(
         tls_key=tls_key,
         allowance=allowance,
         pending_cap=pending_cap,
+        hosts=tuple(site_host or ()),
     )
     run_server(config, announce=_announce_json if as_json else _announce)
 

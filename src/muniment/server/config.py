@@ -31,6 +31,11 @@ class ServerConfig:
     tls: Tls = Tls.OFF
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    hosts: tuple[str, ...] = ()
+    """Names people reach the website under, beside the address it listens on: `backup.example.org`. Written
+    `https://backup.example.org` where a proxy before us does TLS for it. The first one is used in mails."""
+    form_size: int = 512 * 1024
+    """Bytes that a form on the website may have."""
     allowance: int = TIB
     """Of vaults whose account has none of its own."""
     pending_cap: int = 64 * GIB
@@ -65,3 +70,23 @@ class ServerConfig:
     @property
     def objects(self) -> Path:
         return self.data / "objects"
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        return tuple(host.rpartition("://")[2].rstrip("/") for host in self.hosts)
+
+    @property
+    def is_behind_tls(self) -> bool:
+        """Whether a proxy before us does TLS."""
+        return self.tls is Tls.OFF and any(host.startswith("https://") for host in self.hosts)
+
+    @property
+    def is_https(self) -> bool:
+        """Whether people's browsers speak TLS, be it to us or to a proxy."""
+        return self.tls is not Tls.OFF or self.is_behind_tls
+
+    def url(self, *, listening: str) -> str:
+        """Where people reach the website; `listening` is what it would be by the socket alone."""
+        if not self.hosts:
+            return listening
+        return f"{'https' if self.is_https else 'http'}://{self.host_names[0]}"

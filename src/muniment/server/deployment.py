@@ -16,6 +16,8 @@ class Deployment:
     objects: ObjectStore
     now: Callable[[], datetime]
     """The wall clock, in UTC."""
+    url: str = ""
+    """Where people reach the website, without a final slash: for links in mails."""
 
 
 def utc_now() -> datetime:

@@ -5,28 +5,14 @@ from __future__ import annotations
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from muniment.server.deployment import Deployment
 from muniment.server.store.port import StorageFailed, StorageFull
-
-_DEPLOYED: list[Deployment] = []
-
-
-def watch(deployment: Deployment) -> None:
-    """Make `/healthz` speak of this deployment."""
-    _DEPLOYED[:] = [deployment]
-
+from muniment.server.web.context import NotDeployed, deployment
 
 def healthz(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
     """200 while both parts work, otherwise 503; says which part, nothing more."""
     parts = {"database": _database_answers(), "store": _store_takes_writes()}
     well = all(parts.values())
     return JsonResponse({"ok": well, **parts}, status=200 if well else 503)
-
-
-def front_page(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
-    return HttpResponse(
-        "Muniment: a backup service whose operator cannot read what it keeps.\n", "text/plain"
-    )
 
 
 def _database_answers() -> bool:
@@ -40,8 +26,7 @@ def _database_answers() -> bool:
 
 def _store_takes_writes() -> bool:
     try:
-        for deployment in _DEPLOYED:
-            deployment.objects.probe()
-    except (StorageFull, StorageFailed):
+        deployment().objects.probe()
+    except (StorageFull, StorageFailed, NotDeployed):
         return False
-    return bool(_DEPLOYED)
+    return True

@@ -20,11 +20,11 @@ from muniment.server.config import ServerConfig
 from muniment.server.dataplane.application import make_application, refuse_protocol
 from muniment.server.dataplane.calls import Threads
 from muniment.server.deployment import Deployment
-from muniment.server.health import watch
 from muniment.server.logs import SERVICE
 from muniment.server.vaults.expiry import forget_expired
 from muniment.server.vaults.leftovers import clear_expired_uploads
 from muniment.wire.messages import PREFIX
+from muniment.server.web.context import deploy
 
 _TIDY_SECONDS = 600.0
 _STOP_SECONDS = 1
@@ -34,7 +34,7 @@ _WEBSITE_THREADS = 8
 def make_service(deployment: Deployment, *, identity: bytes) -> Starlette:
     """Everything the process answers: `/dp/v1`, and Django for the rest."""
     threads = Threads.start(domain=deployment.config.domain_threads, disk=deployment.config.disk_threads)
-    watch(deployment)
+    deploy(deployment)
 
     @asynccontextmanager
     async def lifespan(service: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
@@ -73,7 +73,7 @@ async def _tidy(deployment: Deployment, threads: Threads) -> None:
 
 
 def _tidy_once(deployment: Deployment) -> int:
-    return clear_expired_uploads(deployment) + forget_expired(deployment)
+    return clear_expired_uploads(deployment) + clear_closed_vaults(deployment) + forget_expired(deployment)
 
 
 class _Server(uvicorn.Server):

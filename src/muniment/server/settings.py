@@ -6,28 +6,70 @@ from pathlib import Path
 from typing import Any
 
 from muniment.server.config import ServerConfig
+from muniment.server.web.hosts import served_names
 
 # TRUNCATE rather than DELETE: with synchronous=FULL SQLite syncs the emptied journal, so that a power cut
 # right after a commit cannot bring the journal back and roll the acknowledged commit away.
 _SQLITE_PRAGMAS = "PRAGMA journal_mode=TRUNCATE; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
 
+_CONTEXT = [
+    "django.template.context_processors.request",
+    "muniment.server.web.frame.frame",
+]
+
 
 def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> dict[str, Any]:
-    """The settings for `config`; `secret_key` signs what the website sends (nothing yet)."""
+    """The settings for `config`; `secret_key` signs what the website sends."""
+    names = served_names(listening=config.host, named=config.host_names)
     return {
         "SECRET_KEY": secret_key,
         "DEBUG": False,
-        "ALLOWED_HOSTS": ["*"],  # there are no links in mails yet; the website will name its hosts
+        "ALLOWED_HOSTS": sorted(names),
+        "SERVED_NAMES": names,
         "ROOT_URLCONF": "muniment.server.urls",
         "INSTALLED_APPS": [
             "django.contrib.contenttypes",
             "django.contrib.auth",
+            "django.contrib.staticfiles",
+            "muniment.server.web.apps.WebConfig",
+            "muniment.server.site.apps.SiteConfig",
             "muniment.server.privacy.apps.PrivacyConfig",
             "muniment.server.privacy.ledger.apps.LedgerConfig",
             "muniment.server.accounts.apps.AccountsConfig",
             "muniment.server.vaults.apps.VaultsConfig",
         ],
-        "MIDDLEWARE": ["django.middleware.security.SecurityMiddleware"],
+        "MIDDLEWARE": [
+            "muniment.server.web.middleware.protect",
+            "muniment.server.web.middleware.answer_known_hosts",
+            "muniment.server.web.middleware.bound_bodies",
+            "muniment.server.web.middleware.read_signals",
+            "django.middleware.csrf.CsrfViewMiddleware",
+        ],
+        "TEMPLATES": [
+            {
+                "BACKEND": "django.template.backends.django.DjangoTemplates",
+                "APP_DIRS": True,
+                "OPTIONS": {"context_processors": _CONTEXT},
+            }
+        ],
+        "FORM_RENDERER": "muniment.server.web.forms.Renderer",
+        "STATIC_URL": "/static/",
+        "STORAGES": {
+            "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+            "staticfiles": {"BACKEND": "muniment.server.web.assets.HashedNames"},
+        },
+        "DATA_UPLOAD_MAX_MEMORY_SIZE": config.form_size,
+        "DATA_UPLOAD_MAX_NUMBER_FIELDS": 200,
+        "APPEND_SLASH": False,
+        "CSRF_FAILURE_VIEW": "muniment.server.web.errors.csrf_failed",
+        "CSRF_COOKIE_HTTPONLY": True,
+        "CSRF_COOKIE_SAMESITE": "Lax",
+        "CSRF_COOKIE_SECURE": config.is_https,
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "SESSION_COOKIE_SECURE": config.is_https,
+        # Only where the operator says that a proxy does TLS; it has to set the header, and to drop a sent one.
+        "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https") if config.is_behind_tls else None,
         "AUTH_USER_MODEL": "accounts.Account",
         "DEFAULT_AUTO_FIELD": "django.db.models.BigAutoField",
         "DATABASES": {

@@ -1,9 +1,18 @@
-"""What Django serves so far: whether the service is well, and a plain first page."""
+"""What Django serves: every app's pages, error pages, and whether the service is well."""
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 
-from muniment.server.health import front_page, healthz
+from muniment.server.health import healthz
 
-urlpatterns = [path("", front_page), path("healthz", healthz)]
+urlpatterns = [
+    path("healthz", healthz),
+    path("", include("muniment.server.web.urls")),
+    path("", include("muniment.server.site.urls")),
+]
+
+handler400 = "muniment.server.web.errors.bad_request"
+handler403 = "muniment.server.web.errors.permission_denied"
+handler404 = "muniment.server.web.errors.page_not_found"
+handler500 = "muniment.server.web.errors.server_error"

@@ -1,0 +1,1 @@
+"""The frame of every page: middleware, base templates, static files, template tags."""
