@@ -7,16 +7,26 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
+from uuid import UUID
 
-from django.db import connection, models
+from django.db import connection
 
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ledger.leaves import SALT_SIZE, Json, Leaf, canonical, commitment_to, hour_of
 from muniment.server.privacy.ledger.models import LeafRow, Opening
 from muniment.server.privacy.ledger.tree import append_leaf, prove_inclusion, public_key, read_head
+from muniment.server.privacy.ledger.verification import BUNDLE, RECEIPT
 
-BUNDLE = "muniment-ledger-bundle-1"
+SUBJECT = "subject"
+"""The payload's key that names whom it is about, so that an entry cannot be moved to somebody else."""
+
+
+class Subject(Protocol):
+    """An account, as far as the ledger knows it. `ref` is the id that the world sees."""
+
+    pk: Any
+    ref: UUID
 
 
 class NoEntry(Exception):
@@ -56,15 +66,18 @@ def record(
     clause: str,
     payload: Mapping[str, Json],
     now: datetime,
-    subject: models.Model | None = None,
+    subject: Subject | None = None,
 ) -> int:
     """Append a record; returns its index. Only inside `writing()`: it stands or falls with its effect.
 
     The leaf tells kind, clause and hour to everybody. The payload is kept in the opening and goes with the
-    `subject`, an account; without a subject it must be about nobody. TypeError for floats in the payload.
+    `subject`, an account, whose `ref` is added to it; without a subject it must be about nobody. Raises
+    TypeError for floats in the payload.
     """
     if not connection.in_atomic_block:
         raise RuntimeError("a record belongs into the transaction of what it records")
+    if subject is not None:
+        payload = {**payload, SUBJECT: subject.ref.hex}
     content, salt = canonical(payload), secrets.token_bytes(SALT_SIZE)
     index = append_leaf(Leaf(kind.value, clause, hour_of(now), commitment_to(content, salt=salt)))
     with connection.cursor() as cursor:
@@ -75,7 +88,7 @@ def record(
     return index
 
 
-def entries_of(account: models.Model, *, before: int | None = None, limit: int | None = None) -> list[Entry]:
+def entries_of(account: Subject, *, before: int | None = None, limit: int | None = None) -> list[Entry]:
     """What is recorded about the account, newest first; `before` continues a page."""
     rows = Opening.objects.filter(subject=account.pk).select_related("leaf").order_by("-leaf_id")
     if before is not None:
@@ -96,7 +109,7 @@ def count_of_kind(kind: Kind, *, clause: str | None = None) -> int:
     return (rows if clause is None else rows.filter(clause=clause)).count()
 
 
-def forget_openings(account: models.Model) -> int:
+def forget_openings(account: Subject) -> int:
     """Delete what the leaves about the account commit to; the leaves stay. Returns how many."""
     return Opening.objects.filter(subject=account.pk).delete()[0]
 
@@ -110,8 +123,14 @@ def entry_at(index: int) -> Entry:
 
 
 def proof_of(index: int) -> dict[str, Any]:
-    """One record with all that proves it offline, to be put under `proof` in a receipt. Raises NoEntry."""
+    """One record with all that proves it offline: a bundle of one. Raises NoEntry."""
     return bundle_of([entry_at(index)])
+
+
+def receipt_of(index: int) -> dict[str, Any]:
+    """A receipt whose content is the payload: `muniment-ledger-verify` checks that. Raises NoEntry."""
+    entry = entry_at(index)
+    return {"format": RECEIPT, "content": entry.said, "proof": bundle_of([entry])}
 
 
 def bundle_of(entries: list[Entry]) -> dict[str, Any]:

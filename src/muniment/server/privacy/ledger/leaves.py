@@ -6,7 +6,6 @@ deleted with the person; without the salt the commitment says nothing about the 
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import re
@@ -20,8 +19,9 @@ from muniment.server.privacy.ledger.merkle import leaf_hash
 Json: TypeAlias = "bool | int | str | Sequence[Json] | Mapping[str, Json] | None"
 
 SALT_SIZE = 32
-_WORD = re.compile(r"[A-Za-z0-9_.,+-]{1,40}\Z")
-_HOUR = re.compile(r"\d{4}-\d\d-\d\dT\d\d\Z")
+_DATA = re.compile(
+    r"1\n[A-Za-z0-9_.,+-]{1,40}\n[A-Za-z0-9_.,+-]{1,40}\n\d{4}-\d\d-\d\dT\d\d\n[0-9a-f]{64}\n", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +33,21 @@ class Leaf:
     hour: str
     commitment: bytes
 
-    def __post_init__(self) -> None:
-        """ValueError where two different leaves could be written as the same bytes."""
-        if not (_WORD.match(self.kind) and _WORD.match(self.clause) and _HOUR.match(self.hour)):
-            raise ValueError(f"no leaf can say {self.kind!r}, {self.clause!r}, {self.hour!r}")
-        if len(self.commitment) != hashlib.sha256().digest_size:
-            raise ValueError("a commitment has 32 bytes")
-
     def data(self) -> bytes:
-        """The bytes that are hashed into the tree."""
-        return f"1\n{self.kind}\n{self.clause}\n{self.hour}\n{self.commitment.hex()}\n".encode("ascii")
+        """The bytes that are hashed into the tree. ValueError where they would not be the leaf's alone."""
+        return leaf_data(self.kind, self.clause, self.hour, self.commitment.hex())
 
     def hash(self) -> bytes:
+        """Raises ValueError as `data` does."""
         return leaf_hash(self.data())
+
+
+def leaf_data(kind: str, clause: str, hour: str, commitment: str) -> bytes:
+    """The bytes of a leaf, its commitment in hexadecimal. ValueError where a field is none of a leaf."""
+    text = f"1\n{kind}\n{clause}\n{hour}\n{commitment}\n"
+    if not _DATA.fullmatch(text):
+        raise ValueError(f"no leaf can say {kind!r}, {clause!r}, {hour!r}, {commitment!r}")
+    return text.encode("ascii")
 
 
 def hour_of(now: datetime) -> str:

@@ -55,6 +55,27 @@ class Frontier:
         return fold(self.hashes)
 
 
+class Growing:
+    """A tree that reads many leaves and keeps only its frontier. `hashes` is what a Frontier has."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.hashes: list[bytes] = []
+
+    def append(self, leaf: bytes) -> None:
+        """Add the hash of the next leaf."""
+        hashes, position = self.hashes, self.size
+        while position & 1:
+            leaf = node_hash(hashes.pop(), leaf)
+            position >>= 1
+        hashes.append(leaf)
+        self.size += 1
+
+    @property
+    def root(self) -> bytes:
+        return fold(self.hashes)
+
+
 def fold(hashes: Sequence[bytes]) -> bytes:
     """The hash of a range from those of the complete subtrees that cover it, left to right."""
     if not hashes:

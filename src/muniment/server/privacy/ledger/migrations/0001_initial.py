@@ -6,7 +6,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -15,56 +14,70 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='CheckpointRow',
+            name="CheckpointRow",
             fields=[
-                ('size', models.BigIntegerField(primary_key=True, serialize=False)),
-                ('hour', models.CharField(max_length=13)),
-                ('note', models.TextField()),
+                ("size", models.BigIntegerField(primary_key=True, serialize=False)),
+                ("hour", models.CharField(max_length=13)),
+                ("note", models.TextField()),
             ],
         ),
         migrations.CreateModel(
-            name='Head',
+            name="Head",
             fields=[
-                ('id', models.SmallIntegerField(primary_key=True, serialize=False)),
-                ('size', models.BigIntegerField()),
-                ('frontier', models.BinaryField()),
-                ('note', models.TextField()),
-                ('hour', models.CharField(max_length=13)),
+                ("id", models.SmallIntegerField(primary_key=True, serialize=False)),
+                ("size", models.BigIntegerField()),
+                ("frontier", models.BinaryField()),
+                ("note", models.TextField()),
+                ("hour", models.CharField(max_length=13)),
             ],
         ),
         migrations.CreateModel(
-            name='LeafRow',
+            name="LeafRow",
             fields=[
-                ('number', models.BigIntegerField(primary_key=True, serialize=False)),
-                ('kind', models.CharField(max_length=40)),
-                ('clause', models.CharField(max_length=40)),
-                ('hour', models.CharField(max_length=13)),
-                ('commitment', models.BinaryField(max_length=32)),
-                ('hash', models.BinaryField(max_length=32)),
+                ("number", models.BigIntegerField(primary_key=True, serialize=False)),
+                ("kind", models.CharField(max_length=40)),
+                ("clause", models.CharField(max_length=40)),
+                ("hour", models.CharField(max_length=13)),
+                ("commitment", models.BinaryField(max_length=32)),
+                ("hash", models.BinaryField(max_length=32)),
             ],
         ),
         migrations.CreateModel(
-            name='Node',
+            name="Node",
             fields=[
-                ('place', models.BigIntegerField(primary_key=True, serialize=False)),
-                ('hash', models.BinaryField(max_length=32)),
+                ("place", models.BigIntegerField(primary_key=True, serialize=False)),
+                ("hash", models.BinaryField(max_length=32)),
             ],
         ),
         migrations.CreateModel(
-            name='Opening',
+            name="Opening",
             fields=[
-                ('leaf', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, primary_key=True, related_name='opening', serialize=False, to='privacy_ledger.leafrow')),
-                ('salt', models.BinaryField(max_length=32)),
-                ('payload', models.TextField()),
+                (
+                    "leaf",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        related_name="opening",
+                        serialize=False,
+                        to="privacy_ledger.leafrow",
+                    ),
+                ),
+                ("salt", models.BinaryField(max_length=32)),
+                ("payload", models.TextField()),
             ],
         ),
         migrations.AddIndex(
-            model_name='leafrow',
-            index=models.Index(fields=['kind', 'number'], name='ledger_leaf_by_kind'),
+            model_name="leafrow",
+            index=models.Index(fields=["kind", "number"], name="ledger_leaf_by_kind"),
         ),
         migrations.AddField(
-            model_name='opening',
-            name='subject',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="opening",
+            name="subject",
+            field=models.ForeignKey(
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
     ]
