@@ -11,6 +11,8 @@ from hypothesis import settings
 
 from tests.support.user_systemd import why_not
 
+pytest_plugins = ["tests.support.clauses"]
+
 # No deadline for single examples: how long one takes says how busy the machine is, not whether it is right.
 settings.register_profile("muniment", parent=settings.default, deadline=None)
 settings.load_profile("muniment")
