@@ -81,7 +81,7 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
             }
         },
         "LEDGER_KEY_FILE": config.data / "ledger.key",
-        "REGION": "local",
+        "REGION": "home",
         "USE_TZ": True,
         "TIME_ZONE": "UTC",
         "USE_I18N": False,

@@ -137,6 +137,7 @@ def _purpose(name: str, table: Table) -> Purpose:
         Basis(table["basis"]),
         frozenset(table.get("categories", ())),
         table.get("balance", ""),
+        table.get("gpc", False),
     )
 
 

@@ -88,6 +88,8 @@ class Purpose:
     """Categories of personal data that the purpose may use."""
     balance: str = ""
     """Of a legitimate interest: why it outweighs what the person might mind."""
+    gpc: bool = False
+    """Global Privacy Control refuses it: it sells or shares what concerns somebody, or follows them."""
 
 
 @dataclass(frozen=True, slots=True)
