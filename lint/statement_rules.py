@@ -1,6 +1,6 @@
 """The rules that hold the statement to the program. tests/lint/test_statement.py plants a violation of each.
 
-Each rule yields complaints in words. They read values, not files, so that a planted statement is as good as ours.
+Each rule yields complaints in words. They read values, not files: a planted statement is as good as ours.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ MOST_NONE = 6
 ALWAYS_NONE = frozenset({"P29", "P74"})
 """Sentences that would be invalid: nothing may pretend to enforce them."""
 MAY_BE_PLANNED = frozenset(
-    "P21 P22 P27 P28 P32 P42 P43 P57 P58 P61 P62 P63 P64 P66 P67 P71 P73 P77 P78 P80 P81 P82".split()
+    f"P{number}"
+    for number in (21, 22, 27, 28, 32, 42, 43, 57, 58, 61, 62, 63, 64, 66, 67, 71, 73, 77, 78, 80, 81, 82)
 )
 
 

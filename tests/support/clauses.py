@@ -82,7 +82,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "clause(*ids, aspect='holds'): the test shows clauses of the statement")
+    config.addinivalue_line("markers", "clause(*ids, aspect='holds'): shows clauses of the statement")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -130,9 +130,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     target: Path | None = session.config.getoption("--prove")
     if target is not None:
         target.write_text(json.dumps(_proof(_SHOWINGS), indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    if session.config.getoption("--hold-clauses") and session.exitstatus == pytest.ExitCode.OK:
-        if _complaints():
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    held = session.config.getoption("--hold-clauses") and session.exitstatus == pytest.ExitCode.OK
+    if held and _complaints():
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
