@@ -23,6 +23,7 @@ if not settings.configured:
     set_up_django(ServerConfig(data=_DATA))
 
 from muniment.server.deployment import Deployment  # noqa: E402
+from muniment.server.web.context import deploy  # noqa: E402
 from tests.support.domain import Clock, Member, make_deployment  # noqa: E402
 
 
@@ -38,8 +39,10 @@ def clock() -> Clock:
 
 @pytest.fixture
 def deployment(tmp_path: Path, clock: Clock) -> Deployment:
-    """A fresh object store; the database is shared, so tests make accounts of their own."""
-    return make_deployment(tmp_path, clock)
+    """A fresh object store; the database is shared, so tests make accounts of their own. Views see it."""
+    made = make_deployment(tmp_path, clock)
+    deploy(made)
+    return made
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """`gpc`: Global Privacy Control, "do not sell or share what concerns me" (W3C draft, `Sec-GPC: 1`)."""
+    """`gpc`: Global Privacy Control, "do not sell or share what concerns me" (`Sec-GPC: 1`)."""
 
     gpc: bool = False
 

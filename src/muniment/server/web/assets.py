@@ -22,7 +22,12 @@ from django.contrib.staticfiles.storage import StaticFilesStorage
 _URL = re.compile(r"""url\((['"]?)(?!data:|#|/)([^'")]+)\1\)""")
 _HASHED = re.compile(r"^(?P<stem>.+)\.(?P<hash>[0-9a-f]{12})(?P<suffix>\.[^./]+)$")
 _COMPRESSED_ALREADY = {".woff2", ".png", ".jpg", ".webp", ".gz"}
-_TYPES = {".woff2": "font/woff2", ".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/svg+xml"}
+_TYPES = {
+    ".woff2": "font/woff2",
+    ".js": "text/javascript",
+    ".mjs": "text/javascript",
+    ".svg": "image/svg+xml",
+}
 
 
 class UnknownAsset(KeyError):

@@ -93,5 +93,3 @@ def read_signals(answer: Answer) -> Answer:
         return answer(request)
 
     return read
-
-

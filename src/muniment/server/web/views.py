@@ -49,7 +49,12 @@ def choose_appearance(request: HttpRequest) -> HttpResponse:
         answer.delete_cookie(COOKIE, samesite="Lax")
     else:
         answer.set_cookie(
-            COOKIE, chosen.value, max_age=LIFE_SECONDS, secure=request.is_secure(), httponly=True, samesite="Lax"
+            COOKIE,
+            chosen.value,
+            max_age=LIFE_SECONDS,
+            secure=request.is_secure(),
+            httponly=True,
+            samesite="Lax",
         )
     return answer
 
