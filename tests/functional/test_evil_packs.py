@@ -412,14 +412,14 @@ def with_chunk(change: Callable[[Extent], Extent]) -> Callable[[Forger], PageRef
 
 def at(extent: Extent, **changes: int) -> Extent:
     assert extent.address is not None
-    return replace(
-        extent, address=replace(extent.address, **changes), length=changes.get("length", extent.length)
-    )
+    address = extent.address._replace(**changes)  # type: ignore[arg-type]
+    return extent._replace(address=address, length=changes.get("length", extent.length))
 
 
 def in_block(extent: Extent, **changes: object) -> Extent:
     assert extent.address is not None
-    return replace(extent, address=replace(extent.address, block=replace(extent.address.block, **changes)))
+    block = extent.address.block._replace(**changes)  # type: ignore[arg-type]
+    return extent._replace(address=extent.address._replace(block=block))
 
 
 def page_as_chunk(forger: Forger) -> PageRef:
@@ -488,7 +488,7 @@ WITH_KEY = {
     "page-nested-deep": Forged(of_leaf(b"\x91" * 60_000)),
     "page-names-absurd": Forged(of_leaf(b"\x96\x01\0\x90\x90\x90\xdd\x7f\xff\xff\xff" + b"\xc0" * 1000)),
     "page-string-absurd": Forged(of_leaf(b"\x96\x01\0\xc6\xff\xff\xff\xff")),
-    "chunk-under-another-id": Forged(with_chunk(lambda extent: replace(extent, chunk=ChunkId(b"\x01" * 16)))),
+    "chunk-under-another-id": Forged(with_chunk(lambda extent: extent._replace(chunk=ChunkId(b"\x01" * 16)))),
     "chunk-cut": Forged(with_chunk(lambda extent: at(extent, length=50))),
     "chunk-shifted": Forged(with_chunk(lambda extent: at(extent, inner=1))),
     "chunk-outside-its-block": Forged(with_chunk(lambda extent: at(extent, inner=1 << 20))),

@@ -11,7 +11,7 @@ from muniment.crypto.digests import chunk_id, ends_page, page_id
 from muniment.crypto.keys import derive
 from muniment.crypto.sealing import SealKeys, block_aad
 from muniment.format.head import snapshot_id
-from muniment.format.leaf import encode_leaf
+from muniment.format.page import encode_leaf
 from muniment.model.entry import PageType
 from muniment.model.ids import PackId
 from muniment.model.packs import BlockRole, PackKind, padded_size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from blake3 import blake3
 
 from muniment.crypto.keys import VaultKeys
@@ -11,7 +13,7 @@ from muniment.model.ids import ChunkId, PageId
 PAGE_FANOUT = 128
 """A page ends after one key in this many, on average."""
 
-_SPLIT_BELOW = (1 << 32) // PAGE_FANOUT
+_SPLIT_BELOW = ((1 << 32) // PAGE_FANOUT).to_bytes(4)
 _LEVELS = tuple(bytes([level]) for level in range(256))
 
 
@@ -29,4 +31,14 @@ def page_id(keys: VaultKeys, page_type: PageType, data: bytes | bytearray | memo
 
 def ends_page(keys: VaultKeys, level: int, key: bytes) -> bool:
     """Whether a page of `level` (0: leaf) ends after `key`. Decided by the key alone."""
-    return int.from_bytes(blake3(_LEVELS[level] + key, key=keys.split_key).digest(4)) < _SPLIT_BELOW
+    return blake3(_LEVELS[level] + key, key=keys.split_key).digest(4) < _SPLIT_BELOW
+
+
+def leaf_ends(keys: VaultKeys, prefix: bytes, names: Sequence[bytes]) -> list[int]:
+    """Places of those of `names` whose key, `prefix` before the name, ends a leaf: `ends_page` of many."""
+    split_key, prefix = keys.split_key, _LEVELS[0] + prefix
+    return [
+        place
+        for place, name in enumerate(names)
+        if blake3(prefix + name, key=split_key).digest(4) < _SPLIT_BELOW
+    ]

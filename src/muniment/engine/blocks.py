@@ -22,7 +22,7 @@ from blake3 import blake3
 from muniment.crypto.digests import page_id
 from muniment.crypto.keys import VaultKeys
 from muniment.engine.ports import BlockSource, PageCache
-from muniment.format.leaf import ChunkPlace
+from muniment.format.leaf_reading import ChunkPlace
 from muniment.format.pack import open_block
 from muniment.model.entry import Extent, PageRef
 from muniment.model.errors import DamagedObject

@@ -10,7 +10,7 @@ from muniment.engine.blocks import WantedBlocks
 from muniment.engine.leaves import LostRange, TreeWalk
 from muniment.engine.plan_restore import Selection
 from muniment.engine.ports import FileStat, Metadata
-from muniment.format.leaf import ChunkPlace
+from muniment.format.leaf_reading import ChunkPlace
 from muniment.format.page import LeafPage, LeafRun
 from muniment.format.tree import TreeReader
 from muniment.model.entry import Entry, EntryFlag, Extent, PageRef

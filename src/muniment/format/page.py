@@ -10,14 +10,9 @@ from muniment.format.branch import (
     encode_extents,
     encode_interior,
 )
-from muniment.format.leaf import (
-    MAX_INLINE_EXTENTS,
-    LeafPage,
-    LeafRun,
-    decode_leaf,
-    encode_leaf,
-)
-from muniment.format.sizing import estimate_entry_size, fits_page
+from muniment.format.leaf_reading import LeafPage, decode_leaf
+from muniment.format.leaf_run import MAX_INLINE_EXTENTS, LeafRun
+from muniment.format.leaf_writing import PlainEntries, encode_leaf, estimate_entry_size, fits_page
 from muniment.format.tables import MAX_ENTRY, MAX_KEY, MAX_LEVEL, MAX_PAGE_PLAIN, damaged
 from muniment.model.entry import PageType
 from muniment.model.ids import PackId
@@ -32,6 +27,7 @@ __all__ = [
     "InteriorPage",
     "LeafPage",
     "LeafRun",
+    "PlainEntries",
     "decode_any",
     "decode_extents",
     "decode_interior",

@@ -143,6 +143,11 @@ class TableWriter:
     def extents(self, extents: Sequence[Extent]) -> list[tuple[int] | tuple[int, bytes, int, int]]:
         return [self.extent(extent) for extent in extents]
 
+    def lone_extents(self, contents: Sequence[Extent | None]) -> list[Any]:
+        """`extents` of many files that have one extent each, or none."""
+        extent = self.extent
+        return [None if one is None else [extent(one)] for one in contents]
+
     def page_ref(self, ref: PageRef) -> tuple[int | bytes, ...]:
         block = ref.block
         return (

@@ -11,6 +11,7 @@ from __future__ import annotations
 import stat
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
+from typing import NamedTuple
 
 from muniment.model.ids import ChunkId, PageId
 from muniment.model.packs import BlockAddress, ChunkAddress
@@ -32,8 +33,7 @@ class EntryFlag(IntFlag):
     """Never read: metadata only, no content."""
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """`length` bytes of a file, in file order; a hole where `chunk` is None."""
 
     length: int
@@ -41,8 +41,7 @@ class Extent:
     address: ChunkAddress | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     """Owner of an entry: numeric ids and the names they had (empty where there was none)."""
 
     uid: int

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from muniment.model.ids import PackId
 
@@ -77,8 +78,7 @@ class SealedPack:
     sha256: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class BlockAddress:
+class BlockAddress(NamedTuple):
     """Where a sealed block lies: in `pack_id`, `ordinal`-th, `length` bytes at `offset` of the pack."""
 
     pack_id: PackId
@@ -89,8 +89,7 @@ class BlockAddress:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkAddress:
+class ChunkAddress(NamedTuple):
     """A chunk's place: `length` bytes at `inner` of the opened block."""
 
     block: BlockAddress

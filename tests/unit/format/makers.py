@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from muniment.crypto.digests import page_id
 from muniment.crypto.keys import VaultKeys
 from muniment.format.block import MAX_BLOCK_PLAIN
+from muniment.format.page import PlainEntries
 from muniment.model.entry import Entry, EntryFlag, Extent, Owner, PageRef, PageType
 from muniment.model.ids import ChunkId, PackId, PageId, VaultId
 from muniment.model.packs import BlockAddress, ChunkAddress, PackKind
@@ -119,6 +120,26 @@ def sorted_entries(many: list[Entry]) -> list[Entry]:
 
 
 page_entries = st.lists(entries(), min_size=1, max_size=12).map(sorted_entries)
+
+
+@st.composite
+def plain_entries(draw: st.DrawFn, *, longest: int = 40) -> PlainEntries:
+    """Files of one extent or none, and directories."""
+    held = sorted(draw(st.sets(names, min_size=1, max_size=longest)))
+    numbers = st.lists(st.integers(0, U63), min_size=len(held), max_size=len(held))
+    contents = draw(st.lists(st.one_of(st.none(), extents), min_size=len(held), max_size=len(held)))
+    return PlainEntries(
+        directory=draw(directories),
+        file_system=draw(st.integers(0, 3)),
+        owner=draw(owners),
+        names=held,
+        modes=[stat.S_IFREG | 0o644 if one else stat.S_IFDIR | 0o755 for one in contents],
+        sizes=[one.length if one else 0 for one in contents],
+        mtimes=draw(numbers),
+        ctimes=draw(numbers),
+        inodes=draw(numbers),
+        contents=contents,
+    )
 
 
 def file_entry(number: int, *, rng: random.Random, directory: bytes = b"d\0") -> Entry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import stat
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muniment.format.branch import offset_key
+from muniment.format.leaf_writing import LeafWriter, PlainEntries, is_large
 from muniment.format.page import (
     MAX_LEVEL,
     decode_extents,
@@ -25,11 +27,11 @@ from muniment.format.page import (
     estimate_entry_size,
     packs_named,
 )
-from muniment.format.sizing import ExtentSizer, InteriorSizer, LeafSizer, loose_growth
+from muniment.format.sizing import EXTRAS, LARGE_ENTRY, ExtentSizer, InteriorSizer
 from muniment.model.entry import Entry, EntryFlag, Extent, PageRef, PageType
 from muniment.model.errors import DamagedObject, IntegrityError, NewerFormat, UnsafePath
 from muniment.model.ids import PackId, PageId
-from tests.unit.format.makers import addresses, entries, extents, file_entry, page_entries
+from tests.unit.format.makers import addresses, entries, extents, file_entry, page_entries, plain_entries
 
 
 @given(page_entries)
@@ -56,22 +58,49 @@ def packs_used(many: list[Entry]) -> set[PackId]:
 @given(page_entries)
 def test_size_bounds_of_leaf_hold(many: list[Entry]) -> None:
     """Were one too small, a full leaf might not be noticed, and its end depend on how the tree was built."""
-    sizer, before = LeafSizer(), LeafSizer().size
+    leaf, before = LeafWriter(), LeafWriter().bound
     for entry in many:
-        grown = sizer.add(entry)
-        assert loose_growth(entry) >= max(grown - before, estimate_entry_size(entry))
+        leaf.add(entry)
+        assert leaf.bound - before <= estimate_entry_size(entry) + EXTRAS
         assert len(encode_leaf([entry])) <= estimate_entry_size(entry)
-        before = grown
-    assert len(encode_leaf(many)) <= sizer.size
+        before = leaf.bound
+    assert len(leaf.page()) <= leaf.bound
+
+
+@given(entries())
+def test_large_entries_are_those_of_a_large_estimate(entry: Entry) -> None:
+    for name in (entry.name, entry.name * 390, entry.name * 410):
+        longer = replace(entry, name=name)
+        assert is_large(longer) == (estimate_entry_size(longer) >= LARGE_ENTRY)
 
 
 def test_size_bound_of_ordinary_leaf_is_close() -> None:
     rng = random.Random(1)
-    many = [file_entry(number, rng=rng) for number in range(200)]
-    sizer = LeafSizer()
-    for entry in many:
-        sizer.add(entry)
-    assert len(encode_leaf(many)) <= sizer.size < 1.6 * len(encode_leaf(many))
+    leaf = LeafWriter()
+    for number in range(200):
+        leaf.add(file_entry(number, rng=rng))
+    assert len(leaf.page()) <= leaf.bound < 1.6 * len(leaf.page())
+
+
+@given(plain_entries(), st.lists(st.integers(0, 40)))
+def test_plain_entries_make_the_same_leaf_in_columns(plain: PlainEntries, cuts: list[int]) -> None:
+    by_entries, by_columns = LeafWriter(), LeafWriter()
+    entries_ = list(plain.entries())
+    other = replace(entries_[0], name=b"\0", file_system=plain.file_system ^ 1)
+    for entry in [other, *entries_]:
+        by_entries.add(entry)
+    by_columns.add(other)
+    ends = sorted({0, len(plain.names), *(cut for cut in cuts if cut < len(plain.names))})
+    for start, stop in itertools.pairwise(ends):
+        before = by_columns.bound
+        by_columns.add_plain(plain, start, stop)
+        assert by_columns.bound - before <= plain.growth(start, stop)
+    assert by_columns.page() == by_entries.page()
+    assert (by_columns.bound, by_columns.count, by_columns.content) == (
+        by_entries.bound,
+        by_entries.count,
+        by_entries.content,
+    )
 
 
 @st.composite

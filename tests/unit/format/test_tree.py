@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muniment.crypto.digests import PAGE_FANOUT
-from muniment.format.page import MAX_ENTRY, MAX_KEY, encode_interior, encode_leaf, fits_page
+from muniment.format.page import MAX_ENTRY, MAX_KEY, PlainEntries, encode_interior, encode_leaf, fits_page
 from muniment.format.sizing import LARGE_ENTRY, PAGE_FULL
 from muniment.format.tree import TreeBuilder, TreeReader, build_extent_tree
 from muniment.model.entry import Entry, Extent, PageRef, PageType, key_of_path
@@ -262,7 +262,7 @@ def test_change_inside_a_huge_file_touches_few_pages() -> None:
     extents = disk_image(6000)
     store = PageStore()
     tree = build_extent_tree(KEYS, store.store, extents)
-    extents[3000] = replace(extents[3000], chunk=ChunkId(b"n" * 16)) if extents[3000].chunk else extents[3000]
+    extents[3000] = extents[3000]._replace(chunk=ChunkId(b"n" * 16)) if extents[3000].chunk else extents[3000]
     extents[3001] = Extent(extents[3001].length)
     store.new = 0
     build_extent_tree(KEYS, store.store, extents)
@@ -376,3 +376,57 @@ def test_extent_tree_of_another_length_is_found() -> None:
     for size in (entry.size - 1, entry.size + 1, 1):
         with pytest.raises(DamagedObject):
             list(reader.extents(replace(entry, size=size)))
+
+
+def in_columns(many: list[Entry]) -> PlainEntries:
+    first = many[0]
+    return PlainEntries(
+        directory=first.directory,
+        file_system=first.file_system,
+        owner=first.owner,
+        names=[entry.name for entry in many],
+        modes=[entry.mode for entry in many],
+        sizes=[entry.size for entry in many],
+        mtimes=[entry.mtime_ns for entry in many],
+        ctimes=[entry.ctime_ns for entry in many],
+        inodes=[entry.inode for entry in many],
+        contents=[entry.extents[0] if entry.extents else None for entry in many],
+    )
+
+
+@given(st.integers(), st.integers(1, 400), st.sampled_from([9, 30, 230]), st.integers(0, 9000))
+@settings(deadline=None, max_examples=30)
+def test_columns_make_the_same_tree_however_they_are_cut(
+    seed: int, count: int, name_length: int, depth: int
+) -> None:
+    """Also where leaves end because they are full, or before an entry that is large by its path."""
+    rng = random.Random(seed)
+    directory = b"d" * rng.choice([1, depth]) + b"\0" if depth else b""
+    many = [file_entry(number, rng=rng, directory=directory) for number in range(count)]
+    block = many[0].extents[0].address
+    assert block is not None
+    for place, entry in enumerate(many):
+        many[place] = entry = replace(entry, name=entry.name + b"n" * name_length, file_system=seed & 3)
+        if rng.random() < 0.3:  # every such file in a block, and a pack, of its own
+            apart = block._replace(block=block.block._replace(pack_id=PackId(rng.randbytes(16))))
+            many[place] = replace(entry, extents=(entry.extents[0]._replace(address=apart),))
+    store = PageStore()
+    builder = TreeBuilder(KEYS, store.store)
+    before = replace(many[0], name=b"a", file_system=0)
+    builder.add(before)
+    place = 0
+    while place < count:
+        length = rng.randrange(1, 150)
+        builder.add_plain(in_columns(many[place : place + length]))
+        place += length
+    assert builder.finish() == build([before, *many], PageStore())
+
+
+def test_columns_out_of_order_are_refused() -> None:
+    rng = random.Random(1)
+    many = [file_entry(number, rng=rng) for number in range(3)]
+    builder = TreeBuilder(KEYS, PageStore().store)
+    builder.add_plain(in_columns(many[1:]))
+    for wrong in (many, many[2:], [many[2], many[1]]):
+        with pytest.raises(ValueError, match="out of order"):
+            builder.add_plain(in_columns(wrong))

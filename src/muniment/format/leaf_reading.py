@@ -1,30 +1,38 @@
-"""Leaf pages: the entries of a tree, in columns. `docs/design/format.md`, "Leaf".
+"""Reading leaves. `docs/design/format.md`, "Leaf".
 
-Encoding and decoding are hot: a rescan of a million files reads eight thousand leaves and compares columns.
-So what every entry has is checked for a whole page at once, and what few entries have is checked where it
-is looked at.
+Decoding is hot: a rescan of a million files reads eight thousand leaves and compares columns. So what every
+entry has is checked for a whole page at once, and what few entries have is checked where it is looked at.
 """
 
 from __future__ import annotations
 
 import stat
 from collections.abc import Iterator, Sequence
-from itertools import chain, groupby, islice
-from operator import attrgetter, itemgetter, lt
+from itertools import chain, islice
+from operator import lt
 from typing import Any
 
-from muniment.crypto.sealing import FORMAT_VERSION
 from muniment.format.block import MAX_BLOCK_PLAIN
+from muniment.format.leaf_run import (
+    DEVICE,
+    FILE_SYSTEM,
+    FLAGS,
+    LINK_GROUP,
+    LINK_TARGET,
+    MACOS,
+    MAX_INLINE_EXTENTS,
+    WINDOWS,
+    XATTRS,
+    LeafRun,
+)
 from muniment.format.packindex import ID
 from muniment.format.tables import (
     MAX_KEY,
     MAX_SIZE,
     MAX_U32,
     TableReader,
-    TableWriter,
     damaged,
     decode_page,
-    encode,
     mapping,
     rows,
     text,
@@ -35,143 +43,15 @@ from muniment.model.errors import UnsafePath
 from muniment.model.ids import PackId
 from muniment.model.packs import BlockAddress
 
-MAX_INLINE_EXTENTS = 64
-"""A file of more extents has a tree of them."""
-
 _COLUMNS = 11
 _EXTENT_TREES = frozenset({PageType.EXTENT_LEAF, PageType.EXTENT_INTERIOR})
 _FILE_TYPES = {
     stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFBLK, stat.S_IFCHR,
 }  # fmt: skip
-_LINK, _DEVICE, _XATTRS, _LINK_GROUP, _FLAGS, _FILE_SYSTEM, _WINDOWS, _MACOS = range(1, 9)
 _ALL_FLAGS = sum(EntryFlag)
-
-
-def encode_leaf(entries: Sequence[Entry]) -> bytes:
-    """The page of `entries`, which are in key order, each key once. Equal entries give equal bytes."""
-    tables = TableWriter()
-    owners: dict[Owner, int] = {}
-    runs = [
-        _encode_run(directory, list(held), tables, owners)
-        for directory, held in groupby(entries, key=attrgetter("directory"))
-    ]
-    owner_rows = [(owner.uid, owner.gid, owner.user, owner.group) for owner in owners]
-    return encode((FORMAT_VERSION, int(PageType.LEAF), tables.packs, tables.blocks, owner_rows, runs))
-
-
-def _encode_run(
-    directory: bytes, entries: list[Entry], tables: TableWriter, owners: dict[Owner, int]
-) -> tuple[Any, ...]:
-    file_system = entries[0].file_system
-    contents: list[Any] = []
-    extras: dict[int, dict[int, Any]] = {}
-    # Entry by entry, because the tables are in order of first use.
-    for place, entry in enumerate(entries):
-        contents.append(_contents(entry, tables))
-        if has_extras(entry, file_system):
-            extras[place] = _extra(entry, file_system, tables)
-    return (
-        directory,
-        file_system,
-        [entry.name for entry in entries],
-        [entry.mode for entry in entries],
-        [entry.size for entry in entries],
-        [entry.mtime_ns for entry in entries],
-        [entry.ctime_ns for entry in entries],
-        [entry.inode for entry in entries],
-        _owner_places(entries, owners),
-        contents,
-        extras,
-    )
-
-
-def _owner_places(entries: list[Entry], owners: dict[Owner, int]) -> list[int]:
-    places: list[int] = []
-    last: Owner | None = None
-    place = 0
-    for entry in entries:
-        if entry.owner is not last:
-            last = entry.owner
-            place = owners.setdefault(last, len(owners))
-        places.append(place)
-    return places
-
-
-def has_extras(entry: Entry, file_system: int) -> bool:
-    """Whether a leaf holds anything of `entry` outside its columns, in a run of this file system."""
-    return bool(
-        entry.link_target
-        or entry.xattrs
-        or entry.flags
-        or entry.link_group
-        or entry.file_system != file_system
-        or entry.device is not None
-        or entry.large_xattrs
-        or entry.windows
-        or entry.macos
-    )
-
-
-def _contents(entry: Entry, tables: TableWriter) -> Any:
-    if entry.extent_tree is not None:
-        return {0: tables.page_ref(entry.extent_tree)}
-    if not entry.extents:
-        return None
-    if len(entry.extents) > MAX_INLINE_EXTENTS:
-        raise ValueError(f"{len(entry.extents)} extents belong into an extent tree")
-    return tables.extents(entry.extents)
-
-
-def _extra(entry: Entry, file_system: int, tables: TableWriter) -> dict[int, Any]:
-    extra: dict[int, Any] = {}
-    if entry.link_target:
-        extra[_LINK] = entry.link_target
-    if entry.device is not None:
-        extra[_DEVICE] = entry.device
-    if entry.xattrs or entry.large_xattrs:
-        values: list[tuple[bytes, Any]] = [*entry.xattrs]
-        values += [(name, tables.extents(extents)) for name, extents in entry.large_xattrs]
-        extra[_XATTRS] = sorted(values, key=itemgetter(0))
-    if entry.link_group:
-        extra[_LINK_GROUP] = entry.link_group
-    if entry.flags:
-        extra[_FLAGS] = int(entry.flags)
-    if entry.file_system != file_system:
-        extra[_FILE_SYSTEM] = entry.file_system
-    if entry.windows:
-        extra[_WINDOWS] = entry.windows
-    if entry.macos:
-        extra[_MACOS] = entry.macos
-    return extra
-
 
 ChunkPlace = tuple[int, int, bytes]
 """(offset in the opened block, length, chunk id)"""
-
-
-class LeafRun:
-    """What a leaf holds of one directory, in columns of equal length.
-
-    `contents` and `extras` are raw: use `LeafPage.entry`, `LeafPage.flags` or `LeafPage.contents_of`.
-    """
-
-    __slots__ = (
-        "contents", "ctimes", "directory", "extras", "file_system", "inodes", "modes", "mtimes", "names",
-        "owner_places", "sizes",
-    )  # fmt: skip
-
-    def __init__(self, row: list[Any]) -> None:
-        self.directory: bytes = row[0]
-        self.file_system: int = row[1]
-        self.names: list[bytes] = row[2]
-        self.modes: list[int] = row[3]
-        self.sizes: list[int] = row[4]
-        self.mtimes: list[int] = row[5]
-        self.ctimes: list[int] = row[6]
-        self.inodes: list[int] = row[7]
-        self.owner_places: list[int] = row[8]
-        self.contents: list[Any] = row[9]
-        self.extras: dict[int, dict[int, Any]] = row[10]
 
 
 class LeafPage:
@@ -213,12 +93,12 @@ class LeafPage:
 
     def flags(self, run: LeafRun, place: int) -> EntryFlag:
         extra = run.extras.get(place)
-        return EntryFlag(extra.get(_FLAGS, 0)) if extra else EntryFlag.NONE
+        return EntryFlag(extra.get(FLAGS, 0)) if extra else EntryFlag.NONE
 
     def file_system(self, run: LeafRun, place: int) -> int:
         extra = run.extras.get(place)
-        if extra and _FILE_SYSTEM in extra:
-            return whole(extra[_FILE_SYSTEM], high=MAX_U32)
+        if extra and FILE_SYSTEM in extra:
+            return whole(extra[FILE_SYSTEM], high=MAX_U32)
         return run.file_system
 
     def contents_of(self, run: LeafRun, place: int) -> tuple[tuple[Extent, ...], PageRef | None]:
@@ -283,22 +163,22 @@ class LeafPage:
         return entry
 
     def _read_extra(self, extra: dict[int, Any]) -> dict[str, Any]:
-        known: dict[str, Any] = {"flags": EntryFlag(extra.get(_FLAGS, 0))}
-        if _LINK in extra:
-            known["link_target"] = _checked_target(extra[_LINK])
-        if _DEVICE in extra:
-            major, minor = rows([extra[_DEVICE]], fields=2)[0]
+        known: dict[str, Any] = {"flags": EntryFlag(extra.get(FLAGS, 0))}
+        if LINK_TARGET in extra:
+            known["link_target"] = _checked_target(extra[LINK_TARGET])
+        if DEVICE in extra:
+            major, minor = rows([extra[DEVICE]], fields=2)[0]
             known["device"] = whole(major, high=MAX_U32), whole(minor, high=MAX_U32)
-        if _XATTRS in extra:
-            known["xattrs"], known["large_xattrs"] = self._read_xattrs(extra[_XATTRS])
-        if _LINK_GROUP in extra:
-            known["link_group"] = whole(extra[_LINK_GROUP], low=1)
-        if _FILE_SYSTEM in extra:
-            known["file_system"] = whole(extra[_FILE_SYSTEM], high=MAX_U32)
-        if _WINDOWS in extra:
-            known["windows"] = text(extra[_WINDOWS])
-        if _MACOS in extra:
-            known["macos"] = text(extra[_MACOS])
+        if XATTRS in extra:
+            known["xattrs"], known["large_xattrs"] = self._read_xattrs(extra[XATTRS])
+        if LINK_GROUP in extra:
+            known["link_group"] = whole(extra[LINK_GROUP], low=1)
+        if FILE_SYSTEM in extra:
+            known["file_system"] = whole(extra[FILE_SYSTEM], high=MAX_U32)
+        if WINDOWS in extra:
+            known["windows"] = text(extra[WINDOWS])
+        if MACOS in extra:
+            known["macos"] = text(extra[MACOS])
         return known
 
     def _read_xattrs(self, value: Any) -> tuple[tuple[tuple[bytes, bytes], ...], tuple[Any, ...]]:
@@ -379,8 +259,8 @@ def _check_extras(extra: dict[Any, Any], count: int) -> None:
     _check_numbers(list(extra), low=0, high=count - 1)
     for value in extra.values():
         item = mapping(value)
-        _check_numbers(list(item), low=_LINK, high=_MACOS)
-        whole(item.get(_FLAGS, 0), high=_ALL_FLAGS)
+        _check_numbers(list(item), low=LINK_TARGET, high=MACOS)
+        whole(item.get(FLAGS, 0), high=_ALL_FLAGS)
 
 
 def _check_directories(directories: Sequence[Any]) -> None:
