@@ -35,6 +35,7 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
             "muniment.server.site.apps.SiteConfig",
             "muniment.server.privacy.apps.PrivacyConfig",
             "muniment.server.privacy.ledger.apps.LedgerConfig",
+            "muniment.server.privacy.consent.apps.ConsentConfig",
             "muniment.server.accounts.apps.AccountsConfig",
             "muniment.server.vaults.apps.VaultsConfig",
         ],
@@ -68,7 +69,7 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
         "SESSION_COOKIE_HTTPONLY": True,
         "SESSION_COOKIE_SAMESITE": "Lax",
         "SESSION_COOKIE_SECURE": config.is_https,
-        # Only where the operator says that a proxy does TLS; it has to set the header, and to drop a sent one.
+        # Only where the operator says that a proxy does TLS; it has to set this header itself.
         "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https") if config.is_behind_tls else None,
         "AUTH_USER_MODEL": "accounts.Account",
         "DEFAULT_AUTO_FIELD": "django.db.models.BigAutoField",

@@ -1,0 +1,54 @@
+"""Consent events: added, never changed."""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+
+from muniment.server.privacy.registry import Erase, Placement, personal, public
+
+F = TypeVar("F", bound="models.Field")
+
+
+def _agreement(field: F, *, keep: str = "account") -> F:
+    return personal(field, category="agreement", purposes=("agreement",), keep=keep, erase=Erase.DELETE)
+
+
+class ConsentEvent(models.Model):
+    """Somebody with an account, or a browser without one, said something about a purpose."""
+
+    subject_path: ClassVar[str] = "subject"
+    placement: ClassVar[Placement] = Placement.REGION
+
+    id = public(models.BigAutoField(primary_key=True), why="a row number: the order of what was said")
+    subject = _agreement(
+        models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, related_name="+")
+    )
+    # SHA-256 of the random number in the cookie: what is kept here cannot be put into a browser.
+    browser = _agreement(models.BinaryField(max_length=32, null=True), keep="browser_choice")
+    purpose = _agreement(models.CharField(max_length=40, blank=True))
+    recipient = _agreement(models.CharField(max_length=40, blank=True))
+    state = _agreement(models.CharField(max_length=10))
+    notice = _agreement(models.BinaryField(max_length=32))
+    statement_version = _agreement(models.IntegerField())
+    method = _agreement(models.CharField(max_length=40))
+    mentions_gpc = _agreement(models.BooleanField(default=False))
+    at = _agreement(models.DateTimeField())
+    until = _agreement(models.DateTimeField(null=True))
+    entry = public(models.BigIntegerField(), why="the number of the ledger's entry")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(subject__isnull=True) ^ Q(browser__isnull=True), name="consent_of_exactly_one"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=("granted", "denied", "withdrawn", "signalled")), name="consent_state"
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["browser"], name="consent_by_browser"),
+        ]
