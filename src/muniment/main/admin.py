@@ -70,9 +70,12 @@ def confirm(
     undo: Annotated[
         bool, typer.Option("--undo", help="Refuse the request, or undo it while it waits.")
     ] = False,
+    reason: Annotated[
+        str | None, typer.Option(help="Why you decide in the owner's place; the owner reads it.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List what waits for the owner, or confirm one."""
+    """List what waits for the owner, or confirm one with a reason."""
     operator = _operator(data)
     describe = load_embedded("describe_request", operator.deployment.config)
     if request is None:
@@ -82,9 +85,13 @@ def confirm(
         else:
             print("\n".join(_line(item) for item in waiting) or "Nothing waits for confirmation.")
         return
+    if reason is None or not reason.strip():
+        raise typer.BadParameter(
+            "say why you decide in the owner's place; the owner reads it", param_hint="--reason"
+        )
     try:
         ref = UUID(hex=request)
-        row = operator.undo(ref) if undo else operator.confirm(ref)
+        row = (operator.refuse if undo else operator.confirm)(ref, reason=reason)
     except Exception as error:
         _explain(error)
     shown = describe(row)

@@ -32,8 +32,9 @@ from muniment.server.logs import SERVICE, start_logging
 from muniment.server.process import listen, make_service, run_service, url_of
 from muniment.server.store.local import LocalObjects
 from muniment.server.transactions import writing
+from muniment.server.vaults import confirmations
 from muniment.server.vaults.allowances import set_allowance
-from muniment.server.vaults.confirmations import confirm, describe, pending_requests, undo
+from muniment.server.vaults.confirmations import describe, pending_requests
 from muniment.server.vaults.leftovers import clear_all_uploads
 from muniment.server.vaults.models import Confirmation
 
@@ -71,8 +72,8 @@ def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
         listener = listen(config)
         _remember_how(config)
         url = url_of(config, listener)
-        run_service(
         deployment = replace(deployment, url=config.url(listening=url))
+        run_service(
             make_service(deployment, identity=public_key_of(identity)),
             listener,
             certificate=_certificate(config),
@@ -156,12 +157,12 @@ class Operator:
     def pending(self) -> list[Confirmation]:
         return pending_requests()
 
-    def confirm(self, request: UUID) -> Confirmation:
-        """In the owner's place. Raises NotPending."""
-        return confirm(self.deployment, request)
+    def confirm(self, request: UUID, *, reason: str) -> Confirmation:
+        """In the owner's place, who reads the reason. Raises NotPending, ReasonMissing."""
+        return confirmations.confirm(self.deployment, request, by=confirmations.Operator(reason))
 
-    def undo(self, request: UUID) -> Confirmation:
-        return undo(self.deployment, request)
+    def refuse(self, request: UUID, *, reason: str) -> Confirmation:
+        return confirmations.refuse(self.deployment, request, by=confirmations.Operator(reason))
 
     def set_allowance(self, email: str, size: int) -> None:
         """Raises NoSuchAccount."""

@@ -41,6 +41,8 @@ class ServerConfig:
     pending_cap: int = 64 * GIB
     reserve_share: float = 0.1
     """Of the allowance, kept for each device of a vault that has several; `vaults.reserves` says how."""
+    commit_room: int = 16 * 1024**2
+    """Of the allowance, left alone by packs so that what was sent can be committed; less of a small one."""
     session_life: float = 7 * DAY
     session_silence: float = DAY
     """A session without heartbeat or request for so long is over."""
@@ -58,6 +60,16 @@ class ServerConfig:
     """A sender that does not bring a mebibyte, or the rest, in so long is gone."""
     stranger_stall: float = 60.0
     """Likewise of a whole message to a route that asks for no token."""
+    open_requests: int = 32
+    """Most requests of one device that wait for the owner's word at once."""
+    visits: int = 2000
+    """Most sessions, and most reports of runs, that one device or kit leaves in a day."""
+    kit_tokens: int = 32
+    """Most tokens of one kit: a further one ends the oldest."""
+    codes: int = 100
+    """Most enrolment codes of one account that nobody has used yet."""
+    vaults: int = 100
+    """Most vaults of one account."""
     slots: int = 64
     """Most wrapped keys of one device's making that a vault holds."""
     domain_threads: int = 8

@@ -21,10 +21,11 @@ from muniment.server.dataplane.application import make_application, refuse_proto
 from muniment.server.dataplane.calls import Threads
 from muniment.server.deployment import Deployment
 from muniment.server.logs import SERVICE
+from muniment.server.vaults.closing import clear_closed_vaults
 from muniment.server.vaults.expiry import forget_expired
 from muniment.server.vaults.leftovers import clear_expired_uploads
-from muniment.wire.messages import PREFIX
 from muniment.server.web.context import deploy
+from muniment.wire.messages import PREFIX
 
 _TIDY_SECONDS = 600.0
 _STOP_SECONDS = 1

@@ -245,7 +245,8 @@ def test_admin_works_with_and_without_the_server(tmp_path: Path) -> None:
         assert "has an account already" in again.stderr
         nobody = served.try_admin("enrol", "nobody@example.org")
         assert (nobody.returncode, "no account" in nobody.stderr) == (1, True)
-        assert served.try_admin("confirm", "ab" * 16).returncode == 1
+        assert served.try_admin("confirm", "ab" * 16, "--reason", "x").returncode == 1
+        assert served.try_admin("confirm", "ab" * 16).returncode == 2, "no decision without a reason"
         assert served.try_admin("create-account", "no address").returncode == 2
     finally:
         served.kill()

@@ -13,10 +13,11 @@ from muniment.server.deployment import Deployment
 from muniment.server.vaults.access import open_vault
 from muniment.server.vaults.confirmations import (
     NotPending,
+    Owner,
     ask_confirmation,
     confirm,
     list_confirmations,
-    undo,
+    refuse,
 )
 from muniment.server.vaults.kits import open_kit_session, register_kit
 from muniment.server.vaults.models import Confirmation, Event, Session, Slot
@@ -32,7 +33,7 @@ from tests.support.domain import Clock, Member, make_deployment, refusal_of
 
 def _confirm(member: Member, request: str | None) -> Confirmation:
     assert request is not None
-    return confirm(member.deployment, UUID(hex=request))
+    return confirm(member.deployment, UUID(hex=request), by=Owner(member.account.pk))
 
 
 def _kinds(member: Member) -> list[str]:
@@ -187,17 +188,17 @@ def test_a_removal_can_be_undone_until_it_is_due(member: Member, clock: Clock) -
     asked = member.ask("remove_slot", old, member.removal_of(old))
     row = _confirm(member, asked.request)
     clock.turn(hours=71)
-    undo(member.deployment, row.ref)
+    refuse(member.deployment, row.ref, by=Owner(member.account.pk))
     clock.turn(hours=2)
     assert old in {slot.slot for slot in member.keys().slots}
     with pytest.raises(NotPending):
-        undo(member.deployment, row.ref)
+        refuse(member.deployment, row.ref, by=Owner(member.account.pk))
     again = member.ask("remove_slot", old, member.removal_of(old))
     assert again.request != asked.request
     row = _confirm(member, again.request)
     clock.turn(hours=72)
     with pytest.raises(NotPending):
-        undo(member.deployment, row.ref)
+        refuse(member.deployment, row.ref, by=Owner(member.account.pk))
 
 
 def test_requests_lapse(member: Member, clock: Clock) -> None:

@@ -43,6 +43,14 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def _remove_directory(path: str) -> None:
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
 class LocalObjects:
     """An ObjectStore below one directory. One process writes there (the data directory is locked)."""
 
@@ -105,8 +113,26 @@ class LocalObjects:
                 return
             _sync_directory(path.parent)
 
+    def remove_all(self, folder: str) -> int:
+        top, removed = self._path(folder), 0
+        if not top.exists():
+            return removed
+        with _named_failures(), self._making:
+            # Whoever writes there meanwhile finds the directory gone, or keeps it by being first.
+            self._made -= {path for path in self._made if path == top or top in path.parents}
+            for directory, _, files in os.walk(top, topdown=False):
+                for name in files:
+                    with suppress(FileNotFoundError):
+                        os.unlink(os.path.join(directory, name))
+                        removed += 1
+                _remove_directory(directory)
+            _sync_directory(next(path for path in top.parents if path.is_dir()))
+        return removed
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        for directory, names, files in os.walk(self._root):
+        # Not the whole store where the prefix names a directory.
+        top = self._root / prefix.rpartition("/")[0]
+        for directory, names, files in os.walk(top):
             names[:] = sorted(name for name in names if name != _INCOMING)
             for name in sorted(files):
                 path = Path(directory, name)

@@ -77,6 +77,12 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Remove the object durably; nothing happens where there is none."""
 
+    def remove_all(self, folder: str) -> int:
+        """Remove, durably, all objects whose key begins with ``<folder>/``; returns how many there were.
+
+        Nothing stays that would say that there ever was such a folder.
+        """
+
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """All objects whose key begins with `prefix`, sorted."""
 

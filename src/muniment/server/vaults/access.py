@@ -6,17 +6,27 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+from typing import NoReturn
 from uuid import UUID
 
 from muniment.server.accounts.models import Device
 from muniment.server.refusals import Refusal, not_granted
 from muniment.server.vaults.hot_rows import as_ref, fetch_row
-from muniment.server.vaults.models import KitCredential, KitToken, Vault
+from muniment.server.vaults.models import ClosedVault, KitCredential, KitToken, Vault
 from muniment.wire.errors import ErrorCode
 from muniment.wire.routes import Auth
 
 _DEVICE_PREFIX = "mdt_"
 _KIT_PREFIX = "mkt_"
+
+
+class _Standing(StrEnum):
+    """How a device stands at a vault it has a grant on, in the words of `hot_rows.sql`."""
+
+    WELCOME = "welcome"
+    REVOKED = "revoked"
+    CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +84,59 @@ def open_vault(token: str | None, vault: UUID, *, auth: Auth, now: datetime) -> 
         return _open_by_kit(token, vault, now=now)
     row = fetch_row("grant_of_token", token_hash(token), vault)
     if row is None:
-        authenticate_device(token)
-        raise not_granted("the device has no grant on this vault")
-    vault_id, _, allowance, used, device_id, device_ref, pending, kept, welcome = row
-    if not welcome:
-        raise not_granted("this device was revoked")
+        _explain_no_grant(authenticate_device(token), vault)
+    vault_id, _, allowance, used, device_id, device_ref, pending, kept, standing = row
+    check_standing(standing)
     found = Vault.from_db(None, ["id", "ref", "allowance", "used"], [vault_id, vault, allowance, used])
     device = Device.from_db(None, ["id", "ref"], [device_id, as_ref(device_ref)])
     return Access(found, device, None, pending, kept)
 
 
-def check_still_welcome(access: Access) -> None:
-    """NOT_GRANTED where the device was revoked since its access was opened. Call it inside `writing()`.
+def check_standing(word: str | None) -> None:
+    """NOT_GRANTED unless the device is still welcome; None says that even the vault's rows are gone."""
+    if word == _Standing.REVOKED:
+        raise not_granted("this device was revoked")
+    if word != _Standing.WELCOME:
+        raise vault_closed()
+
+
+def lock_vault(vault: Vault) -> Vault:
+    """The vault's row, locked until the transaction ends. NOT_GRANTED where the vault is being closed.
+
+    The first thing inside `writing()` wherever more than one row of a vault changes: who takes the vault's
+    row first never waits for another who holds it and wants what we have.
+    """
+    locked = Vault.objects.select_for_update().filter(pk=vault.pk, closing_at=None).first()
+    if locked is None:
+        raise vault_closed()
+    return locked
+
+
+def check_still_welcome(access: Access) -> Vault:
+    """The vault's row, locked. NOT_GRANTED where the device was revoked or the vault closed since access
+    was opened. Call it first inside `writing()`.
 
     A caller is let in before its body is read, and a body may be held back until long after.
     """
+    locked = lock_vault(access.vault)
     standing = fetch_row("standing_of_grant", access.vault.pk, access.writer.pk)
-    if standing is None or not standing[3]:
-        raise not_granted("this device was revoked")
+    check_standing(None if standing is None else standing[4])
+    return locked
+
+
+def vault_closed() -> Refusal:
+    return Refusal(
+        ErrorCode.NOT_GRANTED,
+        "the vault was closed, and what it held is deleted",
+        advice="Run `muniment connect` with a new code to back up into another vault.",
+    )
+
+
+def _explain_no_grant(device: Device, vault: UUID) -> NoReturn:
+    """Of a closed vault only its owner's devices hear that it was; to all others it never existed."""
+    if ClosedVault.objects.filter(ref=vault, owner=device.account_id).exists():
+        raise vault_closed()
+    raise not_granted("the device has no grant on this vault")
 
 
 def _open_by_kit(token: str, vault: UUID, *, now: datetime) -> Access:
@@ -101,6 +146,8 @@ def _open_by_kit(token: str, vault: UUID, *, now: datetime) -> Access:
     slot = found.kit.slot
     if slot.vault.ref != vault or slot.withheld_at is not None:
         raise not_granted("the kit does not open this vault")
+    if slot.vault.closing_at is not None:
+        raise vault_closed()
     return Access(slot.vault, None, found.kit)
 
 

@@ -13,9 +13,10 @@ from muniment.server.accounts.models import Device
 from muniment.server.deployment import Deployment
 from muniment.server.refusals import Refusal, malformed
 from muniment.server.transactions import writing
-from muniment.server.vaults.access import Access
+from muniment.server.vaults.access import Access, lock_vault
 from muniment.server.vaults.events import EventKind, record_event
 from muniment.server.vaults.heads import head_record, newest_of_device
+from muniment.server.vaults.metering import Use, check_room, lock_room, room_seen, take_room, weight_of
 from muniment.server.vaults.models import (
     HELD,
     UNSETTLED_SQL,
@@ -28,10 +29,16 @@ from muniment.server.vaults.models import (
     Snapshot,
     Vault,
 )
-from muniment.server.vaults.objects import store_small
-from muniment.server.vaults.reference_sets import joined, load_reference_set, store_reference_set
+from muniment.server.vaults.objects import staging
+from muniment.server.vaults.reference_sets import (
+    EncodedSet,
+    encode_reference_set,
+    joined,
+    load_reference_set,
+    remember,
+)
 from muniment.server.vaults.refs import parse_ref, seconds
-from muniment.server.vaults.sessions import has_ended, live_backup_session
+from muniment.server.vaults.sessions import has_ended, live_backup_session, session_over
 from muniment.wire import messages as m
 from muniment.wire.errors import ErrorCode
 
@@ -49,45 +56,74 @@ def commit_snapshot(deployment: Deployment, access: Access, request: m.Commit) -
     session = live_backup_session(deployment, access, parse_ref(request.session), now=now)
     base = _base(vault, request)
     packs = _reference_set(deployment, base, request)
-    _check_counter(deployment, vault, device, request)
+    _check_line(deployment, vault, device, request)
     _check_packs(vault, packs, request)
+    encoded = encode_reference_set(deployment, vault, snapshot=bytes.fromhex(name), packs=packs, base=base)
+    check_room(deployment.config, room_seen(access), _weight(request, encoded), use=Use.COMMIT)
     # Objects before the row: what a row names is always there. A crash in between leaves objects that the
     # repeated commit finds again, because their keys say their content.
-    head_key = store_small(deployment, vault, "heads", request.head)
-    packs_key, depth = store_reference_set(
-        deployment, vault, snapshot=bytes.fromhex(name), packs=packs, base=base
+    with staging(deployment, vault) as stage:
+        keys = stage.store("heads", request.head), stage.store("sets", encoded.content)
+        with writing():
+            repeat = _committed_before(lock_vault(vault), device, name)
+            if repeat is not None:
+                return repeat
+            if has_ended(deployment, Session.objects.get(pk=session.pk), now=now):
+                raise session_over()
+            _check_line(deployment, vault, device, request)
+            _check_packs(vault, packs, request)
+            _meter(deployment, access, _weight(request, encoded))
+            _add_snapshot(vault, device, request, name=name, base=base, encoded=encoded, keys=keys, now=now)
+            index_packs = _add_index_packs(vault, request)
+            _settle_pending(vault, device, [*map(bytes.fromhex, request.add), *index_packs])
+            _touch(device, session, now=now)
+            record_event(vault, EventKind.SNAPSHOT_COMMITTED, now=now, device=device, snapshot=name)
+            stage.keep()
+    remember(encoded)
+    return m.Committed(snapshot=name, created=True, received_at=seconds(now))
+
+
+def _weight(request: m.Commit, encoded: EncodedSet) -> int:
+    """What the commit takes of the allowance besides its packs."""
+    covers = sum(16 * len(info.covers) for info in request.index_packs)
+    return weight_of(len(request.head)) + weight_of(len(encoded.content)) + weight_of(covers)
+
+
+def _meter(deployment: Deployment, access: Access, size: int) -> None:
+    room = lock_room(access)
+    check_room(deployment.config, room, size, use=Use.COMMIT)
+    take_room(access.vault, access.writer, room, size, pending=0)
+
+
+def _add_snapshot(
+    vault: Vault,
+    device: Device,
+    request: m.Commit,
+    *,
+    name: str,
+    base: Snapshot | None,
+    encoded: EncodedSet,
+    keys: tuple[str, str],
+    now: datetime,
+) -> None:
+    Snapshot.objects.create(
+        vault=vault,
+        name=name,
+        device=device,
+        installation=parse_ref(request.installation),
+        set_ref=parse_ref(request.set_id),
+        counter=request.counter,
+        parent=base,
+        partial=request.partial,
+        slot_list_number=request.slot_list_number,
+        received_at=now,
+        head_key=keys[0],
+        packs_key=keys[1],
+        packs_sha256=request.packs_hash,
+        packs_count=encoded.count,
+        packs_depth=encoded.depth,
+        metered=_weight(request, encoded),
     )
-    with writing():
-        vault = Vault.objects.select_for_update().get(pk=vault.pk)
-        repeat = _committed_before(vault, device, name)
-        if repeat is not None:
-            return repeat
-        _check_still_welcome(deployment, device, session, now=now)
-        _check_counter(deployment, vault, device, request)
-        _check_packs(vault, packs, request)
-        _check_slot_list(vault, request)
-        snapshot = Snapshot.objects.create(
-            vault=vault,
-            name=name,
-            device=device,
-            installation=parse_ref(request.installation),
-            set_ref=parse_ref(request.set_id),
-            counter=request.counter,
-            parent=base,
-            partial=request.partial,
-            slot_list_number=request.slot_list_number,
-            received_at=now,
-            head_key=head_key,
-            packs_key=packs_key,
-            packs_sha256=request.packs_hash,
-            packs_count=len(packs),
-            packs_depth=depth,
-        )
-        index_packs = _add_index_packs(vault, request)
-        _settle_pending(vault, device, [*map(bytes.fromhex, request.add), *index_packs])
-        _touch(device, session, now=now)
-        record_event(vault, EventKind.SNAPSHOT_COMMITTED, now=now, device=device, snapshot=name)
-    return m.Committed(snapshot=snapshot.name, created=True, received_at=seconds(now))
 
 
 def _committed_before(vault: Vault, device: Device, name: str) -> m.Committed | None:
@@ -116,8 +152,11 @@ def _reference_set(deployment: Deployment, base: Snapshot | None, request: m.Com
     return packs
 
 
-def _check_counter(deployment: Deployment, vault: Vault, device: Device, request: m.Commit) -> None:
+def _check_line(deployment: Deployment, vault: Vault, device: Device, request: m.Commit) -> None:
     """One line of commits per device. A new installation may take it up once, from its newest head."""
+    listed = SlotListVersion.objects.filter(vault=vault).order_by("-number").first()
+    if request.slot_list_number > (0 if listed is None else listed.number):
+        raise Refusal(ErrorCode.COMMIT_CONFLICT, "the head names a slot list to come", reason="slot_list")
     newest = newest_of_device(vault, device)
     installation = parse_ref(request.installation)
     if newest is not None and newest.installation != installation:
@@ -183,29 +222,15 @@ def _held(vault: Vault, packs: set[bytes], *, kind: PackKind | None = None) -> s
     return found
 
 
-def _check_still_welcome(deployment: Deployment, device: Device, session: Session, *, now: datetime) -> None:
-    if Device.objects.get(pk=device.pk).revoked_at is not None:
-        raise Refusal(ErrorCode.NOT_GRANTED, "this device was revoked")
-    if has_ended(deployment, Session.objects.get(pk=session.pk), now=now):
-        raise Refusal(ErrorCode.SESSION_EXPIRED, "the session is over")
-
-
-def _check_slot_list(vault: Vault, request: m.Commit) -> None:
-    newest = SlotListVersion.objects.filter(vault=vault).order_by("-number").first()
-    if request.slot_list_number > (0 if newest is None else newest.number):
-        raise Refusal(ErrorCode.COMMIT_CONFLICT, "the head names a slot list to come", reason="slot_list")
-
-
 def _add_index_packs(vault: Vault, request: m.Commit) -> list[bytes]:
     """Into the feed, in the order given; each pack once."""
     added = []
     for info in request.index_packs:
         pack = Pack.objects.get(vault=vault, ref=parse_ref(info.pack), state__in=HELD)
+        named = set(map(bytes.fromhex, info.covers))
+        if not named or len(named) != len(info.covers) or _held(vault, named) != named:
+            raise malformed("an index pack covers packs that are not held, or one of them twice")
         covers = b"".join(map(bytes.fromhex, info.covers))
-        if not covers or _held(vault, set(map(bytes.fromhex, info.covers))) != set(
-            map(bytes.fromhex, info.covers)
-        ):
-            raise malformed("an index pack covers packs that are not held")
         IndexPack.objects.get_or_create(pack=pack, defaults={"vault": vault, "covers": covers})
         added.append(pack.ref.bytes)
     return added

@@ -10,6 +10,8 @@ No function here that confirms can be reached with a device's or kit's token.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -19,7 +21,7 @@ from muniment.server.accounts.models import Device
 from muniment.server.deployment import Deployment
 from muniment.server.refusals import Refusal, malformed, not_found
 from muniment.server.transactions import writing
-from muniment.server.vaults.access import Access, check_still_welcome
+from muniment.server.vaults.access import Access, check_still_welcome, lock_vault
 from muniment.server.vaults.events import EventKind, record_event
 from muniment.server.vaults.models import Confirmation, Grant, Slot, Vault
 from muniment.server.vaults.refs import parse_ref, seconds, seconds_or_none
@@ -31,7 +33,54 @@ _OPEN = (State.PENDING, State.CONFIRMED)
 
 
 class NotPending(Exception):
-    """The request is unknown, or no longer waits."""
+    """The request is unknown, not the owner's, or no longer waits."""
+
+
+class ReasonMissing(Exception):
+    """An operator decides in the owner's place only with a reason, which the owner reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The owner of the vault, who has just signed in afresh (with the second factor, if there is one)."""
+
+    account_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """An operator in the owner's place. Raises ReasonMissing without a reason, ValueError over a long one."""
+
+    reason: str
+
+    def __post_init__(self) -> None:
+        if not self.reason.strip():
+            raise ReasonMissing
+        if len(self.reason) > 500:
+            raise ValueError("a reason has at most 500 characters")
+
+
+Decider = Owner | Operator
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRequest:
+    """A request as its owner sees it on a page. `effective_at` is set once it is confirmed: until then it can
+    be undone. `decided_by` and `reason` say who confirmed it."""
+
+    request: UUID
+    vault: UUID
+    vault_name: str
+    action: Action
+    subject: UUID
+    subject_name: str
+    state: State
+    asked_at: datetime
+    asked_by: str
+    lapses_at: datetime
+    effective_at: datetime | None
+    decided_by: str
+    reason: str
 
 
 def ask_confirmation(deployment: Deployment, access: Access, request: m.AskConfirmation) -> Refusal:
@@ -45,6 +94,7 @@ def ask_confirmation(deployment: Deployment, access: Access, request: m.AskConfi
         ).first()
         if row is None:
             _check_subject(access.vault, request.action, subject)
+            _check_patience(deployment, access)
             row = Confirmation.objects.create(
                 ref=uuid4(),
                 vault=access.vault,
@@ -69,6 +119,19 @@ def ask_confirmation(deployment: Deployment, access: Access, request: m.AskConfi
         request=row.ref.hex,
         advice="Confirm it in the portal, or have the operator run `muniment admin confirm`.",
     )
+
+
+def _check_patience(deployment: Deployment, access: Access) -> None:
+    """A device may ask only so much that nobody has decided yet."""
+    asked = Confirmation.objects.filter(vault=access.vault, asked_by=access.writer, state=State.PENDING)
+    if asked.count() >= deployment.config.open_requests:
+        raise Refusal(
+            ErrorCode.TOO_MANY,
+            "this device has asked the owner for as much as it may",
+            advice="Confirm or refuse what waits, in the portal or by `muniment admin confirm`; then ask "
+            "again.",
+            retry_after=3600,
+        )
 
 
 def _check_removal(vault: Vault, request: m.AskConfirmation) -> bytes | None:
@@ -129,20 +192,60 @@ def pending_requests() -> list[Confirmation]:
     return list(found.order_by("id"))
 
 
-def confirm(deployment: Deployment, ref: UUID) -> Confirmation:
+def pending_of(deployment: Deployment, account_id: int) -> list[OpenRequest]:
+    """What waits for the account's owner, and what was confirmed and can still be undone; oldest first."""
+    rows = Confirmation.objects.select_related("asked_by", "vault").filter(
+        vault__owner_id=account_id, state__in=_OPEN
+    )
+    for vault in {row.vault for row in rows}:
+        settle_confirmations(deployment, vault)
+    life = timedelta(seconds=deployment.config.confirmation_life)
+    return [
+        OpenRequest(
+            request=row.ref,
+            vault=row.vault.ref,
+            vault_name=row.vault.name,
+            action=Action(row.action),
+            subject=row.subject_ref,
+            subject_name=_subject_name(row),
+            state=State(row.state),
+            asked_at=row.asked_at,
+            asked_by=row.asked_by.name,
+            lapses_at=row.asked_at + life,
+            effective_at=row.effective_at,
+            decided_by=row.decided_by,
+            reason=row.reason,
+        )
+        for row in rows.all().order_by("id")
+    ]
+
+
+def _subject_name(row: Confirmation) -> str:
+    """The name of the device, or the kind of the slot: what a person knows it by."""
+    if row.action == Action.REVOKE_DEVICE:
+        names = Device.objects.filter(ref=row.subject_ref).values_list("name", flat=True)
+    else:
+        names = Slot.objects.filter(vault=row.vault, ref=row.subject_ref).values_list("kind", flat=True)
+    return names.first() or ""
+
+
+def confirm(deployment: Deployment, ref: UUID, *, by: Decider) -> Confirmation:
     """The owner says yes. Raises NotPending; Refusal where the subject is gone or the last of its kind."""
     now = deployment.now()
     with writing():
-        row = (
-            Confirmation.objects.select_for_update(of=("self",))
-            .select_related("vault", "asked_by")
-            .filter(ref=ref, state=State.PENDING)
-            .first()
-        )
-        if row is None or _has_lapsed(deployment, row, now=now):
+        row = _locked(ref, by, states=(State.PENDING,))
+        if _has_lapsed(deployment, row, now=now):
             raise NotPending
         _check_subject(row.vault, row.action, row.subject_ref)
-        record_event(row.vault, EventKind.CONFIRMATION_GIVEN, now=now, action=row.action, request=row.ref.hex)
+        _note_decision(row, by)
+        record_event(
+            row.vault,
+            EventKind.CONFIRMATION_GIVEN,
+            now=now,
+            action=row.action,
+            request=row.ref.hex,
+            **_told(by),
+        )
         if row.action == Action.REVOKE_DEVICE:
             row.state, row.effective_at = State.DONE, now
             _revoke_device(row.vault, row.subject_ref, now=now)
@@ -155,24 +258,53 @@ def confirm(deployment: Deployment, ref: UUID) -> Confirmation:
     return row
 
 
-def undo(deployment: Deployment, ref: UUID) -> Confirmation:
+def refuse(deployment: Deployment, ref: UUID, *, by: Decider) -> Confirmation:
     """The owner says no, or changes their mind before the delay is over. Raises NotPending."""
     now = deployment.now()
     with writing():
-        row = (
-            Confirmation.objects.select_for_update(of=("self",))
-            .select_related("vault", "asked_by")
-            .filter(ref=ref, state__in=_OPEN)
-            .first()
-        )
-        if row is None or (row.effective_at is not None and row.effective_at <= now):
+        row = _locked(ref, by, states=_OPEN)
+        if row.effective_at is not None and row.effective_at <= now:
             raise NotPending
         row.state = State.UNDONE
         row.save(update_fields=["state"])
+        _note_decision(row, by)
         record_event(
-            row.vault, EventKind.CONFIRMATION_UNDONE, now=now, action=row.action, request=row.ref.hex
+            row.vault,
+            EventKind.CONFIRMATION_UNDONE,
+            now=now,
+            action=row.action,
+            request=row.ref.hex,
+            **_told(by),
         )
     return row
+
+
+def _locked(ref: UUID, by: Decider, *, states: Sequence[State]) -> Confirmation:
+    """The request, under its vault's row. NotPending too where it is of somebody else's vault."""
+    rows = Confirmation.objects.select_related("vault", "asked_by").filter(ref=ref)
+    if isinstance(by, Owner):
+        rows = rows.filter(vault__owner_id=by.account_id)
+    found = rows.first()
+    if found is None:
+        raise NotPending
+    lock_vault(found.vault)
+    row = rows.filter(state__in=states).first()
+    if row is None:
+        raise NotPending
+    return row
+
+
+def _note_decision(row: Confirmation, by: Decider) -> None:
+    told = _told(by)
+    row.decided_by, row.reason = told["by"], told.get("reason", "")
+    row.save(update_fields=["decided_by", "reason"])
+
+
+def _told(by: Decider) -> dict[str, str]:
+    """What the owner reads of who decided."""
+    if isinstance(by, Owner):
+        return {"by": Confirmation.Decider.OWNER.value}
+    return {"by": Confirmation.Decider.OPERATOR.value, "reason": by.reason}
 
 
 def settle_confirmations(deployment: Deployment, vault: Vault) -> None:
@@ -185,11 +317,13 @@ def settle_confirmations(deployment: Deployment, vault: Vault) -> None:
     if not due.exists() and not late.exists():
         return
     with writing():
-        for row in late.select_for_update():
+        if not Vault.objects.select_for_update().filter(pk=vault.pk, closing_at=None).exists():
+            return
+        for row in late.all():
             row.state = State.LAPSED
             row.save(update_fields=["state"])
             record_event(vault, EventKind.CONFIRMATION_LAPSED, now=now, request=row.ref.hex)
-        for row in due.select_for_update():
+        for row in due.all():
             row.state = State.DONE
             row.save(update_fields=["state"])
             Slot.objects.filter(vault=vault, ref=row.subject_ref).update(withheld_at=now, removal=row.removal)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from uuid import UUID
 
 from muniment.server.accounts.models import Device
 from muniment.server.vaults.models import Event, Vault
@@ -38,3 +41,35 @@ def record_event(
     number = Vault.objects.select_for_update().values_list("last_event", flat=True).get(pk=vault.pk) + 1
     Vault.objects.filter(pk=vault.pk).update(last_event=number)
     Event.objects.create(vault=vault, number=number, at=now, kind=kind.value, device=device, detail=detail)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerEvent:
+    """An event as the owner of the vault reads it on a page. `device` is the name its owner gave it."""
+
+    vault: UUID
+    vault_name: str
+    number: int
+    at: datetime
+    kind: EventKind
+    device: str | None
+    detail: Mapping[str, str]
+
+
+def events_of(account_id: int, *, since: datetime | None, limit: int) -> list[OwnerEvent]:
+    """The newest events of the account's vaults, newest first, none older than `since`."""
+    rows = Event.objects.select_related("vault", "device").filter(vault__owner_id=account_id)
+    if since is not None:
+        rows = rows.filter(at__gte=since)
+    return [
+        OwnerEvent(
+            vault=row.vault.ref,
+            vault_name=row.vault.name,
+            number=row.number,
+            at=row.at,
+            kind=EventKind(row.kind),
+            device=None if row.device is None else row.device.name,
+            detail=row.detail,
+        )
+        for row in rows.order_by("-at", "-id")[:limit]
+    ]

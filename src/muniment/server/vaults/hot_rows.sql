@@ -2,12 +2,13 @@
 -- database needs to answer it, and sixty-four packs make a gibibyte. The same text serves SQLite and PostgreSQL.
 
 -- name: grant_of_token
--- Who calls, at which vault: one row for a device with a grant, revoked or not.
+-- Who calls, at which vault: one row for a device with a grant, and how the two stand.
 SELECT v.id, v.ref, v.allowance, v.used, d.id, d.ref, g.pending,
        (SELECT CAST(COALESCE(SUM(o.reserved), 0) AS BIGINT)
         FROM vaults_grant o JOIN accounts_device e ON e.id = o.device_id
         WHERE o.vault_id = g.vault_id AND o.device_id <> g.device_id AND e.revoked_at IS NULL),
-       CASE WHEN d.revoked_at IS NULL AND a.is_active THEN 1 ELSE 0 END
+       CASE WHEN d.revoked_at IS NOT NULL OR NOT a.is_active THEN 'revoked'
+            WHEN v.closing_at IS NOT NULL THEN 'closed' ELSE 'welcome' END
 FROM vaults_grant g
 JOIN vaults_vault v ON v.id = g.vault_id
 JOIN accounts_device d ON d.id = g.device_id
@@ -39,13 +40,14 @@ RETURNING id
 UPDATE vaults_vault SET used = used WHERE id = %s
 
 -- name: standing_of_grant
--- What may have changed since the upload began: room, pending bytes, room kept for the others, revocation, and
--- the room kept for the sender itself.
-SELECT v.allowance - v.used, g.pending,
+-- What may have changed since access was opened: room, pending bytes, room kept for the others, how the device
+-- stands, and the room kept for itself.
+SELECT v.allowance, v.used, g.pending,
        (SELECT CAST(COALESCE(SUM(o.reserved), 0) AS BIGINT)
         FROM vaults_grant o JOIN accounts_device e ON e.id = o.device_id
         WHERE o.vault_id = g.vault_id AND o.device_id <> g.device_id AND e.revoked_at IS NULL),
-       CASE WHEN d.revoked_at IS NULL THEN 1 ELSE 0 END, g.reserved
+       CASE WHEN d.revoked_at IS NOT NULL THEN 'revoked'
+            WHEN v.closing_at IS NOT NULL THEN 'closed' ELSE 'welcome' END, g.reserved
 FROM vaults_grant g
 JOIN vaults_vault v ON v.id = g.vault_id
 JOIN accounts_device d ON d.id = g.device_id

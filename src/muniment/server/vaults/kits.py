@@ -12,7 +12,13 @@ from uuid import UUID
 from muniment.server.deployment import Deployment
 from muniment.server.refusals import Refusal, not_found, not_granted
 from muniment.server.transactions import writing
-from muniment.server.vaults.access import Access, check_still_welcome, new_kit_token, token_hash
+from muniment.server.vaults.access import (
+    Access,
+    check_still_welcome,
+    lock_vault,
+    new_kit_token,
+    token_hash,
+)
 from muniment.server.vaults.confirmations import settle_confirmations
 from muniment.server.vaults.events import EventKind, record_event
 from muniment.server.vaults.models import KitCredential, KitToken, Slot, Vault
@@ -77,7 +83,7 @@ def open_kit_session(deployment: Deployment, request: m.KitLogin) -> m.KitToken:
     Only failures are: whoever knows a vault's id could otherwise lock its owner out on the day it matters.
     """
     config, now, ref = deployment.config, deployment.now(), parse_ref(request.vault)
-    vault = Vault.objects.filter(ref=ref).first()
+    vault = Vault.objects.filter(ref=ref, closing_at=None).first()
     kit = None if vault is None else _matching_kit(deployment, vault, request.credential)
     if vault is None or kit is None:
         wait = _ATTEMPTS.wait(ref, now=now, most=config.kit_attempts, window=config.kit_window)
@@ -89,9 +95,17 @@ def open_kit_session(deployment: Deployment, request: m.KitLogin) -> m.KitToken:
         raise not_granted("no kit of this vault has that credential")
     token, expires_at = new_kit_token(), now + timedelta(seconds=config.kit_token_life)
     with writing():
+        lock_vault(vault)
+        _end_oldest_tokens(kit, keep=config.kit_tokens - 1)
         KitToken.objects.create(kit=kit, token_sha256=token_hash(token), expires_at=expires_at)
         record_event(vault, EventKind.KIT_USED, now=now, slot=kit.slot.ref.hex)
     return m.KitToken(token=token, expires_at=seconds(expires_at))
+
+
+def _end_oldest_tokens(kit: KitCredential, *, keep: int) -> None:
+    """Whoever has the kit may always come in; so what is too many goes, not who comes."""
+    kept = KitToken.objects.filter(kit=kit).order_by("-id").values_list("pk", flat=True)[:keep]
+    KitToken.objects.filter(kit=kit).exclude(pk__in=list(kept)).delete()
 
 
 def _matching_kit(deployment: Deployment, vault: Vault, credential: bytes) -> KitCredential | None:

@@ -47,8 +47,29 @@ class Vault(models.Model):
     allowance = metered(models.BigIntegerField())
     used = metered(models.BigIntegerField(default=0))
     last_event = activity(models.BigIntegerField(default=0))
-    # Reserved for retention: the rule in force, opaque to everything that exists today.
+    # From then on no device gets in; `closing` deletes what is there, this row last.
+    closing_at = activity(models.DateTimeField(null=True))
+    # reserved for retention: the rule in force. Nothing reads or writes it yet.
     retention = sealed(models.JSONField(null=True))
+
+
+class ClosedVault(models.Model):
+    """What is left of a vault that was, or is being, closed: its id stays taken, and how much was deleted."""
+
+    subject_path: ClassVar[str] = "owner"
+    placement: ClassVar[Placement] = Placement.REGION
+
+    id = row_id()
+    ref = activity(models.UUIDField(unique=True, editable=False), keep="account")
+    # Empty once the account is gone: then nobody is told any more whose vault it was.
+    owner = activity(
+        models.ForeignKey(Account, null=True, on_delete=models.SET_NULL, related_name="closed_vaults"),
+        keep="account",
+    )
+    begun_at = activity(models.DateTimeField(), keep="account")
+    done_at = activity(models.DateTimeField(null=True), keep="account")
+    # Counts by kind, in the transactions that delete the rows: a stopped closing goes on counting.
+    deleted = activity(models.JSONField(default=dict), keep="account")
 
 
 class Grant(models.Model):
@@ -160,8 +181,12 @@ class Session(models.Model):
     alive_at = activity(models.DateTimeField(), keep="session")
     ends_at = activity(models.DateTimeField(), keep="session")
     closed_at = activity(models.DateTimeField(null=True), keep="session")
-    # A sweep may not touch packs up to this row number that were live when the session opened.
+    # reserved for the sweep, which may not touch packs up to this row number that were live when the session
+    # opened. Written, but nothing reads it yet.
     pinned_up_to = sealed(models.BigIntegerField(default=0))
+
+    class Meta:
+        indexes = [models.Index(fields=["device", "opened_at"], name="sessions_of_device")]
 
 
 class Pack(models.Model):
@@ -231,7 +256,9 @@ class Snapshot(models.Model):
     packs_sha256 = sealed(models.BinaryField(max_length=32))
     packs_count = sealed(models.IntegerField())
     packs_depth = sealed(models.SmallIntegerField())
-    # Reserved for forgetting: the head stays, pages and reference set go.
+    # Bytes that head, reference set and the covers of index packs take of the allowance.
+    metered = metered(models.BigIntegerField(default=0))
+    # reserved for forgetting: the head stays, pages and reference set go. Read everywhere, never set yet.
     forgotten_at = activity(models.DateTimeField(null=True))
 
     class Meta:
@@ -277,6 +304,7 @@ class Run(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["session_ref", "set_ref"], name="one_report_per_run")]
+        indexes = [models.Index(fields=["device", "received_at"], name="runs_of_device")]
 
 
 class Confirmation(models.Model):
@@ -296,6 +324,10 @@ class Confirmation(models.Model):
         DONE = "done"
         LAPSED = "lapsed"
 
+    class Decider(models.TextChoices):
+        OWNER = "owner"
+        OPERATOR = "operator"
+
     id = row_id()
     ref = activity(models.UUIDField(unique=True))
     vault = activity(models.ForeignKey(Vault, on_delete=models.CASCADE, related_name="confirmations"))
@@ -306,6 +338,9 @@ class Confirmation(models.Model):
     asked_at = activity(models.DateTimeField())
     state = activity(models.CharField(max_length=10, choices=State, default=State.PENDING))
     effective_at = activity(models.DateTimeField(null=True))
+    decided_by = activity(models.CharField(max_length=10, choices=Decider, blank=True))
+    # Why an operator decided in the owner's place; shown to the owner.
+    reason = activity(models.CharField(max_length=500, blank=True))
 
     class Meta:
         constraints = [

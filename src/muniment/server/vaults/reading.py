@@ -9,7 +9,7 @@ from muniment.server.deployment import Deployment
 from muniment.server.refusals import not_found
 from muniment.server.store.port import ObjectMissing, ObjectReader
 from muniment.server.transactions import writing
-from muniment.server.vaults.access import Access
+from muniment.server.vaults.access import Access, lock_vault
 from muniment.server.vaults.events import EventKind, record_event
 from muniment.server.vaults.heads import head_records
 from muniment.server.vaults.hot_rows import fetch_row
@@ -49,6 +49,7 @@ def open_pack(deployment: Deployment, access: Access, ref: UUID) -> OpenPack:
 def quarantine_pack(deployment: Deployment, vault: Vault, row: int, ref: UUID) -> None:
     """Set the pack apart: no new snapshot may need it until it is sent again."""
     with writing():
+        lock_vault(vault)
         changed = Pack.objects.filter(pk=row, state__in=HELD).update(state=PackState.QUARANTINED)
         if changed:
             record_event(vault, EventKind.PACK_QUARANTINED, now=deployment.now(), pack=ref.hex)

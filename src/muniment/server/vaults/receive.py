@@ -25,6 +25,7 @@ from muniment.server.transactions import writing
 from muniment.server.vaults.access import Access
 from muniment.server.vaults.events import EventKind, record_event
 from muniment.server.vaults.hot_rows import change_rows, fetch_row
+from muniment.server.vaults.metering import Use, check_room, lock_room, room_seen, take_room
 from muniment.server.vaults.models import HELD, Pack, PackState, Session, Vault
 from muniment.server.vaults.sessions import live_backup_session, session_over
 from muniment.wire import messages as m
@@ -141,7 +142,7 @@ def begin_receipt(deployment: Deployment, access: Access, offer: PackOffer) -> R
         raise Refusal(ErrorCode.PACK_SIZE, "not a permitted size of a pack")
     if _is_held(vault, offer):
         return m.PackStored(pack=offer.pack.hex, created=False)
-    _check_room(offer.size, room=vault.allowance - vault.used, kept=access.kept)
+    check_room(deployment.config, room_seen(access), offer.size, use=Use.PACK)
     _check_pending(offer.size, pending=access.pending, cap=deployment.config.pending_cap)
     _UNDERWAY.enter(sender.pk, most=deployment.config.uploads)
     try:
@@ -212,25 +213,6 @@ def _is_held(vault: Vault, offer: PackOffer) -> bool:
     return bool(state != PackState.QUARANTINED)
 
 
-def _check_room(size: int, *, room: int, kept: int) -> None:
-    """`room` is what the allowance has left, `kept` what of it only the vault's other devices may take."""
-    if size > room:
-        raise Refusal(
-            ErrorCode.VAULT_FULL,
-            "the vault's allowance does not hold this pack",
-            short_by=size - room,
-            advice="Ask for a larger allowance, or exclude something; what is stored stays.",
-        )
-    if size > room - kept:
-        raise Refusal(
-            ErrorCode.VAULT_FULL,
-            "this device has used up its share of the vault's allowance",
-            short_by=size - (room - kept),
-            advice=f"The last {kept} bytes are kept for the vault's other devices. Ask for a larger "
-            "allowance, exclude something, or revoke devices that are no more; what is stored stays.",
-        )
-
-
 def _check_pending(size: int, *, pending: int, cap: int) -> None:
     if pending + size > cap:
         raise Refusal(
@@ -249,25 +231,18 @@ def _make_live(receipt: Receipt) -> bool:
     offer, access, deployment = receipt.offer, receipt.access, receipt.deployment
     now, vault, sender = deployment.now(), access.vault, access.writer
     with writing():
-        change_rows("hold_vault", vault.pk)
-        standing = fetch_row("standing_of_grant", vault.pk, sender.pk)
-        if standing is None or not standing[3]:
-            raise not_granted("this device was revoked")
+        room = lock_room(access)
         session = _live_session(deployment, access, offer, now=now)
         if _is_held(vault, offer):
             return False
-        room, pending, kept, _, own = standing
-        _check_room(offer.size, room=room, kept=kept)
-        _check_pending(offer.size, pending=pending, cap=deployment.config.pending_cap)
+        check_room(deployment.config, room, offer.size, use=Use.PACK)
+        _check_pending(offer.size, pending=room.pending, cap=deployment.config.pending_cap)
         replaced = change_rows("retire_quarantined", vault.pk, offer.pack)
         if replaced:
             record_event(vault, EventKind.PACK_REPLACED, now=now, device=sender, pack=offer.pack.hex)
         if not change_rows("make_live", now, receipt.row):
             raise Refusal(ErrorCode.SESSION_EXPIRED, "the upload was given up")
-        taken = 0 if replaced else offer.size
-        common = max(0, room - kept - own)
-        change_rows("meter_vault", taken, vault.pk)
-        change_rows("meter_grant", offer.size, min(own, max(0, taken - common)), vault.pk, sender.pk)
+        take_room(vault, sender, room, 0 if replaced else offer.size, pending=offer.size)
         change_rows("keep_session", now, session)
     return True
 

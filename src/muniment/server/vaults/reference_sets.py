@@ -15,11 +15,12 @@ import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from muniment.server.deployment import Deployment
 from muniment.server.store.port import StorageFailed
 from muniment.server.vaults.models import Snapshot, Vault
-from muniment.server.vaults.objects import read_small, store_small
+from muniment.server.vaults.objects import read_small
 
 MAX_DEPTH = 32
 _MAGIC = b"MUNISET1"
@@ -92,10 +93,20 @@ def load_reference_set(deployment: Deployment, snapshot: Snapshot) -> set[bytes]
     return found
 
 
-def store_reference_set(
+@dataclass(frozen=True, slots=True)
+class EncodedSet:
+    """A reference set as an object: its bytes, how many packs it has, how deep its chain is."""
+
+    content: bytes
+    count: int
+    depth: int
+    full: bytes
+
+
+def encode_reference_set(
     deployment: Deployment, vault: Vault, *, snapshot: bytes, packs: set[bytes], base: Snapshot | None
-) -> tuple[str, int]:
-    """Store the set as an object; returns (key, depth of its chain)."""
+) -> EncodedSet:
+    """The set as it is to be stored: a delta against that of `base`, or in full."""
     full = joined(packs)
     digest = hashlib.sha256(full).digest()
     if base is None or base.packs_depth >= MAX_DEPTH:
@@ -107,9 +118,12 @@ def store_reference_set(
     header = _HEADER.pack(
         _MAGIC, form, len(added) // 16, len(removed) // 16, vault.ref.bytes, snapshot, parent, digest
     )
-    key = store_small(deployment, vault, "sets", header + added + removed)
-    _RECENT.put(digest, full)
-    return key, depth
+    return EncodedSet(header + added + removed, len(packs), depth, full)
+
+
+def remember(encoded: EncodedSet) -> None:
+    """Keep the set at hand: the next commit most likely starts from it."""
+    _RECENT.put(hashlib.sha256(encoded.full).digest(), encoded.full)
 
 
 def _decode(content: bytes, row: Snapshot) -> tuple[bytes | None, bytes, bytes]:

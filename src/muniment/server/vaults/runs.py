@@ -9,9 +9,10 @@ from muniment.server.accounts.models import Device
 from muniment.server.deployment import Deployment
 from muniment.server.refusals import malformed
 from muniment.server.transactions import writing
-from muniment.server.vaults.access import Access
+from muniment.server.vaults.access import Access, check_still_welcome
 from muniment.server.vaults.events import EventKind, record_event
 from muniment.server.vaults.models import Run
+from muniment.server.vaults.rates import DAY, check_rate
 from muniment.server.vaults.refs import parse_ref
 from muniment.wire import messages as m
 
@@ -25,8 +26,11 @@ def report_run(deployment: Deployment, access: Access, report: m.RunReport) -> m
     session = None if report.session is None else parse_ref(report.session)
     set_ref = parse_ref(report.set_id)
     with writing():
+        check_still_welcome(access)
         if session is not None and Run.objects.filter(session_ref=session, set_ref=set_ref).exists():
             return m.Stored(created=False)
+        lately = Run.objects.filter(device=device, received_at__gt=now - DAY).order_by("-received_at")
+        check_rate(lately.values_list("received_at", flat=True), most=deployment.config.visits, now=now)
         Run.objects.create(
             vault=access.vault,
             device=device,

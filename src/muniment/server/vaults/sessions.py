@@ -11,10 +11,11 @@ from muniment.server.accounts.models import Device
 from muniment.server.deployment import Deployment
 from muniment.server.refusals import Refusal, not_granted
 from muniment.server.transactions import writing
-from muniment.server.vaults.access import Access
+from muniment.server.vaults.access import Access, lock_vault
 from muniment.server.vaults.events import EventKind, record_event
 from muniment.server.vaults.heads import newest_heads
 from muniment.server.vaults.models import UNSETTLED_SQL, IndexPack, Pack, PackState, Session, Vault
+from muniment.server.vaults.rates import DAY, check_rate
 from muniment.server.vaults.refs import seconds
 from muniment.wire import messages as m
 from muniment.wire.errors import ErrorCode
@@ -26,6 +27,8 @@ def open_session(deployment: Deployment, access: Access, request: m.OpenSession)
     if request.purpose == "backup" and access.device is None:
         raise not_granted("a recovery kit may only read")
     with writing():
+        lock_vault(vault)
+        _check_visits(deployment, access, now=now)
         session = Session.objects.create(
             ref=uuid4(),
             vault=vault,
@@ -58,6 +61,12 @@ def open_session(deployment: Deployment, access: Access, request: m.OpenSession)
         tombstones=[],
         heads=newest_heads(deployment, vault),
     )
+
+
+def _check_visits(deployment: Deployment, access: Access, *, now: datetime) -> None:
+    """Sessions are rows, and a restore's an event too: only so many a day."""
+    lately = _own(access).filter(opened_at__gt=now - DAY).order_by("-opened_at")
+    check_rate(lately.values_list("opened_at", flat=True), most=deployment.config.visits, now=now)
 
 
 def quarantined_packs(vault: Vault) -> list[str]:

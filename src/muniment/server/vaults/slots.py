@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -19,10 +20,14 @@ from muniment.server.vaults.enrolment import vault_info
 from muniment.server.vaults.events import EventKind, record_event
 from muniment.server.vaults.heads import newest_heads
 from muniment.server.vaults.models import Slot, SlotListVersion, Vault
-from muniment.server.vaults.objects import read_small, store_small
+from muniment.server.vaults.objects import read_small, staging
 from muniment.server.vaults.refs import parse_ref
 from muniment.wire import messages as m
 from muniment.wire.errors import ErrorCode
+
+_MOST_PER_LINE = 2048
+"""Bytes of a list, per line, removal record and list; names and labels in it are bounded."""
+_LONGEST_MAC = 64
 
 
 def read_keys(deployment: Deployment, access: Access) -> m.VaultKeys:
@@ -60,26 +65,36 @@ def put_slot(deployment: Deployment, access: Access, ref: UUID, request: m.Wrapp
     digest = hashlib.sha256(request.wrapped).digest()
     if _slot_exists(access.vault, ref, digest):
         return m.Stored(created=False)
-    key = store_small(deployment, access.vault, "slots", request.wrapped, label=f"{ref.hex}/")
-    with writing():
-        check_still_welcome(access)
-        if _slot_exists(access.vault, ref, digest):
-            return m.Stored(created=False)
-        # Of each device by itself: none may keep the others from adding theirs.
-        added = Slot.objects.filter(vault=access.vault, added_by=access.writer, withheld_at=None)
-        if added.count() >= deployment.config.slots:
-            raise Refusal(
-                ErrorCode.SLOT_CONFLICT, "this device has added as many slots as it may", reason="too_many"
+    _check_count(deployment, access)
+    with staging(deployment, access.vault) as stage:
+        key = stage.store("slots", request.wrapped, label=f"{ref.hex}/")
+        with writing():
+            check_still_welcome(access)
+            if _slot_exists(access.vault, ref, digest):
+                return m.Stored(created=False)
+            _check_count(deployment, access)
+            Slot.objects.create(
+                ref=ref,
+                vault=access.vault,
+                sha256=digest,
+                object_key=key,
+                added_by=access.writer,
+                added_at=deployment.now(),
             )
-        Slot.objects.create(
-            ref=ref,
-            vault=access.vault,
-            sha256=digest,
-            object_key=key,
-            added_by=access.writer,
-            added_at=deployment.now(),
-        )
+            stage.keep()
     return m.Stored(created=True)
+
+
+def _check_count(deployment: Deployment, access: Access) -> None:
+    """Of each device by itself: none may keep the others from adding theirs."""
+    added = Slot.objects.filter(vault=access.vault, added_by=access.writer, withheld_at=None)
+    if added.count() >= deployment.config.slots:
+        raise Refusal(
+            ErrorCode.SLOT_CONFLICT,
+            "this device has added as many slots as it may",
+            reason="too_many",
+            advice="Have slots that nobody needs removed: `muniment keys revoke`.",
+        )
 
 
 def _slot_exists(vault: Vault, ref: UUID, digest: bytes) -> bool:
@@ -95,43 +110,43 @@ def put_slot_list(deployment: Deployment, access: Access, request: m.PutSlotList
     body = request.signed.body
     digest = hashlib.sha256(body).digest()
     content = _parse_list(access.vault, request)
-    key = store_small(deployment, access.vault, "slotlists", msgspec.msgpack.encode(request.signed))
     now = deployment.now()
-    with writing():
-        check_still_welcome(access)
-        vault = Vault.objects.select_for_update().get(pk=access.vault.pk)
-        newest = newest_list(vault)
-        if newest is not None and bytes(newest.sha256) == digest:
-            return m.Stored(created=False)
-        state = (0, b"") if newest is None else (newest.number, bytes(newest.sha256))
-        if state != (request.expected_number, request.expected_hash):
-            raise Refusal(ErrorCode.SLOT_CONFLICT, "another list came first", reason="not_newest")
-        before = None if newest is None else _decode_list(_read_list(deployment, newest).body)
-        _check_grown(vault, before, content)
-        added = _check_new_slots(vault, before, content)
-        SlotListVersion.objects.create(
-            vault=vault,
-            number=content.number,
-            sha256=digest,
-            object_key=key,
-            written_by=access.writer,
-            received_at=now,
-        )
-        for slot, line in added:
-            holder = None if line.device is None else Device.objects.get(ref=parse_ref(line.device))
-            Slot.objects.filter(pk=slot.pk).update(kind=line.kind, holder=holder)
-            record_event(
-                vault,
-                EventKind.SLOT_ADDED,
-                now=now,
-                device=access.device,
-                slot=line.slot,
-                slot_kind=line.kind,
+    with staging(deployment, access.vault) as stage:
+        key = stage.store("slotlists", msgspec.msgpack.encode(request.signed))
+        with writing():
+            vault = check_still_welcome(access)
+            newest = newest_list(vault)
+            if newest is not None and bytes(newest.sha256) == digest:
+                return m.Stored(created=False)
+            state = (0, b"") if newest is None else (newest.number, bytes(newest.sha256))
+            if state != (request.expected_number, request.expected_hash):
+                raise Refusal(ErrorCode.SLOT_CONFLICT, "another list came first", reason="not_newest")
+            before = None if newest is None else _decode_list(_read_list(deployment, newest).body)
+            _check_grown(vault, before, content)
+            added = _check_new_slots(vault, before, content)
+            SlotListVersion.objects.create(
+                vault=vault,
+                number=content.number,
+                sha256=digest,
+                object_key=key,
+                written_by=access.writer,
+                received_at=now,
             )
-        record_event(
-            vault, EventKind.SLOT_LIST_CHANGED, now=now, device=access.device, number=str(content.number)
-        )
+            _enter_slots(vault, access.writer, added, now=now)
+            record_event(
+                vault, EventKind.SLOT_LIST_CHANGED, now=now, device=access.device, number=str(content.number)
+            )
+            stage.keep()
     return m.Stored(created=True)
+
+
+def _enter_slots(
+    vault: Vault, writer: Device, added: list[tuple[Slot, m.SlotInfo]], *, now: datetime
+) -> None:
+    for slot, line in added:
+        holder = None if line.device is None else Device.objects.get(ref=parse_ref(line.device))
+        Slot.objects.filter(pk=slot.pk).update(kind=line.kind, holder=holder)
+        record_event(vault, EventKind.SLOT_ADDED, now=now, device=writer, slot=line.slot, slot_kind=line.kind)
 
 
 def newest_list(vault: Vault) -> SlotListVersion | None:
@@ -158,6 +173,10 @@ def _parse_list(vault: Vault, request: m.PutSlotList) -> m.SlotList:
     names = [line.slot for line in content.slots]
     if len(set(names)) != len(names):
         raise malformed("the slot list names a slot twice")
+    macs = [request.signed.mac, *(removal.mac for removal in content.removals)]
+    most = _MOST_PER_LINE * (len(names) + len(content.removals) + 1)
+    if len(request.signed.body) > most or max(map(len, macs)) > _LONGEST_MAC:
+        raise malformed("the slot list is longer than what it says")
     return content
 
 
@@ -169,7 +188,13 @@ def _check_grown(vault: Vault, before: m.SlotList | None, content: m.SlotList) -
     """Every old line stays as it was; one may go only with its removal, confirmed and due, in the list."""
     removed = {slot.ref.hex: slot for slot in _removed(vault)}
     folded = {_removal_subject(removal) for removal in content.removals}
+    if len(folded) != len(content.removals):
+        raise malformed("the list carries a removal twice")
     lines = {line.slot: line for line in content.slots}
+    known = ([], []) if before is None else (before.slots, before.removals)
+    if (content.slots, content.removals) == known:
+        # Each list stays stored, so each must say something new: then slots bound how many there are.
+        raise Refusal(ErrorCode.SLOT_CONFLICT, "the list says nothing new", reason="unchanged")
     if before is not None:
         if not _contains(content.removals, before.removals):
             raise Refusal(ErrorCode.SLOT_REMOVAL, "a removal record vanished from the list")
