@@ -282,7 +282,7 @@ def test_over_allowance_and_more_allowance(shared_server: Served) -> None:
     reply = _reply(content)
     assert (status, reply.error, reply.short_by) == (507, "vault_full", KIB64 - 20_000 + allowance // 64)
     assert "retry-after" not in headers, "repeating does not help"
-    shared_server.admin("set-allowance", email, str(2 * KIB64))
+    shared_server.admin("set-allowance", email, str(2 * allowance))
     assert device.put(RawPack()).created
 
 
