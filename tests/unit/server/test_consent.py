@@ -1,0 +1,155 @@
+"""Consent events in a database: kept, recorded, withdrawn, received."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from muniment.server.privacy.consent.choices import (
+    NotAsked,
+    Subject,
+    browser_hash,
+    choose,
+    events_of,
+    honour_signal,
+    is_granted,
+    last_said,
+    snapshot,
+)
+from muniment.server.privacy.consent.effect import NOTHING, State
+from muniment.server.privacy.consent.models import ConsentEvent
+from muniment.server.privacy.consent.notices import Notice, notice_for
+from muniment.server.privacy.consent.receipts import consent_receipt
+from muniment.server.privacy.ledger.entries import entry_at
+from muniment.server.privacy.ledger.kinds import Kind
+from muniment.server.privacy.ledger.verification import verify_document
+from muniment.server.privacy.statement import read_statement
+from muniment.server.transactions import writing
+from tests.support.domain import Clock, Member
+
+NOTICE = Notice("May we?")
+
+
+def say(
+    subject: Subject, purpose: str, state: State, clock: Clock, notice: Notice = NOTICE, **more: object
+) -> int:
+    with writing():
+        return choose(subject, purpose, state, notice=notice, method="a test", now=clock(), **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def somebody(member: Member) -> Subject:
+    return Subject(member.account)
+
+
+def test_unknown_is_denied(somebody: Subject, clock: Clock) -> None:
+    assert snapshot(somebody, clock()) == NOTHING
+    assert snapshot(Subject(), clock()) == NOTHING
+    for purpose in read_statement().consent_purposes:
+        assert not is_granted(somebody, purpose.name, gpc=False, now=clock())
+
+
+def test_a_grant_is_recorded_with_its_words_and_ends_with_its_withdrawal(
+    somebody: Subject, clock: Clock
+) -> None:
+    granted = say(somebody, "promotion", State.GRANTED, clock)
+    assert is_granted(somebody, "promotion", gpc=True, now=clock())
+    assert entry_at(granted).leaf.kind == Kind.CONSENT_GRANTED
+    assert entry_at(granted).said["notice"] == NOTICE.digest.hex()
+    withdrawn = say(somebody, "promotion", State.DENIED, clock)
+    assert entry_at(withdrawn).leaf.kind == Kind.CONSENT_WITHDRAWN
+    assert not is_granted(somebody, "promotion", gpc=False, now=clock())
+    assert last_said(somebody) == {("promotion", ""): State.WITHDRAWN}
+
+
+def test_saying_the_same_again_adds_nothing(somebody: Subject, clock: Clock) -> None:
+    first = say(somebody, "survey", State.GRANTED, clock)
+    assert say(somebody, "survey", State.GRANTED, clock) == first
+    assert say(somebody, "survey", State.GRANTED, clock, Notice("Other words")) != first
+    assert len(events_of(somebody)) == 2
+
+
+def test_nobody_can_be_asked_for_what_does_not_rest_on_consent(somebody: Subject, clock: Clock) -> None:
+    for purpose in ("backup", "security", "nothing of the kind"):
+        with pytest.raises(NotAsked):
+            say(somebody, purpose, State.GRANTED, clock)
+    assert not events_of(somebody)
+
+
+def test_only_words_that_speak_of_the_signal_can_claim_to(somebody: Subject, clock: Clock) -> None:
+    with pytest.raises(ValueError):
+        say(somebody, "advertise", State.GRANTED, clock, mentions_gpc=True)
+    notice = notice_for(read_statement().purposes["advertise"], gpc=True)
+    say(somebody, "advertise", State.GRANTED, clock, notice, mentions_gpc=True)
+    assert is_granted(somebody, "advertise", gpc=True, now=clock())
+
+
+def test_a_signal_of_somebody_signed_in_is_kept_once_and_binds_later(somebody: Subject, clock: Clock) -> None:
+    say(somebody, "advertise", State.GRANTED, clock)
+    say(somebody, "promotion", State.GRANTED, clock)
+    with writing():
+        entry = honour_signal(somebody, now=clock())
+        assert entry is not None
+        assert honour_signal(somebody, now=clock()) is None
+    assert entry_at(entry).leaf.kind == Kind.SIGNAL_HONOURED
+    # Without the header, too: the person has told us.
+    assert not is_granted(somebody, "advertise", gpc=False, now=clock())
+    assert is_granted(somebody, "promotion", gpc=False, now=clock())
+
+
+def test_a_browser_is_known_by_a_hash_and_leaves_no_trace_in_the_ledger(clock: Clock) -> None:
+    token = secrets.token_bytes(16)
+    entry = say(Subject(browser=token), "preferences", State.GRANTED, clock)
+    assert is_granted(Subject(browser=token), "preferences", gpc=False, now=clock())
+    assert not is_granted(Subject(browser=secrets.token_bytes(16)), "preferences", gpc=False, now=clock())
+    row = ConsentEvent.objects.get(entry=entry)
+    assert bytes(row.browser or b"") == browser_hash(token)
+    opened = entry_at(entry).payload
+    assert token.hex() not in opened
+    assert browser_hash(token).hex() not in opened
+    assert "at" not in entry_at(entry).said
+
+
+def test_what_an_account_says_last_counts_in_every_browser(somebody: Subject, clock: Clock) -> None:
+    token = secrets.token_bytes(16)
+    say(Subject(browser=token), "preferences", State.GRANTED, clock)
+    both = Subject(somebody.account, token)
+    assert is_granted(both, "preferences", gpc=False, now=clock())
+    say(both, "preferences", State.DENIED, clock)
+    assert not is_granted(both, "preferences", gpc=False, now=clock())
+
+
+def test_a_grant_for_one_recipient_lapses(somebody: Subject, clock: Clock) -> None:
+    until = clock() + timedelta(days=30)
+    say(somebody, "named_sharing", State.GRANTED, clock, recipient="a reseller", until=until)
+    assert is_granted(somebody, "named_sharing", gpc=False, now=clock(), recipient="a reseller")
+    assert not is_granted(somebody, "named_sharing", gpc=False, now=clock(), recipient="another")
+    clock.turn(days=30)
+    assert not is_granted(somebody, "named_sharing", gpc=False, now=clock(), recipient="a reseller")
+
+
+def test_an_event_is_about_exactly_one(somebody: Subject, clock: Clock) -> None:
+    entry = say(somebody, "survey", State.GRANTED, clock)
+    for change in ({"browser": bytes(32)}, {"subject": None}, {"state": "perhaps"}):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            ConsentEvent.objects.filter(entry=entry).update(**change)
+
+
+def test_a_receipt_has_the_parts_of_the_specification_and_proves_itself(
+    somebody: Subject, clock: Clock
+) -> None:
+    say(somebody, "promotion", State.GRANTED, clock)
+    receipt = json.loads(
+        json.dumps(
+            consent_receipt(
+                events_of(somebody)[0], read_statement(), principal="ref", controller={"party_name": "us"}
+            )
+        )
+    )
+    assert receipt["events"][0]["event_state"] == "consent given"
+    assert receipt["pii_processing"]["purposes"][0]["lawful_basis"] == "consent"
+    assert "consent_granted" in verify_document(receipt)[0]
