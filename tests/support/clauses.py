@@ -150,6 +150,7 @@ def _proof(showings: Showings) -> dict[str, Any]:
     passed = showings.passed()
     return {
         "commit": _git("rev-parse", "HEAD"),
+        "statement": read_statement().digest,
         "changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
         "clauses": {

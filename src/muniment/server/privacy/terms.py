@@ -195,6 +195,11 @@ class Clause:
     """The live figure that the proof page shows beside it; see `proof.FIGURES`."""
 
     @property
+    def is_specified(self) -> bool:
+        """Whether it answers a sentence of the statement that ours is compared with."""
+        return self.id.startswith("P")
+
+    @property
     def aspects(self) -> tuple[Aspect, ...]:
         """What passing tests must show."""
         if self.state is not ClauseState.ENFORCED:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from django.urls import path
 
 from muniment.server.site.home import editions, home
+from muniment.server.site.statement import data, data_map_json, proof, statement
 
 urlpatterns = [
     path("", home, name="home"),
     path("editions", editions, name="editions"),
+    path("privacy", statement, name="statement"),
+    path("privacy/proof", proof, name="proof"),
+    path("privacy/data", data, name="data"),
+    path("privacy/data-map.json", data_map_json, name="data_map"),
 ]

@@ -1,0 +1,100 @@
+"""The data map: what is held where, why and how long, read off the declaration of every column.
+
+    holdings(statement)             for the page
+    data_map_document(statement)    for programs: /privacy/data-map.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from muniment.server.privacy.external import EXTERNAL
+from muniment.server.privacy.registry import Column, Personal, data_map
+from muniment.server.privacy.statement import Statement
+
+FORMAT = "muniment-data-map-1"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldColumn:
+    name: str
+    is_personal: bool
+    category: str
+    why: tuple[str, ...]
+    """Texts of its purposes; of a public column, why it tells nothing about anybody."""
+    until: str
+    erased_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One table of the database."""
+
+    model: str
+    about: str
+    """The way from a row to the person it is about; empty where it is about nobody."""
+    placement: str
+    columns: tuple[HeldColumn, ...]
+
+    @property
+    def personal(self) -> tuple[HeldColumn, ...]:
+        return tuple(column for column in self.columns if column.is_personal)
+
+
+def holdings(statement: Statement) -> list[Holding]:
+    """Tables in the order in which they are declared, those with personal data first."""
+    tables: dict[str, list[Column]] = {}
+    for column in data_map(EXTERNAL):
+        tables.setdefault(column.model, []).append(column)
+    found = [_holding(columns, statement) for columns in tables.values()]
+    return sorted(found, key=lambda holding: not holding.personal)
+
+
+def data_map_document(statement: Statement) -> dict[str, Any]:
+    """Everything, as JSON; names of purposes, categories and periods come with what they mean."""
+    return {
+        "format": FORMAT,
+        "statement": {"version": statement.version, "sha256": statement.digest},
+        "purposes": {
+            item.name: {"text": item.text, "basis": item.basis.value} for item in statement.purposes.values()
+        },
+        "categories": {item.name: item.text for item in statement.categories.values()},
+        "periods": {
+            item.name: {"text": item.text, "ends": item.ends, "days": item.days}
+            for item in statement.periods.values()
+        },
+        "columns": [_described(column) for column in data_map(EXTERNAL)],
+    }
+
+
+def _holding(columns: list[Column], statement: Statement) -> Holding:
+    first = columns[0]
+    return Holding(first.model, first.subject_path, first.placement.value, tuple(_held(columns, statement)))
+
+
+def _held(columns: list[Column], statement: Statement) -> Iterator[HeldColumn]:
+    for column in columns:
+        declared = column.declaration
+        if isinstance(declared, Personal):
+            why = tuple(statement.purposes[name].text for name in declared.purposes)
+            until = statement.periods[declared.keep].text
+            yield HeldColumn(column.name, True, declared.category, why, until, declared.erase.value)
+        else:
+            yield HeldColumn(column.name, False, "", (declared.why,), "", "")
+
+
+def _described(column: Column) -> dict[str, Any]:
+    declared = column.declaration
+    where = {"table": column.model, "column": column.name, "placement": column.placement.value}
+    if isinstance(declared, Personal):
+        return where | {
+            "personal": True,
+            "subject_path": column.subject_path,
+            "category": declared.category,
+            "purposes": list(declared.purposes),
+            "keep": declared.keep,
+            "erase": declared.erase.value,
+        }
+    return where | {"personal": False, "why": declared.why}
