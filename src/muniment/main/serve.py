@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from django.utils.module_loading import import_string
 from muniment.model.errors import Outcome
 from muniment.server.config import ServerConfig, Tls
 from muniment.server.data_lock import DataInUse
+from muniment.server.keyfiles import site_secret
 from muniment.server.settings import django_settings
 
 _DEFAULTS = ServerConfig(data=Path())
@@ -25,7 +25,7 @@ _DEFAULTS = ServerConfig(data=Path())
 
 def set_up_django(config: ServerConfig) -> None:
     """Once per process, before anything that has models is imported."""
-    settings.configure(**django_settings(config, secret_key=secrets.token_urlsafe(48)))
+    settings.configure(**django_settings(config, secret_key=site_secret(config.data)))
     django.setup()
 
 
@@ -75,6 +75,8 @@ def serve_command(
 def run_server(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
     """Serve as configured; exits 1 with one clear line where that is impossible."""
     try:
+        # Before Django is set up: the secret that signs sessions lives there.
+        config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         load_embedded("serve", config)(config, announce=announce)
     except DataInUse:
         _fail(f"another server is using {config.data}")

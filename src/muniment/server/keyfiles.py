@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 
@@ -26,3 +27,15 @@ def create_once(path: Path, content: bytes) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def site_secret(data: Path) -> str:
+    """What signs sessions and links, and seals second factors. Kept in `data`; where that is not there yet,
+    nothing can be signed that would have to last, and any secret will do.
+    """
+    if not data.is_dir():
+        return secrets.token_urlsafe(48)
+    path = data / "site.key"
+    if not path.exists():
+        create_once(path, secrets.token_urlsafe(48).encode())
+    return path.read_text(encoding="ascii")

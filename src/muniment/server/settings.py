@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from muniment.server.accounts import settings as sign_in
 from muniment.server.config import ServerConfig
+from muniment.server.database import database_settings
 from muniment.server.web.hosts import served_names
-
-# TRUNCATE rather than DELETE: with synchronous=FULL SQLite syncs the emptied journal, so that a power cut
-# right after a commit cannot bring the journal back and roll the acknowledged commit away.
-_SQLITE_PRAGMAS = "PRAGMA journal_mode=TRUNCATE; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
 
 _CONTEXT = [
     "django.template.context_processors.request",
+    "django.contrib.auth.context_processors.auth",
+    "django.contrib.messages.context_processors.messages",
     "muniment.server.web.frame.frame",
 ]
 
@@ -30,13 +30,14 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
         "INSTALLED_APPS": [
             "django.contrib.contenttypes",
             "django.contrib.auth",
+            "django.contrib.messages",
             "django.contrib.staticfiles",
             "muniment.server.web.apps.WebConfig",
             "muniment.server.site.apps.SiteConfig",
             "muniment.server.privacy.apps.PrivacyConfig",
             "muniment.server.privacy.ledger.apps.LedgerConfig",
             "muniment.server.privacy.consent.apps.ConsentConfig",
-            "muniment.server.accounts.apps.AccountsConfig",
+            *sign_in.APPS,
             "muniment.server.vaults.apps.VaultsConfig",
         ],
         "MIDDLEWARE": [
@@ -44,7 +45,9 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
             "muniment.server.web.middleware.answer_known_hosts",
             "muniment.server.web.middleware.bound_bodies",
             "muniment.server.web.middleware.read_signals",
+            "django.contrib.sessions.middleware.SessionMiddleware",
             "django.middleware.csrf.CsrfViewMiddleware",
+            *sign_in.MIDDLEWARE,
         ],
         "TEMPLATES": [
             {
@@ -73,16 +76,10 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
         "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https") if config.is_behind_tls else None,
         "AUTH_USER_MODEL": "accounts.Account",
         "DEFAULT_AUTO_FIELD": "django.db.models.BigAutoField",
-        "DATABASES": {
-            "default": {
-                "ENGINE": "django.db.backends.sqlite3",
-                "NAME": str(config.database),
-                "CONN_MAX_AGE": None,
-                "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 30, "init_command": _SQLITE_PRAGMAS},
-            }
-        },
+        "DATABASES": {"default": database_settings(config)},
         "LEDGER_KEY_FILE": config.data / "ledger.key",
         "REGION": "home",
+        **sign_in.sign_in_settings(config),
         "USE_TZ": True,
         "TIME_ZONE": "UTC",
         "USE_I18N": False,

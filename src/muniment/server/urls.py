@@ -10,6 +10,7 @@ urlpatterns = [
     path("healthz", healthz),
     path("", include("muniment.server.web.urls")),
     path("", include("muniment.server.site.urls")),
+    path("", include("muniment.server.accounts.urls")),
 ]
 
 handler400 = "muniment.server.web.errors.bad_request"

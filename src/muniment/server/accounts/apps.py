@@ -1,8 +1,15 @@
 """Registers the app of accounts with Django."""
 
+from __future__ import annotations
+
 from django.apps import AppConfig
+from django.utils.module_loading import import_string
 
 
 class AccountsConfig(AppConfig):
     name = "muniment.server.accounts"
     label = "accounts"
+
+    def ready(self) -> None:
+        # By name: hooks import models, which exist only from here on.
+        import_string("muniment.server.accounts.hooks.connect")()

@@ -10,3 +10,8 @@ class Kind(StrEnum):
     CONSENT_DENIED = "consent_denied"
     CONSENT_WITHDRAWN = "consent_withdrawn"
     SIGNAL_HONOURED = "signal_honoured"
+    ACCOUNT_REGISTERED = "account_registered"
+    ADDRESS_CONFIRMED = "address_confirmed"
+    GUARDIAN_AGREED = "guardian_agreed"
+    GUARDIAN_REFUSED = "guardian_refused"
+    CHILD_FORGOTTEN = "child_forgotten"

@@ -1,0 +1,125 @@
+"""What allauth asks of us: who may sign in, how often one may try, where pages are, what mails say.
+
+allauth signs people in by password, passkey and code, and keeps the second factors. Signing up, confirming and
+resetting are ours (`sign_up`, `recovery`).
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
+from allauth.mfa.utils import is_mfa_enabled
+from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from muniment.server.accounts import attempts
+from muniment.server.accounts.attempts import TooOften, Tried
+from muniment.server.accounts.models import Account, SecurityEvent
+from muniment.server.accounts.security_log import note
+from muniment.server.accounts.standing import Standing, standing_of
+from muniment.server.accounts.visiting import visit_of
+from muniment.server.transactions import writing
+from muniment.server.web.context import now
+
+_STRONG = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
+_NOT_YET = {
+    Standing.UNCONFIRMED: "/accounts/confirm",
+    Standing.WAITS_FOR_GUARDIAN: "/accounts/guardian",
+    Standing.CLOSED: "/accounts/login",
+}
+
+
+class AccountAdapter(DefaultAccountAdapter):
+    error_messages = {  # noqa: RUF012, allauth's own name
+        **DefaultAccountAdapter.error_messages,
+        "email_password_mismatch": "This address and password do not go together.",
+        "incorrect_password": "This is not your password.",
+        "too_many_login_attempts": (
+            "Too many tries in a short time. Wait some minutes, or sign in with a passkey: that always works."
+        ),
+    }
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:  # noqa: ARG002
+        return False  # signing up is ours
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        try:
+            attempts.check(
+                Tried.SIGN_IN, whom=credentials.get("email", ""), visit=visit_of(request), now=now()
+            )
+        except TooOften:
+            raise self.validation_error("too_many_login_attempts") from None
+
+    def _rollback_login_failed_rl_usage(self) -> None:
+        """Nothing is counted before it failed."""
+
+    def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
+        email, visit = credentials.get("email", ""), visit_of(request)
+        attempts.count(Tried.SIGN_IN, whom=email, visit=visit, now=now())
+        with writing():
+            account = Account.objects.filter(email=email.lower()).first()
+            note(SecurityEvent.Kind.REFUSED, account=account, visit=visit, now=now(), method="password")
+
+    def pre_login(self, request: HttpRequest, user: Account, **kwargs: Any) -> HttpResponse | None:
+        standing = standing_of(user)
+        return None if standing is Standing.WELCOME else redirect(_NOT_YET[standing])
+
+    def get_login_stages(self) -> list[str]:
+        return ["allauth.mfa.stages.AuthenticateStage"]
+
+    def get_reauthentication_methods(self, user: Account | AnonymousUser) -> list[dict[str, Any]]:
+        """Where there is a second factor, a password alone is no fresh sign-in."""
+        methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        strong = [method for method in methods if method["id"] != "reauthenticate"]
+        return strong or methods
+
+    def is_safe_url(self, url: str | None) -> bool:
+        return bool(url) and url_has_allowed_host_and_scheme(url, allowed_hosts=None)
+
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """Nothing of allauth's own: what is worth a mail is told in `hooks`."""
+
+    def send_notification_mail(self, *args: Any, **kwargs: Any) -> None:
+        """See `send_mail`."""
+
+
+class FactorAdapter(DefaultMFAAdapter):
+    def get_totp_issuer(self) -> str:
+        return "Muniment"
+
+    def _get_site_name(self) -> str:
+        return "Muniment"
+
+    def encrypt(self, text: str) -> str:
+        """Seeds and recovery codes are sealed: a copy of the database alone does not sign anybody in."""
+        return _box().encrypt(text.encode()).decode()
+
+    def decrypt(self, encrypted_text: str) -> str:
+        return _box().decrypt(encrypted_text).decode()
+
+    def generate_authenticator_name(self, user: Account, type: Authenticator.Type) -> str:  # noqa: A002
+        number = Authenticator.objects.filter(user=user, type=type).count()
+        return "Passkey" if number == 0 else f"Passkey {number + 1}"
+
+    def get_public_key_credential_user_entity(self, user: Account) -> dict[str, Any]:
+        entity: dict[str, Any] = super().get_public_key_credential_user_entity(user)
+        return {**entity, "display_name": user.email}
+
+
+def has_second_factor(account: Account) -> bool:
+    return bool(is_mfa_enabled(account, _STRONG))
+
+
+def _box() -> Fernet:
+    derived = HKDF(SHA256(), 32, salt=None, info=b"muniment/second-factor")
+    return Fernet(base64.urlsafe_b64encode(derived.derive(settings.SECRET_KEY.encode())))

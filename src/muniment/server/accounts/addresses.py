@@ -1,0 +1,38 @@
+"""Changing the address one signs in with: asked in a fresh session, confirmed by a link to the new address."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from allauth.account.models import EmailAddress
+
+from muniment.server.accounts import mails
+from muniment.server.accounts.models import Account, SecurityEvent
+from muniment.server.accounts.security_log import note
+from muniment.server.accounts.visits import Visit
+from muniment.server.mail.send import send
+from muniment.server.transactions import writing
+
+
+def ask_change(account: Account, email: str, *, now: datetime) -> None:
+    """Send a link there. Who owns an account under that address is told so, and the asker learns nothing."""
+    email = email.lower()
+    taken = Account.objects.filter(email=email).exclude(pk=account.pk).first()
+    with writing():
+        if taken is not None:
+            send(mails.AccountExists(), to=taken, now=now)
+        else:
+            send(mails.ConfirmNewAddress.of(account, email=email, now=now), to=email, now=now)
+
+
+def change_address(account: Account, email: str, *, visit: Visit, now: datetime) -> None:
+    """The link was opened by the account's owner. The old address is told. Raises IntegrityError if taken."""
+    before = account.email
+    with writing():
+        account.email = email
+        account.save(update_fields=["email"])
+        EmailAddress.objects.update_or_create(
+            user=account, defaults={"email": email, "primary": True, "verified": True}
+        )
+        note(SecurityEvent.Kind.ADDRESS_CHANGED, account=account, visit=visit, now=now)
+        send(mails.AddressChanged(), to=before, now=now)

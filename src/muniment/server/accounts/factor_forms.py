@@ -1,0 +1,34 @@
+"""allauth's form for codes, counted in our database. Named in settings; allauth must be set up first."""
+
+from __future__ import annotations
+
+from allauth.core import context
+from allauth.mfa.base import forms as allauth_forms
+from django.core.exceptions import ValidationError
+
+from muniment.server.accounts import attempts
+from muniment.server.accounts.adapter import AccountAdapter
+from muniment.server.accounts.attempts import TooOften, Tried
+from muniment.server.accounts.visiting import visit_of
+from muniment.server.web.context import now
+
+
+class _Counted:
+    """Refuses before the code is looked at. Failures are counted in `hooks`."""
+
+    def clean_code(self) -> str:
+        visit = visit_of(context.request)
+        try:
+            attempts.check(Tried.CODE, whom=self.user.ref.hex, visit=visit, now=now())  # type: ignore[attr-defined]
+        except TooOften:
+            raise ValidationError(AccountAdapter.error_messages["too_many_login_attempts"]) from None
+        code: str = super().clean_code()  # type: ignore[misc]
+        return code
+
+
+class CodeForm(_Counted, allauth_forms.AuthenticateForm):
+    """The second step of signing in."""
+
+
+class FreshCodeForm(_Counted, allauth_forms.ReauthenticateForm):
+    """A fresh sign-in by code."""

@@ -1,0 +1,80 @@
+"""Links that prove who opens them: sealed, bound to one purpose, dead once they did their work or got old.
+
+A link holds the account's opaque ref and a hash of what it may change (password, address, state): when that
+changes, by the link itself or otherwise, the link fits no more. Nothing about links is stored, and nothing can
+be read in one: addresses of pages get into histories and logs.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from uuid import UUID
+
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
+
+from muniment.server.accounts.models import Account
+
+DAY = 86400
+
+
+class LinkKind(Enum):
+    """What it opens, and for how many seconds."""
+
+    CONFIRM = ("confirm", 7 * DAY)
+    GUARDIAN = ("guardian", 7 * DAY)
+    PASSWORD = ("password", DAY // 4)
+    FIRST_SIGN_IN = ("first-sign-in", 7 * DAY)
+    ADDRESS = ("address", DAY)
+
+    def __init__(self, word: str, seconds: int) -> None:
+        self.word, self.seconds = word, seconds
+
+
+class LinkDead(Exception):
+    """Changed, too old, used, or of an account that is gone: the page says the same of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    account: Account
+    email: str
+    """The address that the link was made for."""
+
+
+def make_token(kind: LinkKind, account: Account, *, email: str, now: datetime) -> str:
+    content = json.dumps([account.ref.hex, email, _fingerprint(account)]).encode()
+    return _box(kind).encrypt_at_time(content, int(now.timestamp())).decode().rstrip("=")
+
+
+def open_token(kind: LinkKind, token: str, *, now: datetime) -> Opened:
+    """Raises LinkDead."""
+    padded = token + "=" * (-len(token) % 4)
+    try:
+        content = _box(kind).decrypt_at_time(padded, kind.seconds, int(now.timestamp()))
+        ref, email, fingerprint = json.loads(content)
+        account = Account.objects.get(ref=UUID(hex=ref))
+    except (InvalidToken, ValueError, Account.DoesNotExist) as error:
+        raise LinkDead from error
+    if fingerprint != _fingerprint(account) or not account.is_active:
+        raise LinkDead
+    return Opened(account, email)
+
+
+def _box(kind: LinkKind) -> Fernet:
+    derived = HKDF(SHA256(), 32, salt=None, info=f"muniment/link/{kind.word}".encode())
+    return Fernet(base64.urlsafe_b64encode(derived.derive(settings.SECRET_KEY.encode())))
+
+
+def _fingerprint(account: Account) -> str:
+    guardianship = getattr(account, "guardianship", None)
+    agreed_at = None if guardianship is None else guardianship.agreed_at
+    state = f"{account.password}\0{account.email}\0{account.confirmed_at}\0{agreed_at}"
+    return hashlib.sha256(state.encode()).hexdigest()[:24]

@@ -1,0 +1,29 @@
+"""Forgets accounts whose address nobody confirmed, and minors' whose guardian did not agree, after seven days."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db.models import Q
+
+from muniment.server.accounts.models import Account, Origin
+from muniment.server.privacy.statement import read_statement
+from muniment.server.transactions import writing
+
+_AT_ONCE = 100
+
+
+def forget_unconfirmed(*, now: datetime) -> int:
+    """Returns how many. Accounts that the operator made are exempt: their devices may be working already."""
+    cutoff = now - timedelta(days=read_statement().days["unconfirmed"])
+    late = Account.objects.filter(
+        Q(confirmed_at=None) | Q(guardianship__isnull=False, guardianship__agreed_at=None),
+        made_by=Origin.SELF,
+        created_at__lte=cutoff,
+    )
+    forgotten = 0
+    while ids := list(late.values_list("pk", flat=True)[:_AT_ONCE]):
+        with writing():
+            Account.objects.filter(pk__in=ids).delete()
+        forgotten += len(ids)
+    return forgotten

@@ -1,0 +1,1 @@
+"""Mail: a class of message per template, one way out."""
