@@ -22,6 +22,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.databases import environment_for
+
 START_SECONDS = 60
 REPOSITORY = Path(__file__).parents[2]
 
@@ -64,7 +66,7 @@ class Served:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, cwd=REPOSITORY,
-                env={**os.environ, **self.environment},
+                env={**os.environ, **environment_for(self.data), **self.environment},
             )  # fmt: skip
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -114,6 +116,7 @@ class Served:
         return subprocess.run(
             [*self._program("admin"), *arguments, "--data", str(self.data), "--json"],
             capture_output=True, text=True, timeout=120, check=False, cwd=REPOSITORY,
+            env={**os.environ, **environment_for(self.data)},
         )  # fmt: skip
 
     def create_account(self, email: str = "owner@example.org") -> str:

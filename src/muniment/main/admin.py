@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from uuid import UUID
 
 import typer
 
-from muniment.main.serve import load_embedded
+from muniment.main.serve import DATABASE_URL, load_embedded
 from muniment.model.errors import Outcome
 from muniment.model.ids import VaultId
 from muniment.server.config import ServerConfig, Tls
@@ -117,9 +118,13 @@ def set_allowance(
 def _operator(data: Path, *, tls: str | None = None, new: bool = False) -> Any:
     if tls not in (None, "self"):
         raise typer.BadParameter("--tls takes `self`")
-    if not new and not (data / "muniment.sqlite3").exists():
+    config = ServerConfig(
+        data=data.absolute(),
+        database_url=os.environ.get(DATABASE_URL, ""),
+        tls=Tls.SELF if tls == "self" else Tls.OFF,
+    )
+    if not new and not (config.database_url or config.database.exists()):
         raise typer.BadParameter(f"{data} holds no server's data")
-    config = ServerConfig(data=data.absolute(), tls=Tls.SELF if tls == "self" else Tls.OFF)
     return load_embedded("Operator", config).at(config)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ from muniment.server.keyfiles import site_secret
 from muniment.server.settings import django_settings
 
 _DEFAULTS = ServerConfig(data=Path())
+DATABASE_URL = "MUNIMENT_DATABASE_URL"
+"""The variable with PostgreSQL's address. No option: those are seen by all who list processes."""
 
 
 def set_up_django(config: ServerConfig) -> None:
@@ -60,6 +63,7 @@ def serve_command(
     """Serve vaults from DATA until stopped."""
     config = ServerConfig(
         data=data.absolute(),
+        database_url=os.environ.get(DATABASE_URL, ""),
         host=host,
         port=port,
         tls=_tls(tls, cert=tls_cert, key=tls_key),

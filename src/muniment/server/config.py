@@ -26,6 +26,8 @@ class ServerConfig:
     """Sizes in bytes, periods in seconds."""
 
     data: Path
+    database_url: str = ""
+    """PostgreSQL's address (`server.database` says which form); empty: SQLite in `data`."""
     host: str = "127.0.0.1"
     port: int = 8120
     tls: Tls = Tls.OFF
@@ -77,6 +79,7 @@ class ServerConfig:
 
     @property
     def database(self) -> Path:
+        """The file of SQLite's."""
         return self.data / "muniment.sqlite3"
 
     @property

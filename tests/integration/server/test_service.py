@@ -9,7 +9,6 @@ import os
 import secrets
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ import pytest
 from muniment.model.codes import EnrolmentCode
 from muniment.wire import messages as m
 from muniment.wire.routes import PACK_HASH_HEADER
+from tests.support.databases import rows
 from tests.support.raw_device import RawDevice, RawPack, Refused
 from tests.support.server import Served, wait_until
 
@@ -31,11 +31,7 @@ MIB = 1 << 20
 
 
 def _rows(server: Served, query: str) -> list[tuple[object, ...]]:
-    connection = sqlite3.connect(f"file:{server.data / 'muniment.sqlite3'}?mode=ro", uri=True)
-    try:
-        return connection.execute(query).fetchall()
-    finally:
-        connection.close()
+    return rows(server.data, query)
 
 
 def _packs_on_disk(server: Served) -> list[Path]:

@@ -16,11 +16,12 @@ from django.core.management import call_command
 
 from muniment.main.serve import set_up_django
 from muniment.server.config import ServerConfig
+from tests.support.databases import url_for
 
 _DATA = Path(tempfile.mkdtemp(prefix="muniment-unit-"))
 atexit.register(shutil.rmtree, _DATA, ignore_errors=True)
 if not settings.configured:
-    set_up_django(ServerConfig(data=_DATA))
+    set_up_django(ServerConfig(data=_DATA, database_url=url_for(_DATA)))
 
 from muniment.server.deployment import Deployment  # noqa: E402
 from muniment.server.web.context import deploy  # noqa: E402

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 
 import msgspec
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from starlette.responses import Response
 
 from muniment.server.refusals import Refusal
@@ -14,6 +15,8 @@ from muniment.wire.errors import ErrorCode
 from muniment.wire.messages import ErrorReply, Message
 
 _JSON = "application/json"
+_NO_ROOM = re.compile("disk is full|No space left|disk full|Disk quota")
+"""In the words of SQLite and PostgreSQL."""
 
 
 def answer(message: Message | None, *, status: int) -> Response:
@@ -46,9 +49,9 @@ def refusal_for(error: Exception) -> Refusal:
     if isinstance(error, Refusal):
         return error
     if isinstance(error, StorageFull) or (
-        isinstance(error, OperationalError) and "full" in str(error)  # SQLite: "database or disk is full"
+        isinstance(error, OperationalError) and _NO_ROOM.search(str(error))
     ):
         return Refusal(ErrorCode.STORAGE_FULL, "the server has no room left")
-    if isinstance(error, StorageFailed | OperationalError):
+    if isinstance(error, StorageFailed | OperationalError | InterfaceError):
         return Refusal(ErrorCode.UNAVAILABLE, "the server cannot store or read just now")
     return Refusal(ErrorCode.INTERNAL, "the server failed; the operator's log says where")

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
+from django.db import close_old_connections
 from starlette.requests import ClientDisconnect, Request
 
 from muniment.server.config import ServerConfig
@@ -44,11 +45,20 @@ class Threads:
 
     async def run_domain(self, call: Callable[..., R], /, *args: Any, **named: Any) -> R:
         return await asyncio.get_running_loop().run_in_executor(
-            self.domain, functools.partial(call, *args, **named)
+            self.domain, functools.partial(_on_sound_connection, call, *args, **named)
         )
 
     async def run_disk(self, call: Callable[..., R], /, *args: Any) -> R:
         return await asyncio.get_running_loop().run_in_executor(self.disk, functools.partial(call, *args))
+
+
+def _on_sound_connection(call: Callable[..., R], /, *args: Any, **named: Any) -> R:
+    """A connection that failed the call before is asked whether it still works, and made anew if not.
+
+    Django does so between its own requests; these threads never see one of those.
+    """
+    close_old_connections()
+    return call(*args, **named)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,198 @@
+"""The database that tests run on: SQLite, or PostgreSQL with `--database postgresql`.
+
+    pytest -m database --database postgresql
+
+One cluster per pytest session, on a Unix socket in a directory of its own, as durable as a real one (fsync
+on). Workers of xdist share it. Every data directory gets a database of its own, copied from a template in which
+all migrations have run. The cluster ends with the session, and by itself where the session is killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from muniment.main.serve import set_up_django
+from muniment.server.config import ServerConfig
+
+FOLDERS = ("tests/unit/server/", "tests/integration/server/")
+"""Tests that touch the database; others say so themselves: `pytestmark = pytest.mark.database`."""
+
+_SOCKET = "MUNIMENT_TEST_POSTGRES"
+"""Environment variable with the directory of the running cluster's socket; workers inherit it."""
+_TEMPLATE = "muniment_template"
+_URL = "MUNIMENT_DATABASE_URL"
+_REPOSITORY = Path(__file__).parents[2]
+_STARTED: list[Cluster] = []
+
+
+class Cluster:
+    """A PostgreSQL of our own below a temporary directory."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="muniment-postgres-"))
+        programs = _programs()
+        # The kernel interrupts it when we die: a fast, orderly shutdown.
+        command = ["setpriv", "--pdeathsig", "INT"]
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, "postgres", "postgres")
+            command += ["--reuid", "postgres", "--regid", "postgres", "--init-groups"]
+        data = self.folder / "data"
+        initdb = [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust"]
+        done = subprocess.run(
+            [*command, *initdb, "-E", "UTF8", "--locale=C"], capture_output=True, text=True, cwd="/"
+        )
+        assert done.returncode == 0, done.stderr
+        options = {"listen_addresses": "", "unix_socket_directories": self.folder, "max_connections": 300}
+        settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, programs / "postgres", "-D", data, *settings], stdout=log, stderr=log, cwd="/"
+            )
+        self._await()
+
+    def _await(self) -> None:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                _ask(self.folder, "postgres", "SELECT 1")
+            except _psycopg().OperationalError:
+                assert self.process.poll() is None, (self.folder / "log").read_text()
+                assert time.monotonic() < end, "PostgreSQL did not answer"
+                time.sleep(0.05)
+            else:
+                return
+
+    def make_template(self) -> None:
+        """In a process of its own, because Django is set up once per process."""
+        _ask(self.folder, "postgres", f"CREATE DATABASE {_TEMPLATE}")
+        command = [sys.executable, "-m", "tests.support.databases", _url(self.folder, _TEMPLATE)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=_REPOSITORY)
+        assert done.returncode == 0, done.stderr
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(60)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _psycopg() -> Any:
+    import psycopg  # only where PostgreSQL is asked for
+
+    return psycopg
+
+
+def _programs() -> Path:
+    """The directory of initdb and postgres, which Debian keeps out of PATH."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
+    elsewhere = shutil.which("initdb")
+    if found:
+        return found[-1].parent
+    if elsewhere is None:
+        raise pytest.UsageError("--database postgresql needs PostgreSQL: apt-get install postgresql")
+    return Path(elsewhere).parent
+
+
+def _url(socket: Path | str, name: str) -> str:
+    return f"postgresql://postgres@/{name}?host={socket}"
+
+
+def _ask(socket: Path | str, database: str, query: str) -> list[tuple[Any, ...]]:
+    with closing(_psycopg().connect(_url(socket, database), autocommit=True)) as connection:
+        cursor = connection.execute(query)
+        return cursor.fetchall() if cursor.description else []
+
+
+def is_postgresql() -> bool:
+    return _SOCKET in os.environ
+
+
+def url_for(data: Path) -> str:
+    """The address of the data directory's own database, made at first; empty for SQLite."""
+    if not is_postgresql():
+        return ""
+    socket, name = os.environ[_SOCKET], _name(data)
+    try:
+        _ask(socket, "postgres", f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+    except _psycopg().errors.DuplicateDatabase:
+        pass
+    return _url(socket, name)
+
+
+def environment_for(data: Path) -> dict[str, str]:
+    """What `muniment serve` and `muniment admin` find their database by."""
+    url = url_for(data)
+    return {_URL: url} if url else {}
+
+
+def rows(data: Path, query: str) -> list[tuple[Any, ...]]:
+    """What the database of a data directory answers to a plain query."""
+    if is_postgresql():
+        return _ask(os.environ[_SOCKET], _name(data), query)
+    with closing(sqlite3.connect(f"file:{data / 'muniment.sqlite3'}?mode=ro", uri=True)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def _name(data: Path) -> str:
+    return "t" + hashlib.sha256(os.fsencode(data)).hexdigest()[:24]
+
+
+# --- pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database", choices=("sqlite", "postgresql"), default="sqlite", help="what the server's rows are in"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "database: touches the server's database; runs on both")
+    config.addinivalue_line("markers", "sqlite: is about SQLite itself")
+    config.addinivalue_line("markers", "postgresql: is about PostgreSQL itself")
+    if config.getoption("--database") == "postgresql" and not is_postgresql():
+        cluster = Cluster()
+        _STARTED.append(cluster)
+        cluster.make_template()
+        os.environ[_SOCKET] = str(cluster.folder)
+
+
+def pytest_unconfigure() -> None:
+    while _STARTED:
+        os.environ.pop(_SOCKET, None)
+        _STARTED.pop().stop()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    other = "sqlite" if is_postgresql() else "postgresql"
+    for item in items:
+        if item.path.is_relative_to(_REPOSITORY) and item.nodeid.startswith(FOLDERS):
+            item.add_marker(pytest.mark.database)
+    left_out = [item for item in items if item.get_closest_marker(other)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def migrate(url: str) -> None:
+    from django.core.management import call_command  # once it is known that this process sets Django up
+
+    with tempfile.TemporaryDirectory() as data:
+        set_up_django(ServerConfig(data=Path(data), database_url=url))
+        call_command("migrate", verbosity=0, interactive=False)
+
+
+if __name__ == "__main__":
+    migrate(sys.argv[1])
