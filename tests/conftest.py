@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from tests.support.user_systemd import why_not
 
-pytest_plugins = ["tests.support.clauses", "tests.support.databases"]
+pytest_plugins = ["tests.support.clauses", "tests.support.database_option"]
 
 # No deadline for single examples: how long one takes says how busy the machine is, not whether it is right.
 settings.register_profile("muniment", parent=settings.default, deadline=None)

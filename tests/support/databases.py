@@ -3,8 +3,8 @@
     pytest -m database --database postgresql
 
 One cluster per pytest session, on a Unix socket in a directory of its own, as durable as a real one (fsync
-on). Workers of xdist share it. Every data directory gets a database of its own, copied from a template in which
-all migrations have run. The cluster ends with the session, and by itself where the session is killed.
+on). Workers of xdist share it. Every data directory gets a database of its own, copied from a template in
+which all migrations have run. The cluster ends with the session, and by itself where the session is killed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,6 @@ import pytest
 
 from muniment.main.serve import set_up_django
 from muniment.server.config import ServerConfig
-
-FOLDERS = ("tests/unit/server/", "tests/integration/server/")
-"""Tests that touch the database; others say so themselves: `pytestmark = pytest.mark.database`."""
 
 _SOCKET = "MUNIMENT_TEST_POSTGRES"
 """Environment variable with the directory of the running cluster's socket; workers inherit it."""
@@ -149,41 +146,20 @@ def _name(data: Path) -> str:
     return "t" + hashlib.sha256(os.fsencode(data)).hexdigest()[:24]
 
 
-# --- pytest
+def start_cluster() -> None:
+    """From now on this process, and those that it starts, use PostgreSQL. Nothing where one runs already."""
+    if is_postgresql():
+        return
+    cluster = Cluster()
+    _STARTED.append(cluster)
+    cluster.make_template()
+    os.environ[_SOCKET] = str(cluster.folder)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--database", choices=("sqlite", "postgresql"), default="sqlite", help="what the server's rows are in"
-    )
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "database: touches the server's database; runs on both")
-    config.addinivalue_line("markers", "sqlite: is about SQLite itself")
-    config.addinivalue_line("markers", "postgresql: is about PostgreSQL itself")
-    if config.getoption("--database") == "postgresql" and not is_postgresql():
-        cluster = Cluster()
-        _STARTED.append(cluster)
-        cluster.make_template()
-        os.environ[_SOCKET] = str(cluster.folder)
-
-
-def pytest_unconfigure() -> None:
+def stop_cluster() -> None:
     while _STARTED:
         os.environ.pop(_SOCKET, None)
         _STARTED.pop().stop()
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    other = "sqlite" if is_postgresql() else "postgresql"
-    for item in items:
-        if item.path.is_relative_to(_REPOSITORY) and item.nodeid.startswith(FOLDERS):
-            item.add_marker(pytest.mark.database)
-    left_out = [item for item in items if item.get_closest_marker(other)]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
 
 
 def migrate(url: str) -> None:
