@@ -43,7 +43,7 @@ def choose_appearance(request: HttpRequest) -> HttpResponse:
     """Keep light or dark in a cookie, or forget the choice; back to the page it was made on."""
     if not is_from_our_own_page(request):
         return HttpResponse(status=403)
-    answer = HttpResponseRedirect(_back(request))
+    answer = HttpResponseRedirect(back(request))
     chosen = Appearance.of(request.POST.get("appearance", ""))
     if chosen is Appearance.AUTOMATIC:
         answer.delete_cookie(COOKIE, samesite="Lax")
@@ -59,7 +59,7 @@ def choose_appearance(request: HttpRequest) -> HttpResponse:
     return answer
 
 
-def _back(request: HttpRequest) -> str:
+def back(request: HttpRequest) -> str:
     """The path that the form named, when it is one of ours."""
     path = request.POST.get("next", "")
     if path.startswith("/") and url_has_allowed_host_and_scheme(path, allowed_hosts=None):
