@@ -1,0 +1,67 @@
+"""What a request may presume: who asks, and what they allow. Nothing is looked up before somebody asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from muniment.server.privacy.consent.choices import Subject, snapshot
+from muniment.server.privacy.consent.cookies import Asked, BrowserChoice, is_to_ask, optional_purposes
+from muniment.server.privacy.consent.effect import Consents
+from muniment.server.privacy.consent.notices import notice_for
+from muniment.server.privacy.statement import read_statement
+from muniment.server.web.context import now
+from muniment.server.web.middleware import Answer
+
+COOKIE = "cookie_choice"
+_ASKED_THERE = frozenset({"/cookies", "/preferences"})
+"""Pages that hold the question themselves."""
+
+
+def read_choices(answer: Answer) -> Answer:
+    """`request.choice` and `request.browser`: what this browser said about cookies, and its number if any."""
+
+    def read(request: HttpRequest) -> HttpResponseBase:
+        choice = BrowserChoice.parse(request.COOKIES.get(COOKIE, ""))
+        request.choice, request.browser = choice, choice.token  # type: ignore[attr-defined]
+        return answer(request)
+
+    return read
+
+
+def subject_of(request: HttpRequest) -> Subject:
+    """Who asks: an account, a browser, both or nobody known."""
+    account: Any = getattr(request, "user", None)
+    signed_in = account is not None and account.is_authenticated
+    return Subject(account if signed_in else None, getattr(request, "browser", None))
+
+
+def consents_of(request: HttpRequest) -> Consents:
+    """What they allow; looked up once for each request."""
+    known: Consents | None = getattr(request, "consents", None)
+    if known is None:
+        known = snapshot(subject_of(request), now())
+        request.consents = known  # type: ignore[attr-defined]
+    return known
+
+
+def sends_gpc(request: HttpRequest) -> bool:
+    signals = getattr(request, "signals", None)
+    return bool(signals is not None and signals.gpc)
+
+
+def first_layer(request: HttpRequest) -> dict[str, Any]:
+    """A context processor: the question about cookies, on every page until it is answered."""
+    choice = getattr(request, "choice", None)
+    if choice is None or request.path in _ASKED_THERE:
+        return {}
+    gpc = sends_gpc(request)
+    if is_to_ask(subject_of(request), choice, gpc=gpc) is Asked.ANSWERED:
+        return {}
+    return {
+        "cookie_notices": [
+            notice_for(purpose, gpc=gpc).text for purpose in optional_purposes(read_statement())
+        ]
+    }
