@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from django.urls import path
 
+from muniment.server.site.cookies import choose_cookies, cookies, gpc_support
 from muniment.server.site.home import editions, home
 from muniment.server.site.statement import data, data_map_json, proof, statement
 
 urlpatterns = [
     path("", home, name="home"),
     path("editions", editions, name="editions"),
+    path("cookies", cookies, name="cookies"),
+    path("cookies/choice", choose_cookies, name="choose_cookies"),
+    path(".well-known/gpc.json", gpc_support, name="gpc_support"),
     path("privacy", statement, name="statement"),
     path("privacy/proof", proof, name="proof"),
     path("privacy/data", data, name="data"),
