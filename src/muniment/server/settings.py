@@ -15,6 +15,7 @@ _CONTEXT = [
     "django.contrib.auth.context_processors.auth",
     "django.contrib.messages.context_processors.messages",
     "muniment.server.web.frame.frame",
+    "muniment.server.web.choices.first_layer",
 ]
 
 
@@ -42,12 +43,15 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
         ],
         "MIDDLEWARE": [
             "muniment.server.web.middleware.protect",
+            "muniment.server.web.cookies.guard_cookies",
             "muniment.server.web.middleware.answer_known_hosts",
             "muniment.server.web.middleware.bound_bodies",
             "muniment.server.web.middleware.read_signals",
+            "muniment.server.web.choices.read_choices",
             "django.contrib.sessions.middleware.SessionMiddleware",
             "django.middleware.csrf.CsrfViewMiddleware",
             *sign_in.MIDDLEWARE,
+            "muniment.server.web.cookies.drop_unasked",
         ],
         "TEMPLATES": [
             {
