@@ -72,5 +72,5 @@ def _shorten(morsel: Morsel[Any], name: str, statement: Statement) -> None:
     if longest is None:
         morsel["max-age"] = morsel["expires"] = ""
     elif (asked != "" and int(asked) > longest) or (asked == "" and morsel["expires"]):
-        # With `expires` alone it is unknown how long; with neither it ends with the browser, which is shorter.
+        # With `expires` alone nobody knows how long; with neither it ends with the browser: shorter.
         morsel["max-age"], morsel["expires"] = longest, ""
