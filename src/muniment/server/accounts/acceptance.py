@@ -18,7 +18,7 @@ class NotInForce(Exception):
 
 
 def version_in_force() -> int:
-    return read_statement().number
+    return read_statement().version
 
 
 def accept_in_force(account: Account, *, version: int, method: str, now: datetime) -> None:
