@@ -164,7 +164,7 @@ def test_old_checkpoints_are_kept_by_the_hour_and_are_continued(clock: Clock) ->
     record_some(4, clock)
     assert [(row.size, row.note) for row in CheckpointRow.objects.all()] == [(3, old)]
     document = {
-        "format": CONSISTENCY, "public_key": str(public_key()), "old": old, "new": read_head().note,
+        "format": CONSISTENCY, "public_key": str(public_key()), "old": old, "old_size": 3, "new": read_head().note,
         "proof": [step.hex() for step in prove_consistency(3, 7)],
     }  # fmt: skip
     verify_document(document, key=public_key())

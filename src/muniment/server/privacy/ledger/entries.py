@@ -48,6 +48,16 @@ class Entry:
         content: Mapping[str, Any] = json.loads(self.payload)
         return content
 
+    @property
+    def words(self) -> str:
+        """The kind as people read it."""
+        return self.leaf.kind.replace("_", " ")
+
+    @property
+    def facts(self) -> list[tuple[str, Any]]:
+        """The payload as people read it; whom it is about they know."""
+        return [(name.replace("_", " "), value) for name, value in self.said.items() if name != SUBJECT]
+
     def document(self) -> dict[str, Any]:
         """As bundles and receipts hold it; `payload` is text because its bytes are what was committed to."""
         return {

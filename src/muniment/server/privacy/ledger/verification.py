@@ -40,9 +40,14 @@ class _Line(msgspec.Struct):
     public_key: str = ""
 
 
-def verify_document(document: Any, *, key: LogKey | None = None) -> list[str]:
-    """A bundle, a receipt, a proof of consistency, or any document that contains some. Raises NotProven."""
-    found = [verdict for part in _parts(document) for verdict in _verify_part(part, key)]
+def verify_document(
+    document: Any, *, checkpoints: Sequence[str] = (), key: LogKey | None = None
+) -> list[str]:
+    """A bundle, a receipt, a proof of consistency, or any document that contains some. Raises NotProven.
+
+    `checkpoints` are notes that the asker holds: what the document says about those sizes has to fit them.
+    """
+    found = [verdict for part in _parts(document) for verdict in _verify_part(part, checkpoints, key)]
     if not found:
         raise NotProven("the document holds nothing that could be verified")
     return found
@@ -119,29 +124,46 @@ def _parts(document: Any) -> Iterator[Mapping[str, Any]]:
             yield from _parts(item)
 
 
-def _verify_part(part: Mapping[str, Any], key: LogKey | None) -> list[str]:
+def key_in(document: Any) -> LogKey:
+    """The key that a document or the heading of an export brings. Raises NotProven."""
+    if isinstance(document, dict) and document.get("format") == EXPORT:
+        return _one_key(None, str(document.get("public_key")))
+    for part in _parts(document):
+        proof = part.get("proof") if part["format"] == RECEIPT else part
+        if isinstance(proof, dict):
+            return _one_key(None, str(proof.get("public_key")))
+    raise NotProven("the document holds nothing that could be verified")
+
+
+def verify_checkpoint(note: str, *, key: LogKey) -> Checkpoint:
+    """The checkpoint that the key signed. Raises NotProven."""
+    return _open(key, note)
+
+
+def _verify_part(part: Mapping[str, Any], held: Sequence[str], key: LogKey | None) -> list[str]:
     try:
         if part["format"] == BUNDLE:
-            return _verify_bundle(part, key)
+            return _verify_bundle(part, held, key)
         if part["format"] == CONSISTENCY:
-            return [_verify_consistency(part, key)]
-        return _verify_receipt(part, key)
+            return [_verify_consistency(part, held, key)]
+        return _verify_receipt(part, held, key)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NotProven(f"a {part['format']} is incomplete or garbled") from error
 
 
-def _verify_receipt(receipt: Mapping[str, Any], key: LogKey | None) -> list[str]:
+def _verify_receipt(receipt: Mapping[str, Any], held: Sequence[str], key: LogKey | None) -> list[str]:
     entries = receipt["proof"]["entries"]
     if len(entries) != 1 or entries[0]["payload"] != canonical(receipt["content"]):
         raise NotProven("the receipt says something else than what was recorded")
-    return _verify_bundle(receipt["proof"], key)
+    return _verify_bundle(receipt["proof"], held, key)
 
 
-def _verify_bundle(bundle: Mapping[str, Any], key: LogKey | None) -> list[str]:
+def _verify_bundle(bundle: Mapping[str, Any], held: Sequence[str], key: LogKey | None) -> list[str]:
     if not bundle["entries"]:
         return ["no entries"]
     key = _one_key(key, bundle["public_key"])
     checkpoint = _open(key, bundle["checkpoint"])
+    _held(checkpoint.size, held, key, checkpoint)
     return [_verify_entry(entry, checkpoint) for entry in bundle["entries"]]
 
 
@@ -157,13 +179,28 @@ def _verify_entry(entry: Mapping[str, Any], checkpoint: Checkpoint) -> str:
     return f"entry {index}  {leaf.hour}Z  {leaf.kind}  {leaf.clause}  {payload}"
 
 
-def _verify_consistency(document: Mapping[str, Any], key: LogKey | None) -> str:
+def _verify_consistency(document: Mapping[str, Any], held: Sequence[str], key: LogKey | None) -> str:
     key = _one_key(key, document["public_key"])
-    old, new = _open(key, document["old"]), _open(key, document["new"])
+    told = _open(key, document["old"]) if document.get("old") else None
+    old = _held(document["old_size"], held, key, told)
+    if old is None:
+        raise NotProven(f"the checkpoint of {document['old_size']} entries is needed beside this proof")
+    new = _open(key, document["new"])
+    _held(new.size, held, key, new)
     proof = [bytes.fromhex(step) for step in document["proof"]]
     if not continues(new.root, new=new.size, old_root=old.root, old=old.size, proof=proof):
         raise NotProven(f"the ledger of {new.size} entries does not continue that of {old.size}")
     return f"the ledger of {new.size} entries begins with the {old.size} of the older checkpoint"
+
+
+def _held(size: int, held: Sequence[str], key: LogKey, told: Checkpoint | None) -> Checkpoint | None:
+    """The checkpoint of that size; NotProven where two that were signed say different things."""
+    known = [checkpoint for checkpoint in (_open(key, note) for note in held) if checkpoint.size == size]
+    if told is not None:
+        known.append(told)
+    if len({checkpoint.root for checkpoint in known}) > 1 or any(one.size != size for one in known):
+        raise NotProven(f"two checkpoints of {size} entries contradict each other: two ledgers were shown")
+    return known[0] if known else None
 
 
 def _one_key(given: LogKey | None, written: str) -> LogKey:

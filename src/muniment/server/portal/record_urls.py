@@ -1,0 +1,16 @@
+"""Where choices and the ledger are: pages that people without an account have, too."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from muniment.server.portal.ledger import ledger, ledger_bundle
+from muniment.server.portal.preferences import preferences, receipt, withdraw
+
+urlpatterns = [
+    path("preferences", preferences, name="preferences"),
+    path("preferences/withdraw", withdraw, name="withdraw_grant"),
+    path("preferences/receipts/<int:entry>.json", receipt, name="consent_receipt"),
+    path("ledger", ledger, name="ledger"),
+    path("ledger/mine.json", ledger_bundle, name="ledger_bundle"),
+]
