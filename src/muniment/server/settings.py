@@ -35,6 +35,7 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
             "django.contrib.staticfiles",
             "muniment.server.web.apps.WebConfig",
             "muniment.server.site.apps.SiteConfig",
+            "muniment.server.portal.apps.PortalConfig",
             "muniment.server.privacy.apps.PrivacyConfig",
             "muniment.server.privacy.ledger.apps.LedgerConfig",
             "muniment.server.privacy.consent.apps.ConsentConfig",
