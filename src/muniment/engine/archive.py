@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from muniment.crypto.keys import VaultKeys
 from muniment.engine.assembly import Assembly
 from muniment.engine.chunking import Cutter
-from muniment.engine.merge import Changed, Kept, LostContent, Merge, Merged, Span, WholeLeaf
+from muniment.engine.merge import Changed, Kept, LostContent, Merge, Merged, New, Span, WholeLeaf
 from muniment.engine.packing import IndexPack
 from muniment.engine.pages import PageStore, plan_moves
 from muniment.engine.ports import (
@@ -29,7 +29,7 @@ from muniment.engine.ports import (
     SourceDisk,
     StopRequested,
 )
-from muniment.engine.reading import Draft, Reader, Unread
+from muniment.engine.reading import Draft, Gathered, Reader, Unread
 from muniment.engine.roots import FileSystems, MountRule, plant_roots
 from muniment.engine.runtime import rare_collections
 from muniment.engine.storing import ChunkStore
@@ -45,6 +45,9 @@ from muniment.model.snapshot import Counts, FileSystemNote
 GIB = 1 << 30
 _MOST_WAITING = 4096
 """Entries that wait for content before the walk waits for them."""
+
+
+_Waiting = Entry | Draft | Gathered | Span | WholeLeaf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +185,9 @@ class _Run:
             stop=stop,
             new_tree=self._assembly.new_extent_tree,
         )
-        self._waiting: deque[Entry | Draft | Span | WholeLeaf] = deque()
+        self._waiting: deque[_Waiting] = deque()
+        self._held = 0
+        """Entries in `_waiting`, at least."""
         self._marked_bytes = 0
         self._marked_seconds = clock.monotonic()
 
@@ -212,20 +217,39 @@ class _Run:
             self._accept(self._merge.match(event))
 
     def _accept(self, merged: list[Merged]) -> None:
-        waiting = self._waiting
         for item in merged:
-            if isinstance(item, Changed):
-                if self._stop():
-                    raise Interrupted("stopped on request")  # a slice can hold gigabytes
-                entry = self._read(item)
-                if entry is not None:
-                    waiting.append(entry)
+            if isinstance(item, New):
+                self._read_new(item)
+            elif isinstance(item, Changed):
+                self._read_one(item)
             elif isinstance(item, Kept):
-                waiting.extend(self._kept(item))
+                for entry in self._kept(item):
+                    self._wait_for(entry)
             else:
-                waiting.append(item)
-            if len(waiting) > _MOST_WAITING:
-                self._drain(_MOST_WAITING)
+                self._wait_for(item)
+
+    def _wait_for(self, item: _Waiting) -> None:
+        self._waiting.append(item)
+        self._held += item.stop - item.start if isinstance(item, Gathered) else 1
+        if self._held > _MOST_WAITING:
+            self._drain(_MOST_WAITING)
+
+    def _read_new(self, item: New) -> None:
+        for one in self._reader.read_new(item.part, item.start, item.stop):
+            if isinstance(one, int):
+                self._read_one(Changed(item.part, one, None))
+                continue
+            if self._stop():
+                raise Interrupted("stopped on request")
+            self._tally.read += one.stop - one.start
+            self._wait_for(one)
+
+    def _read_one(self, item: Changed) -> None:
+        if self._stop():
+            raise Interrupted("stopped on request")  # a slice can hold gigabytes
+        entry = self._read(item)
+        if entry is not None:
+            self._wait_for(entry)
 
     def _read(self, item: Changed) -> Entry | Draft | None:
         try:
@@ -256,20 +280,24 @@ class _Run:
         waiting = self._waiting
         while waiting:
             item = waiting[0]
-            if isinstance(item, Draft) and not item.is_done:
-                if len(waiting) <= most:
+            if isinstance(item, (Draft, Gathered)) and not item.is_done:
+                if self._held <= most:
                     return
                 for batch in item.batches():
                     self._reader.submit(batch)
             waiting.popleft()
+            self._held -= item.stop - item.start if isinstance(item, Gathered) else 1
             self._assemble(item)
 
     def _drain_all(self) -> None:
         self._reader.submit_all()
         self._drain(0)
 
-    def _assemble(self, item: Entry | Draft | Span | WholeLeaf) -> None:
-        if isinstance(item, Draft):
+    def _assemble(self, item: _Waiting) -> None:
+        if isinstance(item, Gathered):
+            self._assembly.add_gathered(item)
+            self._tally.add_read(item.modes, content=item.content)
+        elif isinstance(item, Draft):
             entry = self._assembly.add_draft(item)
             self._tally.add(entry.mode, entry.size)
         elif isinstance(item, Entry):

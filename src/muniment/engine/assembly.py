@@ -8,7 +8,7 @@ from muniment.crypto.keys import VaultKeys
 from muniment.engine.merge import Span, WholeLeaf
 from muniment.engine.pages import PageStore
 from muniment.engine.ports import SourceDisk
-from muniment.engine.reading import Draft
+from muniment.engine.reading import Draft, Gathered
 from muniment.format.tree import ExtentTreeBuilder, TreeBuilder, TreeReader
 from muniment.model.entry import Entry, PageRef
 
@@ -49,6 +49,15 @@ class Assembly:
         entry = draft.entry(self._disk.owner(draft.found.uid, draft.found.gid), self.new_extent_tree)
         self.add_entry(entry)
         return entry
+
+    def add_gathered(self, gathered: Gathered) -> None:
+        """Waits for the content of the files."""
+        if self._held is not None:
+            self._release(None)
+        uid, gid = gathered.part.owners[gathered.start]
+        plain = gathered.entries(self._disk.owner(uid, gid))
+        self._builder.add_plain(plain)
+        self.last_key = plain.key(len(plain.names) - 1)
 
     def add_span(self, span: Span) -> None:
         self._release(span.number if span.begins_leaf else None)

@@ -92,7 +92,16 @@ class LostContent:
         return found
 
 
-Merged = Span | WholeLeaf | Kept | Changed
+@dataclass(slots=True)
+class New:
+    """Places `start` to `stop` of a slice, of which the parent has none."""
+
+    part: Slice
+    start: int
+    stop: int
+
+
+Merged = Span | WholeLeaf | Kept | Changed | New
 
 
 class Merge:
@@ -133,7 +142,7 @@ class Merge:
             run = self._run
             if run is None or run.directory != part.directory:
                 self._interrupt_before_next()
-                self._out += [Changed(part, place, None) for place in range(at, count)]
+                self._out.append(New(part, at, count))
                 break
             length = min(count - at, len(run.names) - self._at)
             if self._is_same(part, at, run, self._at, length):

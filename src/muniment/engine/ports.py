@@ -117,6 +117,14 @@ class Directory(Protocol):
 
     def open_file(self, name: bytes) -> OpenFile: ...
 
+    def read_unchanged(self, names: Sequence[bytes], found: Sequence[FileStat], into: memoryview) -> int:
+        """How many of `names`, from the first on, are still as `found` and without attributes (the hot path).
+
+        Of these the files were read, each whole, into `into`, one behind another. The first that cannot be
+        opened or read, differs once it was read, or has extended attributes, ends it. Only files and
+        directories may be asked for.
+        """
+
     def open_directory(self, name: bytes) -> Directory: ...
 
     def read_link(self, name: bytes) -> bytes: ...

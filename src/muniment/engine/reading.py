@@ -10,8 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import accumulate, groupby, islice
+from operator import itemgetter
 
 from blake3 import blake3
 
@@ -22,7 +25,8 @@ from muniment.engine.roots import Trust
 from muniment.engine.storing import Batch, ChunkStore
 from muniment.engine.tally import Tally
 from muniment.engine.walk import Slice
-from muniment.model.entry import Entry, EntryFlag, Owner
+from muniment.format.page import PlainEntries
+from muniment.model.entry import Entry, EntryFlag, Extent, Owner
 from muniment.model.packs import KIB
 
 _BATCH_PIECES = 2048
@@ -30,6 +34,9 @@ _OPEN_BATCHES = 2
 ATTEMPTS = 3
 LARGE_XATTR = 4 * KIB
 _RACY_NS = 2_000_000_000
+_TYPE, _FILE, _DIRECTORY = 0o170000, stat.S_IFREG, stat.S_IFDIR
+_NO_BYTES = memoryview(b"")
+_first = itemgetter(0)
 _GONE = frozenset({errno.ENOENT, errno.ESTALE})
 
 
@@ -88,6 +95,53 @@ class Draft:
             tuple((name, value.extents()) for name, value in self.large_xattrs) if self.large_xattrs else (),
             self.flags,
         )
+
+
+@dataclass(slots=True)
+class Gathered:
+    """Names `start` to `stop` of a slice, of one owner, that are nothing but columns and pieces of one batch.
+
+    Files that were read whole as they had been found, and directories; the batch is None where all are empty.
+    """
+
+    part: Slice
+    start: int
+    stop: int
+    batch: Batch | None
+    first: int
+    """Place in the batch of the first file that is not empty."""
+
+    @property
+    def modes(self) -> list[int]:
+        return self.part.modes[self.start : self.stop]
+
+    @property
+    def content(self) -> int:
+        """Bytes of files."""
+        return sum(self.part.sizes[self.start : self.stop])
+
+    @property
+    def is_done(self) -> bool:
+        return self.batch is None or self.batch.is_done
+
+    def batches(self) -> Iterator[Batch]:
+        if self.batch is not None:
+            yield self.batch
+
+    def entries(self, owner: Owner) -> PlainEntries:
+        """The entries; waits for their content."""
+        part, start, stop = self.part, self.start, self.stop
+        sizes = part.sizes[start:stop]
+        contents: list[Extent | None] = [None] * (stop - start)
+        if self.batch is not None:
+            extents = islice(self.batch.extents, self.first, None)
+            contents = [next(extents) if size else None for size in sizes]
+        systems = part.file_systems
+        return PlainEntries(
+            part.directory, systems if isinstance(systems, int) else systems[start], owner,
+            part.names[start:stop], part.modes[start:stop], sizes, part.mtimes[start:stop],
+            part.ctimes[start:stop], part.inodes[start:stop], contents,
+        )  # fmt: skip
 
 
 class Unread(Exception):
@@ -151,6 +205,53 @@ class Reader:
         except OSError as error:
             raise Unread(error) from error
         return draft
+
+    def read_new(self, part: Slice, start: int, stop: int) -> Iterator[Gathered | int]:
+        """Reads what is plain together, as it comes; places of what is to be read by itself (`read`).
+
+        What comes must be taken before the next is asked for.
+        """
+        at = start
+        for owner, places in groupby(zip(self._plain_owners(part, start, stop), range(start, stop)), _first):
+            end = at + sum(1 for _ in places)
+            while at < end:
+                gathered = self._gather_files(part, at, end, uid=owner[1]) if owner else None
+                yield at if gathered is None else gathered
+                at = at + 1 if gathered is None else gathered.stop
+
+    def _plain_owners(self, part: Slice, start: int, stop: int) -> list[tuple[int, int, int] | None]:
+        """Of each name its file system and owner, or None where more than columns may be needed of it.
+
+        A clock read now stands for those that follow: what changed two seconds before it, or earlier, did so
+        before them, too. What is said to change in future is looked at by itself.
+        """
+        limit = self._clock.now_ns() - _RACY_NS
+        systems = part.file_systems
+        return [
+            (systems if isinstance(systems, int) else systems[place], found.uid, found.gid)
+            if found.mtime_ns <= limit and part.ctimes[place] <= limit and _is_plain(found)
+            else None
+            for place, found in enumerate(part.stats[start:stop], start)
+        ]
+
+    def _gather_files(self, part: Slice, start: int, stop: int, *, uid: int) -> Gathered | None:
+        """As many of the names as are still plain and have room in the batch; None where not one is."""
+        sizes = part.sizes[start:stop]
+        batch: Batch | None = None
+        view = _NO_BYTES
+        if any(sizes):
+            batch = self._batch(uid, next(filter(None, sizes)))
+            fitting = bisect_right(list(accumulate(sizes)), batch.room)
+            sizes = sizes[: min(fitting, _BATCH_PIECES - len(batch.lengths))]
+            view = batch.view[batch.end :]
+        stop = start + len(sizes)
+        count = part.handle.read_unchanged(part.names[start:stop], part.stats[start:stop], view)
+        if not count:
+            return None
+        held = list(filter(None, sizes[:count]))
+        if not held or batch is None:
+            return Gathered(part, start, start + count, None, 0)
+        return Gathered(part, start, start + count, batch, batch.add_all(held))
 
     def unreadable(self, part: Slice, place: int) -> Draft:
         """What was never read: metadata alone."""
@@ -283,6 +384,13 @@ class Reader:
             return window.finish(), size
         finally:
             window.close()
+
+
+def _is_plain(found: FileStat) -> bool:
+    """A file with one name, small and without holes; or a directory."""
+    if found.mode & _TYPE == _FILE:
+        return found.links < 2 and found.size <= WHOLE_BELOW and found.blocks * 512 >= found.size
+    return found.mode & _TYPE == _DIRECTORY
 
 
 def link_group(found: FileStat, file_system: int) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import accumulate
 
 from blake3 import blake3
 
@@ -65,6 +66,15 @@ class Batch:
         self.lengths.append(length)
         self.end += length
         return len(self.lengths) - 1
+
+    def add_all(self, lengths: Sequence[int]) -> int:
+        """`add` of many; returns the place of the first."""
+        first = len(self.lengths)
+        ends = list(accumulate(lengths, initial=self.end))
+        self.end = ends.pop()
+        self.starts += ends
+        self.lengths += lengths
+        return first
 
     @property
     def is_submitted(self) -> bool:
@@ -162,10 +172,12 @@ class ChunkStore:
 
     def _store(self, batch: Batch) -> list[Extent]:
         key, view, lengths = self._key, batch.view, batch.lengths
-        ids = [
-            ChunkId(blake3(view[start : start + length], key=key).digest(16))
-            for start, length in zip(batch.starts, lengths, strict=True)
-        ]
+        ids = ChunkId.trusted(
+            [
+                blake3(view[start : start + length], key=key).digest(16)
+                for start, length in zip(batch.starts, lengths, strict=True)
+            ]
+        )
         # Of equal pieces the last is named; which one is stored makes no difference.
         places = dict(zip(ids, range(len(ids)), strict=True))
         addresses: dict[ChunkId, ChunkAddress] = {}
@@ -186,7 +198,7 @@ class ChunkStore:
             # Claims that are gone belonged to packs that were sent: the index knows those now. Or it did, and
             # their pack has turned out to be lost since; then they are ours to store.
             missing = [chunk for chunk in awaited if chunk not in addresses]
-        return [Extent(length, chunk, addresses[chunk]) for length, chunk in zip(lengths, ids, strict=True)]
+        return list(map(Extent, lengths, ids, map(addresses.__getitem__, ids)))
 
     def _place(
         self, batch: Batch, places: Sequence[int], ids: Sequence[ChunkId]

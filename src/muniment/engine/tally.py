@@ -43,15 +43,22 @@ class Tally:
         else:
             self.others += 1
 
+    def add_read(self, modes: Sequence[int], *, content: int) -> None:
+        """Entries of the new tree that were read together."""
+        self._add_all(modes, content)
+
     def add_unchanged(self, modes: Sequence[int], *, content: int) -> None:
         """Entries carried over from the parent."""
+        self.unchanged += len(modes)
+        self._add_all(modes, content)
+
+    def _add_all(self, modes: Sequence[int], content: int) -> None:
         files = sum(map(stat.S_ISREG, modes))
         directories = sum(map(stat.S_ISDIR, modes)) if files < len(modes) else 0
         self.files += files
         self.directories += directories
         self.others += len(modes) - files - directories
         self.content += content
-        self.unchanged += len(modes)
         self._progress.found(files=files, content=content)
 
     def unreadable(self, path: bytes, error: OSError) -> None:

@@ -49,8 +49,8 @@ _FIRST = PAGE + RUN + OWNER
 class PlainEntries:
     """Entries of one directory and one owner in columns of equal length, names increasing.
 
-    Plain: at most one extent each, and nothing of what few entries have (`has_extras`). Sizes are 0 of what is
-    no regular file.
+    Plain: at most one extent each, and nothing of what few entries have (`has_extras`). What is no regular
+    file has size 0.
     """
 
     directory: bytes

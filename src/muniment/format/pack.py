@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, repeat
 
 from muniment.crypto.digests import chunk_id, page_id
 from muniment.crypto.keys import VaultKeys
@@ -135,9 +135,7 @@ class PackBuilder:
         """`add_data`, but the answer is where each chunk lies."""
         block = self._add(encoded, BlockRole.DATA, [chunk.raw for chunk in ids], lengths)
         inner = accumulate(lengths, initial=0)
-        addresses = [
-            ChunkAddress(block, start, length) for start, length in zip(inner, lengths, strict=False)
-        ]
+        addresses = list(map(ChunkAddress, repeat(block), inner, lengths))
         self.chunks.update(zip(ids, addresses, strict=True))
         return addresses
 

@@ -63,6 +63,13 @@ class SpoiledDirectory(PosixDirectory):
         attributes = self._disk.attributes.get(self._path + b"/" + name)
         return file if attributes is None else AttributedFile(file, attributes)
 
+    def read_unchanged(self, names: Sequence[bytes], found: Sequence[FileStat], into: memoryview) -> int:
+        """As ever, but for what is spoiled: that is left to be opened by itself."""
+        count, spoiled = 0, self._disk.is_spoiled
+        while count < len(names) and not spoiled(self._path + b"/" + names[count]):
+            count += 1
+        return super().read_unchanged(names[:count], found[:count], into)
+
     def open_directory(self, name: bytes) -> SpoiledDirectory:
         path = self._path + b"/" + name
         self._disk.before("open", path)
@@ -94,6 +101,9 @@ class SpoiledDisk(JailedDisk):
     def open_root(self, path: bytes) -> SpoiledDirectory:
         self.before("root", path)
         return SpoiledDirectory(self, path.rstrip(b"/"), super().open_root(path)._fd)
+
+    def is_spoiled(self, path: bytes) -> bool:
+        return path in self.attributes or ("open", path) in self.meddle or ("open", path) in self.refused
 
     def before(self, call: str, path: bytes) -> None:
         self.calls.append((call, path))

@@ -219,7 +219,7 @@ def test_a_stopped_run_leaves_a_partial_tree_and_the_next_reads_nothing_twice(
 ) -> None:
     fill(root)
     asked = itertools.count()
-    bench.stop_when = lambda: next(asked) > 60
+    bench.stop_when = lambda: next(asked) > 20
     with pytest.raises(Interrupted):
         bench.back_up()
     [partial] = bench.partials

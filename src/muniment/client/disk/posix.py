@@ -14,6 +14,7 @@ import errno
 import grp
 import os
 import pwd
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -30,12 +31,15 @@ _NO_ATIME: int = getattr(os, "O_NOATIME", 0)
 _PATH_SEGMENT = 2048
 """Paths are opened in steps of at most this many bytes (PATH_MAX is 4096)."""
 
+_TYPE, _DIRECTORY = 0o170000, stat.S_IFDIR
 _NO_XATTRS = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENODATA, errno.ENOSYS})
 
 _columns = attrgetter(
     "st_mode", "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev", "st_nlink", "st_uid", "st_gid",
     "st_rdev", "st_blocks",
 )  # fmt: skip
+_same = attrgetter("st_mode", "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev")
+"""What of a file must be as it was before it was read: the first of `FileStat`'s fields."""
 _to_stat = partial(tuple.__new__, FileStat)
 _encode_name = methodcaller("encode", sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 
@@ -119,6 +123,32 @@ class PosixDirectory:
     def open_file(self, name: bytes) -> PosixFile:
         return PosixFile(self._open(name, _READ_FILE))
 
+    def read_unchanged(self, names: Sequence[bytes], found: Sequence[FileStat], into: memoryview) -> int:
+        # One loop, with few calls of our own: of a first backup's time much goes into Python around these
+        # five system calls.
+        close, readv, fstat, same, here = os.close, os.readv, os.fstat, _same, self._fd
+        at = count = 0
+        try:
+            for name, before in zip(names, found, strict=True):
+                if before[0] & _TYPE == _DIRECTORY:
+                    if _has_xattrs(b"/proc/self/fd/%d/%s" % (here, name)):
+                        break
+                else:
+                    size = before[1]
+                    fd = self._open(name, _READ_FILE)
+                    try:
+                        if size and readv(fd, (into[at : at + size],)) != size:
+                            break
+                        if same(fstat(fd)) != before[:6] or _has_xattrs(fd):
+                            break
+                    finally:
+                        close(fd)
+                    at += size
+                count += 1
+        except OSError:
+            pass  # whoever reads this one by itself meets the error again, and tells of it
+        return count
+
     def open_directory(self, name: bytes) -> PosixDirectory:
         return PosixDirectory(self._open(name, _READ_DIRECTORY | os.O_NOFOLLOW), noatime=self._noatime)
 
@@ -188,6 +218,15 @@ def open_long_path(path: bytes) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def _has_xattrs(where: int | bytes) -> bool:
+    try:
+        return bool(os.listxattr(where, follow_symlinks=isinstance(where, int)))
+    except OSError as error:
+        if error.errno in _NO_XATTRS:
+            return False
+        raise
 
 
 def _read_xattrs(where: int | bytes) -> list[tuple[bytes, bytes]]:

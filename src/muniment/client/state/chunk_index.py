@@ -30,7 +30,7 @@ class LocalChunkIndex:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = threading.Lock()
-        self._recent: dict[bytes, ChunkAddress] = {}
+        self._recent: dict[ChunkId, ChunkAddress] = {}
         self._merged = False
         self._tree_empty = self._is_empty("chunks")
         self._pack_of = lru_cache(4096)(self._load_pack)
@@ -44,7 +44,7 @@ class LocalChunkIndex:
         found: dict[ChunkId, ChunkAddress] = {}
         unseen: list[ChunkId] = []
         for chunk in ids:
-            address = recent.get(chunk.raw)
+            address = recent.get(chunk)
             if address is not None:
                 found[chunk] = address
             elif not self._tree_empty:
@@ -67,8 +67,7 @@ class LocalChunkIndex:
                     "insert or replace into staged values (?, ?)",
                     (number, checked(records, context=pack.raw)),
                 )
-            for chunk, address in chunks.items():
-                self._recent[chunk.raw] = address
+            self._recent.update(chunks)
             if len(self._recent) >= MERGE_AT:
                 self._merge()
 
@@ -228,8 +227,8 @@ def _encode_records(chunks: Mapping[ChunkId, ChunkAddress]) -> bytes:
     pack = _RECORD.pack
     return b"".join(
         [
-            pack(chunk.raw, a.block.ordinal, a.block.offset, a.block.length, a.inner, a.length)
-            for chunk, a in chunks.items()
+            pack(raw, ordinal, offset, size, inner, length)
+            for (raw,), ((_, _, _, ordinal, offset, size), inner, length) in chunks.items()
         ]
     )
 
