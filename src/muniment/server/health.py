@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from muniment.server.store.port import StorageFailed, StorageFull
 from muniment.server.web.context import NotDeployed, deployment
 
+
 def healthz(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
     """200 while both parts work, otherwise 503; says which part, nothing more."""
     parts = {"database": _database_answers(), "store": _store_takes_writes()}

@@ -5,12 +5,14 @@ from __future__ import annotations
 from django.urls import path
 
 from muniment.server.site.cookies import choose_cookies, cookies, gpc_support
-from muniment.server.site.home import editions, home
+from muniment.server.site.home import editions, home, one_edition, sealed, sealed_archive
 from muniment.server.site.ledger import ledger_checkpoint, ledger_entries, ledger_key, ledger_proof
 from muniment.server.site.statement import data, data_map_json, proof, statement
 
 urlpatterns = [
     path("", home, name="home"),
+    path("sealed", sealed, name="sealed"),
+    path("sealed/sealed-sample.zip", sealed_archive, name="sealed_archive"),
     path("editions", editions, name="editions"),
     path("ledger/key", ledger_key, name="ledger_key"),
     path("ledger/checkpoint", ledger_checkpoint, name="ledger_checkpoint"),
@@ -19,6 +21,7 @@ urlpatterns = [
     path("cookies", cookies, name="cookies"),
     path("cookies/choice", choose_cookies, name="choose_cookies"),
     path(".well-known/gpc.json", gpc_support, name="gpc_support"),
+    path("editions/<slug:name>", one_edition, name="edition"),
     path("privacy", statement, name="statement"),
     path("privacy/proof", proof, name="proof"),
     path("privacy/data", data, name="data"),

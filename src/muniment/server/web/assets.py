@@ -1,4 +1,4 @@
-"""Static files, served by us from memory under names that carry their hash, so that they may be kept for ever.
+"""Static files, served by us from memory under names that carry their hash, so that browsers may keep them.
 
 `{% static "web/tokens.css" %}` gives `/static/web/tokens.<hash>.css`. A style sheet's `url(...)` is rewritten
 likewise, so that a changed font changes the name of the style sheet, too. Small enough to hold: some hundred

@@ -53,7 +53,7 @@ _WORDS = {
     ),
     500: Words(
         "Something of ours failed",
-        "The fault is on our side and has been recorded without any personal data. What you had stored is as it was.",
+        "The fault is on our side and was recorded without personal data. What you had stored is as it was.",
         "Try again in a moment.",
     ),
     503: Words(

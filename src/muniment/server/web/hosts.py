@@ -1,10 +1,10 @@
-"""Which names this service answers to. The statement binds these hosts and no other, so no other is served."""
+"""Which names this service answers to: the statement binds these hosts, so no other is served."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
-_EVERY_ADDRESS = {"0.0.0.0", "::", ""}  # noqa: S104, compared with, never bound
+_EVERY_ADDRESS = {"0.0.0.0", "::", ""}
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 

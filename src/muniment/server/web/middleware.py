@@ -22,9 +22,9 @@ _PERMISSIONS = ", ".join(
     f"{feature}=()"
     for feature in (
         "accelerometer", "attribution-reporting", "autoplay", "bluetooth", "browsing-topics", "camera",
-        "display-capture", "encrypted-media", "geolocation", "gyroscope", "hid", "idle-detection", "magnetometer",
-        "microphone", "midi", "payment", "picture-in-picture", "screen-wake-lock", "serial", "usb",
-        "xr-spatial-tracking",
+        "display-capture", "encrypted-media", "geolocation", "gyroscope", "hid", "idle-detection",
+        "magnetometer", "microphone", "midi", "payment", "picture-in-picture", "screen-wake-lock", "serial",
+        "usb", "xr-spatial-tracking",
     )
 )  # fmt: skip
 _ALWAYS = {
@@ -61,7 +61,7 @@ def protect(answer: Answer) -> Answer:
 
 
 def answer_known_hosts(answer: Answer) -> Answer:
-    """421 for a name that is not ours: the statement, and the links in our mails, speak for our hosts only."""
+    """421 for a name that is not ours: the statement and our mails speak for our hosts only."""
     names: frozenset[str] = settings.SERVED_NAMES
 
     def answered(request: HttpRequest) -> HttpResponseBase:

@@ -45,7 +45,7 @@ WAX = _wax()
 
 @register.simple_tag
 def seal(state: str, *, size: int = 32, label: str = "") -> SafeString:
-    """The seal in the colour of `state`: keyhole = proven, "!" = needs you, only an outline = nothing to prove.
+    """The seal in the colour of `state`: keyhole = proven, "!" = needs you, an outline = no proof.
 
     Without `label` it is silent for those who listen: then the words beside it have to say the same.
     """
@@ -106,5 +106,5 @@ def notice(content: str, state: str, *, title: str = "") -> SafeString:
     heading = format_html('<p class="notice-title">{}</p>', title) if title else ""
     return format_html(
         '<div class="notice notice-{}" role="{}">{}<div>{}{}</div></div>',
-        state, "alert" if state == "bad" else "status", seal(state, size=28), heading, mark_safe(content),  # noqa: S308
+        state, "alert" if state == "bad" else "status", seal(state, size=28), heading, mark_safe(content),
     )  # fmt: skip
