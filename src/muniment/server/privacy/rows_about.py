@@ -1,0 +1,74 @@
+"""The rows that are about one person, table by table, found by the way that each model declares.
+
+    for table in tables_about():
+        for row in table.rows(account_pk): ...
+
+A table is read in short queries, a thousand rows at a time: whoever reads may be slow, and on SQLite an open
+query would keep everybody else from writing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from django.apps import apps
+from django.db import models
+
+from muniment.server.privacy.external import EXTERNAL
+from muniment.server.privacy.registry import Column, Personal, data_map
+
+SELF = "self"
+"""The subject path of the model whose rows are the people themselves."""
+
+_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class PersonalTable:
+    """A model with personal columns. `path` leads from a row to whom it is about."""
+
+    label: str
+    path: str
+    columns: tuple[Column, ...]
+
+    @cached_property
+    def model(self) -> type[models.Model]:
+        return apps.get_model(self.label)
+
+    @property
+    def personal(self) -> tuple[Column, ...]:
+        return tuple(column for column in self.columns if isinstance(column.declaration, Personal))
+
+    def about(self, person: int) -> models.QuerySet[models.Model]:
+        """Rows about the account with this row number."""
+        way = "pk" if self.path == SELF else self.path
+        return self.model._default_manager.filter(**{way: person})
+
+    def rows(self, person: int) -> Iterator[Mapping[str, Any]]:
+        """Every column of every row about the person, by row number; keys of foreign rows as they are."""
+        names = [column.name for column in self.columns]
+        fields = [self.model._meta.get_field(name).attname for name in names]  # type: ignore[union-attr]
+        key = self.model._meta.pk.attname
+        waiting = self.about(person).order_by("pk")
+        last: Any = None
+        while True:
+            part = list(
+                (waiting if last is None else waiting.filter(pk__gt=last)).values(*{key, *fields})[:_AT_ONCE]
+            )
+            for row in part:
+                yield {name: row[field] for name, field in zip(names, fields, strict=True)}
+            if len(part) < _AT_ONCE:
+                return
+            last = part[-1][key]
+
+
+def tables_about() -> list[PersonalTable]:
+    """Every table that holds anything about people, in the order of the registry."""
+    columns: dict[str, list[Column]] = {}
+    for column in data_map(EXTERNAL):
+        if column.subject_path:
+            columns.setdefault(column.model, []).append(column)
+    return [PersonalTable(label, held[0].subject_path, tuple(held)) for label, held in columns.items()]
