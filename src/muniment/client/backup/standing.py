@@ -22,7 +22,10 @@ NEARLY_FULL = 0.9
 
 
 class Verdict(Enum):
+    """From the best to the worst. Of a set without a schedule nobody can say that it stays backed up."""
+
     GOOD = "good"
+    UNSCHEDULED = "unscheduled"
     ATTENTION = "attention"
     BAD = "bad"
 
@@ -47,7 +50,7 @@ class Standing:
     sets: tuple[SetStanding, ...]
     notes: tuple[str, ...]
     needs_you: bool
-    """Whether something is wrong or waits; to back up by hand only is a choice, and no fault."""
+    """Whether something is wrong or waits; to back up by hand is a choice, and no fault while it is done."""
 
 
 def standing_of(
@@ -63,14 +66,12 @@ def standing_of(
         return Standing(Verdict.BAD, "Nothing is backed up yet.", (), tuple(notes), True)
     headline = {
         Verdict.GOOD: "Everything is backed up.",
+        Verdict.UNSCHEDULED: f"Everything is backed up, {_by_hand(sets)}by hand only.",
         Verdict.ATTENTION: "Backed up, but something needs you.",
         Verdict.BAD: "Not everything is backed up.",
     }[worst]
-    if worst is Verdict.GOOD and (by_hand := [one.name for one in sets if one.every is None]):
-        which = "" if len(by_hand) == len(sets) else f"{', '.join(by_hand)} "
-        headline = f"Everything is backed up, {which}by hand only."
-        return Standing(Verdict.ATTENTION, headline, sets, tuple(notes), False)
-    return Standing(worst, headline, sets, tuple(notes), worst is not Verdict.GOOD)
+    needs_you = worst not in (Verdict.GOOD, Verdict.UNSCHEDULED)
+    return Standing(worst, headline, sets, tuple(notes), needs_you)
 
 
 def _standing_of_set(vault: OpenVault, connection: Connection, name: str, *, now: float) -> SetStanding:
@@ -86,14 +87,21 @@ def _standing_of_set(vault: OpenVault, connection: Connection, name: str, *, now
     if newest.head.partial:
         verdict, reason = Verdict.ATTENTION, "the last run did not finish; run it again to go on"
     elif age > limit:
-        verdict, reason = Verdict.BAD, "no backup for too long"
+        why = "no backup for too long"
+        verdict, reason = Verdict.BAD, why if every else f"{why}, and none is scheduled"
     elif problems:
         verdict, reason = Verdict.ATTENTION, f"{plural(problems, 'file')} unreadable, or changed meanwhile"
     elif every is None:
-        verdict, reason = Verdict.GOOD, "not scheduled; `muniment schedule on` changes that"
+        verdict, reason = Verdict.UNSCHEDULED, "not scheduled; `muniment schedule on` changes that"
     else:
         verdict, reason = Verdict.GOOD, f"scheduled {every}"
     return SetStanding(name, newest, age, every, problems, verdict, reason)
+
+
+def _by_hand(sets: Sequence[SetStanding]) -> str:
+    """The names of the sets without a schedule, and a blank; nothing where that is all of them."""
+    names = [one.name for one in sets if one.every is None]
+    return "" if len(names) == len(sets) else f"{', '.join(names)} "
 
 
 def _worst(verdicts: Sequence[Verdict]) -> Verdict:

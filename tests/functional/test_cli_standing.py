@@ -1,0 +1,66 @@
+"""What `status` says of sets as time passes: kept by a schedule, by hand, by nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.machine import Machine, Ran
+from tests.support.server import Served, shared_server
+
+__all__ = ["shared_server"]
+
+DAY = 86_400
+
+
+@pytest.fixture
+def machine(shared_server: Served, tmp_path: Path) -> Machine:
+    code = shared_server.create_account(f"{os.urandom(6).hex()}@standing.org")
+    return Machine(tmp_path / "home").connect(shared_server.url, code)
+
+
+def status_after(machine: Machine, days: float) -> Ran:
+    prefix = (sys.executable, "-m", "tests.support.racing", json.dumps({"clock": days * DAY}), "--")
+    return replace(machine, prefix=prefix).run("status", "--check")
+
+
+def verdicts(ran: Ran) -> dict[str, str]:
+    return {one["name"]: one["verdict"] for one in ran.document["sets"]}
+
+
+def test_a_set_is_good_only_while_something_keeps_it_so(machine: Machine, tmp_path: Path) -> None:
+    for name in ("daily", "papers"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+        machine.done("backup", tmp_path / name, "--set", name)
+    config = machine.home / "config.toml"
+    config.write_text(f'{config.read_text()}\n[vaults.{machine.vault}.schedule]\ndaily = "daily"\n')
+
+    fresh = status_after(machine, 0)
+    assert verdicts(fresh) == {"daily": "good", "papers": "unscheduled"}
+    assert (fresh.code, fresh.document["verdict"]) == (0, "unscheduled")
+    assert fresh.document["message"] == "Everything is backed up, papers by hand only."
+
+    days = status_after(machine, 4)
+    assert verdicts(days) == {"daily": "bad", "papers": "unscheduled"}
+    assert (days.code, days.document["verdict"]) == (3, "bad")
+
+    week = status_after(machine, 7.1)
+    assert verdicts(week) == {"daily": "bad", "papers": "bad"}
+    assert {one["name"]: one["reason"] for one in week.document["sets"]} == {
+        "daily": "no backup for too long",
+        "papers": "no backup for too long, and none is scheduled",
+    }
+
+
+def test_a_set_that_was_never_backed_up_is_bad(machine: Machine, tmp_path: Path) -> None:
+    nothing = machine.run("status", "--check")
+    assert (nothing.code, nothing.document["verdict"]) == (3, "bad")
+    machine.done("sets", "add", "later", tmp_path)
+    named = machine.run("status", "--check")
+    assert (named.code, verdicts(named)) == (3, {"later": "bad"})
