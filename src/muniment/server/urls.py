@@ -11,6 +11,7 @@ urlpatterns = [
     path("", include("muniment.server.web.urls")),
     path("", include("muniment.server.site.urls")),
     path("", include("muniment.server.accounts.urls")),
+    path("", include("muniment.server.portal.urls")),
     path("", include("muniment.server.portal.record_urls")),
 ]
 

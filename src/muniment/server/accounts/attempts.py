@@ -81,7 +81,10 @@ def _window(now: datetime) -> int:
 
 def _keys(tried: Tried, *, whom: str, visit: Visit, now: datetime) -> list[tuple[bytes, int]]:
     secret = _KEY.of(now.date())
-    named = [("account", whom.strip().lower(), tried.by_account), ("network", visit.address.network, tried.by_network)]
+    named = [
+        ("account", whom.strip().lower(), tried.by_account),
+        ("network", visit.address.network, tried.by_network),
+    ]
     return [
         (hmac.digest(secret, "\0".join((tried.word, kind, name)).encode(), hashlib.sha256), most)
         for kind, name, most in named

@@ -15,6 +15,10 @@ REPEAT_WINDOW = timedelta(minutes=15)
 """A device whose answer got lost may repeat its enrolment for so long, while it has not been seen."""
 
 
+MOST_WAITING = 100
+"""Codes of one account that nobody has used yet."""
+
+
 class AccountExists(Exception):
     """The address has an account already."""
 
@@ -39,7 +43,16 @@ def find_account(email: str) -> Account:
 def make_code(
     account: Account, *, makes_vault: bool, vault_ref: UUID | None, now: datetime, life: float
 ) -> bytes:
-    """A new one-time code; returns its secret, 16 bytes, of which only the hash is kept."""
+    """A new one-time code; returns its secret, 16 bytes, of which only the hash is kept.
+
+    Raises Refusal TOO_MANY where too many wait to be used.
+    """
+    if EnrolmentCode.objects.filter(account=account, device=None, expires_at__gt=now).count() >= MOST_WAITING:
+        raise Refusal(
+            ErrorCode.TOO_MANY,
+            f"{MOST_WAITING} codes of this account wait to be used",
+            advice="Use one of them, or wait until they lapse.",
+        )
     secret = secrets.token_bytes(16)
     EnrolmentCode.objects.create(
         secret_sha256=hashlib.sha256(secret).digest(),

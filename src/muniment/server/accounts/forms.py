@@ -42,32 +42,27 @@ class StrictForm(forms.Form):
 class AgeScreenForm(StrictForm):
     """Before anything else. No default, no hint at what would pass."""
 
-    country = forms.ChoiceField(label="Country", help_text="Where you live: it says whose law applies.")
-    year = forms.IntegerField(
-        label="Year of birth",
-        min_value=FIRST_YEAR,
-        widget=forms.NumberInput(attrs={"inputmode": "numeric", "autocomplete": "off"}),
-    )
-    month = forms.ChoiceField(
-        label="Month of birth", choices=[("", "Choose"), *((n + 1, name) for n, name in enumerate(_MONTHS))]
-    )
-
     def __init__(self, *args: object, this_year: int, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        country, year = self.fields["country"], self.fields["year"]
-        assert isinstance(country, forms.ChoiceField)
-        assert isinstance(year, forms.IntegerField)
-        country.choices = [("", "Choose"), *country_names().items()]
-        year.max_value = this_year
+        self.fields["country"] = forms.ChoiceField(
+            label="Country",
+            choices=[("", "Choose"), *country_names().items()],
+            help_text="Where you live: it says whose law applies.",
+        )
         self.fields["year"] = forms.IntegerField(
-            label=year.label, min_value=FIRST_YEAR, max_value=this_year, widget=year.widget
+            label="Year of birth",
+            min_value=FIRST_YEAR,
+            max_value=this_year,
+            widget=forms.NumberInput(attrs={"inputmode": "numeric", "autocomplete": "off"}),
+        )
+        self.fields["month"] = forms.ChoiceField(
+            label="Month of birth",
+            choices=[("", "Choose"), *((n + 1, name) for n, name in enumerate(_MONTHS))],
         )
 
 
 class EmailForm(StrictForm):
-    email = forms.EmailField(
-        label="E-mail address", widget=forms.EmailInput(attrs={"autocomplete": "email"})
-    )
+    email = forms.EmailField(label="E-mail address", widget=forms.EmailInput(attrs={"autocomplete": "email"}))
 
 
 class PasswordForm(StrictForm):
@@ -142,10 +137,40 @@ class SignUpForm(StrictForm):
             raise UndeclaredField
         return shown
 
+    @property
+    def has_optional(self) -> bool:
+        return any(not field.field.required for field in self.visible_fields())
+
+    @property
+    def optional_errors(self) -> bool:
+        return any(field.errors for field in self.visible_fields() if not field.field.required)
+
     def details(self) -> dict[str, str]:
         """Filled columns of Profile."""
         columns = {field.name for field in Profile._meta.concrete_fields}
         return {name: value for name, value in self.cleaned_data.items() if name in columns and value}
+
+
+class DetailsForm(StrictForm):
+    """What the edition asks beyond signing in, to be changed or emptied."""
+
+    def __init__(self, *args: object, edition: str, profile: Profile, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        for field in declared_form("sign_up").asked_of(edition):
+            if field.column.startswith("accounts.Profile."):
+                made = _form_field(field, required=field.needed[edition] == "required")
+                made.initial = getattr(profile, field.name)
+                self.fields[field.name] = made
+
+
+class CountryForm(StrictForm):
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.fields["country"] = forms.ChoiceField(
+            label="Country",
+            choices=list(country_names().items()),
+            help_text="Where you live: it says whose law applies.",
+        )
 
 
 def notice_hash(form: DeclaredForm) -> str:

@@ -1,7 +1,7 @@
 """Signing up. Known and unknown addresses get the same answer; only the mail differs.
 
-    asked → unconfirmed → confirmed          a guardian's word between the two for whoever is under 18
-            unconfirmed → forgotten          after seven days
+asked → unconfirmed → confirmed          a guardian's word between the two for whoever is under 18
+        unconfirmed → forgotten          after seven days
 """
 
 from __future__ import annotations

@@ -33,8 +33,11 @@ urlpatterns = [
     path("profile/security/app/add", totp.activate_totp, name="mfa_activate_totp"),
     path("profile/security/app/remove", totp.deactivate_totp, name="mfa_deactivate_totp"),
     path("profile/security/codes", recovery_codes.view_recovery_codes, name="mfa_view_recovery_codes"),
-    path("profile/security/codes/new", recovery_codes.generate_recovery_codes, name="mfa_generate_recovery_codes"),
-    path("profile/security/codes/file", recovery_codes.download_recovery_codes, name="mfa_download_recovery_codes"),
+    path(
+        "profile/security/codes/new",
+        recovery_codes.generate_recovery_codes,
+        name="mfa_generate_recovery_codes",
+    ),
     path("profile/security/passkeys/add", passkeys.add_webauthn, name="mfa_add_webauthn"),
     path("profile/security/passkeys/<int:pk>/rename", passkeys.edit_webauthn, name="mfa_edit_webauthn"),
     path("profile/security/passkeys/<int:pk>/remove", passkeys.remove_webauthn, name="mfa_remove_webauthn"),

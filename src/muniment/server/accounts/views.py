@@ -177,9 +177,7 @@ def confirm(request: HttpRequest, token: str) -> HttpResponse:
         form.add_error("password", "This is not the password that was chosen at sign-up.")
         return render(request, "accounts/confirm.html", {"form": form}, status=422)
     confirm_address(account, visit=visit, now=at)
-    return cast(
-        HttpResponse, perform_password_login(request, {"email": account.email}, Login(user=account))
-    )
+    return cast(HttpResponse, perform_password_login(request, {"email": account.email}, Login(user=account)))
 
 
 @require_safe

@@ -25,6 +25,7 @@ from muniment.server.vaults.access import Access, check_still_welcome, lock_vaul
 from muniment.server.vaults.events import EventKind, record_event
 from muniment.server.vaults.models import Confirmation, Grant, Slot, Vault
 from muniment.server.vaults.refs import parse_ref, seconds, seconds_or_none
+from muniment.server.vaults.revoking import revoke_at
 from muniment.wire import messages as m
 from muniment.wire.errors import ErrorCode
 
@@ -248,7 +249,7 @@ def confirm(deployment: Deployment, ref: UUID, *, by: Decider) -> Confirmation:
         )
         if row.action == Action.REVOKE_DEVICE:
             row.state, row.effective_at = State.DONE, now
-            _revoke_device(row.vault, row.subject_ref, now=now)
+            revoke_at(row.vault, row.subject_ref, now=now)
         else:
             row.state = State.CONFIRMED
             row.effective_at = now + timedelta(seconds=deployment.config.removal_delay)
@@ -334,17 +335,3 @@ def settle_confirmations(deployment: Deployment, vault: Vault) -> None:
 
 def _has_lapsed(deployment: Deployment, row: Confirmation, *, now: datetime) -> bool:
     return row.asked_at + timedelta(seconds=deployment.config.confirmation_life) <= now
-
-
-def _revoke_device(vault: Vault, ref: UUID, *, now: datetime) -> None:
-    """Token and slot delivery stop with this transaction. The event lists the slots that the device added."""
-    device = Device.objects.get(ref=ref)
-    Device.objects.filter(pk=device.pk, revoked_at=None).update(revoked_at=now)
-    added = Slot.objects.filter(vault=vault, added_by=device, withheld_at=None).order_by("id")
-    record_event(
-        vault,
-        EventKind.DEVICE_REVOKED,
-        now=now,
-        revoked=ref.hex,
-        slots_added=" ".join(slot.hex for slot in added.values_list("ref", flat=True)),
-    )

@@ -61,15 +61,26 @@ def events_of(account_id: int, *, since: datetime | None, limit: int) -> list[Ow
     rows = Event.objects.select_related("vault", "device").filter(vault__owner_id=account_id)
     if since is not None:
         rows = rows.filter(at__gte=since)
-    return [
-        OwnerEvent(
-            vault=row.vault.ref,
-            vault_name=row.vault.name,
-            number=row.number,
-            at=row.at,
-            kind=EventKind(row.kind),
-            device=None if row.device is None else row.device.name,
-            detail=row.detail,
-        )
-        for row in rows.order_by("-at", "-id")[:limit]
-    ]
+    return [_told(row) for row in rows.order_by("-at", "-id")[:limit]]
+
+
+def operator_acts(account_id: int, *, limit: int) -> list[OwnerEvent]:
+    """What an operator decided in the owner's place, newest first, with the reason."""
+    rows = Event.objects.select_related("vault", "device").filter(
+        vault__owner_id=account_id,
+        kind__in=(EventKind.CONFIRMATION_GIVEN, EventKind.CONFIRMATION_UNDONE),
+        detail__by="operator",
+    )
+    return [_told(row) for row in rows.order_by("-at", "-id")[:limit]]
+
+
+def _told(row: Event) -> OwnerEvent:
+    return OwnerEvent(
+        vault=row.vault.ref,
+        vault_name=row.vault.name,
+        number=row.number,
+        at=row.at,
+        kind=EventKind(row.kind),
+        device=None if row.device is None else row.device.name,
+        detail=row.detail,
+    )

@@ -1,0 +1,67 @@
+"""My Profile."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_safe
+
+from muniment.server.accounts.addresses import ask_change
+from muniment.server.accounts.forms import CountryForm, DetailsForm, EmailForm, notice_hash
+from muniment.server.accounts.profile import change_country, change_details, held_about, profile_of
+from muniment.server.portal.access import freshly_signed_in, owner_of, signed_in
+from muniment.server.privacy.forms import declared_form
+from muniment.server.web.context import now
+
+get_or_post = require_http_methods(["GET", "HEAD", "POST"])
+
+
+@require_safe
+@signed_in
+def show(request: HttpRequest) -> HttpResponse:
+    return render(request, "portal/profile.html", {"held": held_about(owner_of(request))})
+
+
+@get_or_post
+@signed_in
+def details(request: HttpRequest) -> HttpResponse:
+    account = owner_of(request)
+    form = DetailsForm(request.POST or None, edition=account.edition, profile=profile_of(account))
+    if request.method == "POST":
+        form.refuse_others(request.POST)
+    if not form.is_valid():
+        context = {"form": form, "notice": declared_form("sign_up").notice}
+        return render(request, "portal/details.html", context, status=422 if form.errors else 200)
+    change_details(account, form.cleaned_data, notice=notice_hash(declared_form("sign_up")), now=now())
+    messages.success(request, "Changed.", extra_tags="good")
+    return redirect("profile")
+
+
+@get_or_post
+@signed_in
+def country(request: HttpRequest) -> HttpResponse:
+    account = owner_of(request)
+    form = CountryForm(request.POST or None, initial={"country": account.country})
+    if request.method == "POST":
+        form.refuse_others(request.POST)
+    if not form.is_valid():
+        return render(request, "portal/country.html", {"form": form}, status=422 if form.errors else 200)
+    change_country(account, form.cleaned_data["country"])
+    messages.success(request, "Changed.", extra_tags="good")
+    return redirect("profile")
+
+
+@get_or_post
+@freshly_signed_in
+def address(request: HttpRequest) -> HttpResponse:
+    form = EmailForm(request.POST or None)
+    if request.method == "POST":
+        form.refuse_others(request.POST)
+    if not form.is_valid():
+        return render(request, "portal/address.html", {"form": form}, status=422 if form.errors else 200)
+    ask_change(owner_of(request), form.cleaned_data["email"], now=now())
+    messages.success(
+        request, "We sent a link to the new address. Until it is opened, nothing changes.", extra_tags="good"
+    )
+    return redirect("profile")

@@ -1,0 +1,137 @@
+"""A person at the website without a browser: cookies, forms as they stand on the page, mails.
+
+    visitor = Visitor(server)
+    visitor.sign_up("a@example.org", "quiet lantern harbour")
+"""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import re
+import time
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from html.parser import HTMLParser
+from typing import Any
+
+import httpx2
+
+from tests.support.server import Served
+
+PASSWORD = "quiet lantern harbour"
+
+
+@dataclass
+class Form:
+    action: str
+    method: str
+    fields: dict[str, str] = field(default_factory=dict)
+
+
+class _Forms(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.forms: list[Form] = []
+        self._select = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        got = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.forms.append(Form(got.get("action", ""), got.get("method", "get").lower()))
+        if not self.forms:
+            return
+        fields = self.forms[-1].fields
+        if tag == "input" and got.get("name") and got.get("type") not in ("submit", "checkbox", "radio"):
+            fields[got["name"]] = got.get("value", "")
+        elif tag == "select":
+            self._select = got.get("name", "")
+            fields[self._select] = ""
+        elif tag == "option" and "selected" in got:
+            fields[self._select] = got.get("value", "")
+
+
+class Visitor:
+    """Follows no redirect by itself."""
+
+    def __init__(self, server: Served, **headers: str) -> None:
+        self.server = server
+        self.client = httpx2.Client(base_url=server.url, headers=headers, timeout=60)
+
+    def get(self, path: str, **more: Any) -> httpx2.Response:
+        return self.client.get(path, **more)
+
+    def submit(self, page: httpx2.Response, action: str | None = None, **values: str) -> httpx2.Response:
+        """Send the page's form (the last one whose action is `action`, or that has none), filled with `values`."""
+        found = [form for form in forms_of(page) if form.method == "post"]
+        chosen = [form for form in found if form.action == (action or "")]
+        assert chosen, f"no form for {action!r} on {page.url}: {[form.action for form in found]}"
+        target = chosen[-1].action or page.url.raw_path.decode()
+        return self.client.post(target, data=chosen[-1].fields | values)
+
+    def pass_screen(self, edition: str = "home", *, year: int = 1980, country: str = "IE") -> httpx2.Response:
+        page = self.get(f"/accounts/signup/{edition}")
+        return self.submit(page, country=country, year=str(year), month="5")
+
+    def fill_sign_up(self, email: str, password: str = PASSWORD, **more: str) -> httpx2.Response:
+        """The form for Home, with nothing optional."""
+        page = self.pass_screen()
+        values = {"email": email, "password": password, "accept": "on", **more}
+        return self.submit(page, "/accounts/signup/home/register", **values)
+
+    def sign_up(self, email: str, password: str = PASSWORD) -> httpx2.Response:
+        """All the way: form, mail, confirmation. Signed in afterwards."""
+        assert self.fill_sign_up(email, password).status_code == 302
+        return self.confirm(email, password)
+
+    def confirm(self, email: str, password: str = PASSWORD) -> httpx2.Response:
+        page = self.get(link_in(self.server, email, "Confirm your address"))
+        assert page.status_code == 200, page.text
+        return self.submit(page, password=password)
+
+    def sign_in(self, email: str, password: str = PASSWORD) -> httpx2.Response:
+        return self.submit(self.get("/accounts/login"), "/accounts/login", login=email, password=password)
+
+    def sign_in_afresh(self, path: str, password: str = PASSWORD) -> httpx2.Response:
+        """Open a page that asks who is there once more."""
+        asked = self.get(path)
+        assert asked.status_code == 302, asked.status_code
+        again = self.submit(self.get(asked.headers["location"]), password=password)
+        assert again.status_code == 302, again.text
+        return self.get(again.headers["location"])
+
+
+def forms_of(page: httpx2.Response) -> list[Form]:
+    parser = _Forms()
+    parser.feed(page.text)
+    return parser.forms
+
+
+def mails_to(server: Served, address: str) -> list[EmailMessage]:
+    """Oldest first."""
+    found = []
+    for path in sorted((server.data / "mailbox").glob("*.eml")):
+        mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+        if mail["To"] == address:
+            assert isinstance(mail, EmailMessage)
+            found.append(mail)
+    return found
+
+
+def text_of(mail: EmailMessage) -> str:
+    body = mail.get_body(("plain",))
+    assert body is not None
+    return str(body.get_content())
+
+
+def link_in(server: Served, address: str, subject: str, *, seconds: float = 20.0) -> str:
+    """The path of the first link of the newest mail with that subject; waits for it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for mail in reversed(mails_to(server, address)):
+            if mail["Subject"] == subject:
+                found = re.search(re.escape(server.url) + r"(/\S+)", text_of(mail))
+                assert found is not None, text_of(mail)
+                return found[1]
+        time.sleep(0.05)
+    raise AssertionError(f"no mail {subject!r} to {address}: {[m['Subject'] for m in mails_to(server, address)]}")
