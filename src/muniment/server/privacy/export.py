@@ -39,17 +39,17 @@ _SECRET = "credential"
 _BYTES = "base64:"
 _PIECE = 64 << 10
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Spreadsheets run cells that begin so; in the CSV they are written as text. The JSON has them as they are."""
+"""Spreadsheets run cells that begin so; the CSV has them as text, the JSON as they are."""
 
 _README = """\
 This is everything that this service holds about you.
 
-manifest.json says what each table and column is, why it is held, for how long, and what a file's SHA-256 must be.
+manifest.json says what each table and column is, why it is held, for how long, and the SHA-256 of each file.
 tables/ has each table twice: .json is exact, .csv is for spreadsheets.
 
-Not in here: your backups. They are sealed with a key that only you have; `muniment export DIR` takes them out as
-they are, and `muniment restore` opens them. Passwords, keys and tokens are held only as hashes; the tables say
-that there is one, not what it is.
+Not in here: your backups. They are sealed with a key that only you have; `muniment export DIR` takes them
+out as they are, and `muniment restore` opens them. Passwords, keys and tokens are held only as hashes; the
+tables say that there is one, not what it is.
 """
 
 
