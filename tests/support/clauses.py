@@ -107,12 +107,14 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     named = clauses_of(item)
+    # A fixture may have emptied the ledger.
+    here = min(item.stash[_BEFORE], _size_here())
     before = {data: _size_of(data) if shared else 0 for data, shared in _data_directories(item)}
     try:
         return (yield)
     finally:
         if named:
-            seen = set(_kinds_here(since=item.stash[_BEFORE]))
+            seen = set(_kinds_here(since=here))
             for data, size in before.items():
                 seen.update(_kinds_of(data, since=size))
             item.user_properties.append(("clauses", [[clause, aspect.value] for clause, aspect in named]))

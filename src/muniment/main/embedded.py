@@ -29,6 +29,7 @@ from muniment.server.data_lock import locked
 from muniment.server.deployment import Deployment, utc_now
 from muniment.server.identity import load_identity, public_key_of, self_certificate
 from muniment.server.logs import SERVICE, start_logging
+from muniment.server.privacy.versions.posting import post_shipped
 from muniment.server.process import listen, make_service, run_service, url_of
 from muniment.server.store.local import LocalObjects
 from muniment.server.transactions import writing
@@ -51,11 +52,12 @@ def open_deployment(config: ServerConfig) -> Deployment:
         raise SystemCheckError("; ".join(found))
     with _one_migrates(config.data):
         call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
+        post_shipped(now=utc_now())
     return Deployment(config, LocalObjects(config.objects), utc_now)
 
 
 def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
-    """Serve until told to stop. Raises DataInUse, OSError (address in use), SystemCheckError."""
+    """Serve until told to stop. Raises DataInUse, OSError, SystemCheckError, StatementEdited."""
     start_logging()
     keep_buffers(SERVER)
     os.umask(0o077)

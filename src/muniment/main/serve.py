@@ -19,6 +19,7 @@ from muniment.model.errors import Outcome
 from muniment.server.config import ServerConfig, Tls
 from muniment.server.data_lock import DataInUse
 from muniment.server.keyfiles import site_secret
+from muniment.server.privacy.terms import StatementRefused
 from muniment.server.settings import django_settings
 
 _DEFAULTS = ServerConfig(data=Path())
@@ -86,6 +87,8 @@ def run_server(config: ServerConfig, *, announce: Callable[[str], None]) -> None
         _fail(f"another server is using {config.data}")
     except SystemCheckError as error:
         _fail(f"this release declares its data wrongly, nothing is served: {error}")
+    except StatementRefused as error:
+        _fail(f"the statement is not the one that people were told of, nothing is served: {error}")
     except OSError as error:
         _fail(
             f"cannot serve on {config.host} port {config.port} from {config.data}: {error.strerror or error}"

@@ -38,6 +38,7 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
             "muniment.server.portal.apps.PortalConfig",
             "muniment.server.privacy.apps.PrivacyConfig",
             "muniment.server.privacy.ledger.apps.LedgerConfig",
+            "muniment.server.privacy.versions.apps.VersionsConfig",
             "muniment.server.privacy.consent.apps.ConsentConfig",
             *sign_in.APPS,
             "muniment.server.vaults.apps.VaultsConfig",

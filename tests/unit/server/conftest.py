@@ -24,6 +24,7 @@ if not settings.configured:
     set_up_django(ServerConfig(data=_DATA, database_url=url_for(_DATA)))
 
 from muniment.server.deployment import Deployment  # noqa: E402
+from muniment.server.privacy.versions.posting import post_shipped  # noqa: E402
 from muniment.server.web.context import deploy  # noqa: E402
 from tests.support.domain import Clock, Member, make_deployment  # noqa: E402
 
@@ -31,6 +32,7 @@ from tests.support.domain import Clock, Member, make_deployment  # noqa: E402
 @pytest.fixture(scope="session", autouse=True)
 def migrated() -> None:
     call_command("migrate", verbosity=0, interactive=False)
+    post_shipped(now=Clock()())
 
 
 @pytest.fixture

@@ -202,6 +202,8 @@ def summary(counted: list[Counted]) -> Summary:
     heading = f"{number[Standing.PROVEN]} of {whole} sentences are proven"
     rest = f"{number[Standing.PLANNED]} are planned, and {number[Standing.NOTHING]} no code can hold."
     unproven = number[Standing.UNPROVEN]
+    if not number[Standing.PROVEN] and not unproven:
+        return Summary("quiet", heading, rest)
     if unproven:
         reason = f"{unproven} are enforced, but this release brings no proof of them. {rest}"
         return Summary("attention", heading, reason)

@@ -19,6 +19,10 @@ class StatementBroken(Exception):
         self.complaints = complaints
 
 
+class StatementRefused(Exception):
+    """This release may not serve with its statement; the text says why."""
+
+
 class Basis(StrEnum):
     """Why a purpose is lawful (GDPR, article 6)."""
 

@@ -1,35 +1,51 @@
-"""The statement, its proof, its history, and what is held: each view asks the privacy package once."""
+"""The statement, its proof, its history, and what is held: each view asks the privacy package and answers."""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from muniment.server.privacy.data_map import data_map_document, holdings
+from muniment.server.privacy.figures import figures, recorded
 from muniment.server.privacy.operator import read_operator
 from muniment.server.privacy.proof import LIMITS, proofs, read_evidence, summary, tally
 from muniment.server.privacy.readable import readable
 from muniment.server.privacy.statement import read_statement
-from muniment.server.web.context import deployment
+from muniment.server.privacy.versions.acceptance import held_by
+from muniment.server.privacy.versions.history import history_of
+from muniment.server.privacy.versions.in_force import (
+    NoSuchVersion,
+    Version,
+    upcoming,
+    version_numbered,
+    versions,
+)
+from muniment.server.web.context import deployment, now
+
+_ATOM = "application/atom+xml; charset=utf-8"
 
 
 @require_safe
 def statement(request: HttpRequest) -> HttpResponse:
-    current = read_statement()
-    shown = {
-        "statement": current,
-        "parts": readable(current),
-        "operator": read_operator(deployment().config.data),
-    }
-    return render(request, "site/privacy/statement.html", shown)
+    """What holds for whoever asks."""
+    return _show(request, held_by(getattr(request, "user", None), now()))
+
+
+@require_safe
+def version(request: HttpRequest, number: int) -> HttpResponse:
+    """One version as it was posted, in force or not."""
+    try:
+        return _show(request, version_numbered(number))
+    except NoSuchVersion:
+        raise Http404 from None
 
 
 @require_safe
 def proof(request: HttpRequest) -> HttpResponse:
-    current = read_statement()
-    evidence = read_evidence()
-    found = proofs(current, evidence, counts={}, figures={})
+    """About the program that runs, hence of the statement that ships with it."""
+    current, evidence = read_statement(), read_evidence()
+    found = proofs(current, evidence, counts=recorded(now()), figures=figures(now()))
     counted = tally(found)
     shown = {
         "statement": current,
@@ -43,6 +59,18 @@ def proof(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
+def history(request: HttpRequest) -> HttpResponse:
+    return render(request, "site/privacy/history.html", {"steps": history_of(versions()), "now": now()})
+
+
+@require_safe
+def history_feed(request: HttpRequest) -> HttpResponse:
+    """An Atom feed (RFC 4287), one entry for each version."""
+    shown = {"versions": versions(), "site": deployment().url}
+    return render(request, "site/privacy/history.atom", shown, content_type=_ATOM)
+
+
+@require_safe
 def data(request: HttpRequest) -> HttpResponse:
     return render(request, "site/privacy/data.html", {"holdings": holdings(read_statement())})
 
@@ -50,3 +78,14 @@ def data(request: HttpRequest) -> HttpResponse:
 @require_safe
 def data_map_json(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
     return JsonResponse(data_map_document(read_statement()), json_dumps_params={"indent": 1})
+
+
+def _show(request: HttpRequest, held: Version) -> HttpResponse:
+    shown = {
+        "version": held,
+        "statement": held.statement,
+        "parts": readable(held.statement),
+        "operator": read_operator(deployment().config.data),
+        "coming": upcoming(now()),
+    }
+    return render(request, "site/privacy/statement.html", shown)

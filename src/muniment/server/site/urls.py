@@ -7,7 +7,15 @@ from django.urls import path
 from muniment.server.site.cookies import choose_cookies, cookies, gpc_support
 from muniment.server.site.home import editions, home, one_edition, sealed, sealed_archive
 from muniment.server.site.ledger import ledger_checkpoint, ledger_entries, ledger_key, ledger_proof
-from muniment.server.site.statement import data, data_map_json, proof, statement
+from muniment.server.site.statement import (
+    data,
+    data_map_json,
+    history,
+    history_feed,
+    proof,
+    statement,
+    version,
+)
 
 urlpatterns = [
     path("", home, name="home"),
@@ -24,6 +32,9 @@ urlpatterns = [
     path("editions/<slug:name>", one_edition, name="edition"),
     path("privacy", statement, name="statement"),
     path("privacy/proof", proof, name="proof"),
+    path("privacy/version/<int:number>", version, name="statement_version"),
+    path("privacy/history", history, name="history"),
+    path("privacy/history.atom", history_feed, name="history_feed"),
     path("privacy/data", data, name="data"),
     path("privacy/data-map.json", data_map_json, name="data_map"),
 ]

@@ -9,7 +9,7 @@ from django.db.models import Model, Q, QuerySet
 
 from muniment.server.accounts.models import EnrolmentCode
 from muniment.server.deployment import Deployment
-from muniment.server.privacy.statement import read_statement
+from muniment.server.privacy.versions.in_force import days_of
 from muniment.server.transactions import writing
 from muniment.server.vaults.models import KitToken, Session
 
@@ -24,7 +24,7 @@ def forget_expired(deployment: Deployment) -> int:
 
 
 def _before(period: str, now: datetime) -> datetime:
-    return now - timedelta(days=read_statement().days[period])
+    return now - timedelta(days=days_of(period, now=now))
 
 
 def _old_sessions(deployment: Deployment, now: datetime) -> QuerySet[Session]:

@@ -15,3 +15,7 @@ class Kind(StrEnum):
     GUARDIAN_AGREED = "guardian_agreed"
     GUARDIAN_REFUSED = "guardian_refused"
     CHILD_FORGOTTEN = "child_forgotten"
+    VERSION_POSTED = "version_posted"
+    VERSION_ANNOUNCED = "version_announced"
+    VERSION_IN_FORCE = "version_in_force"
+    VERSION_ACCEPTED = "version_accepted"

@@ -1,0 +1,123 @@
+"""Which version holds: for everybody, for one person, and which is to come.
+
+A version that changes what matters holds for a person who was there before it was posted only 30 days after
+that person was told, or once they accepted it. `now` is when it is asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from django.db.models import QuerySet
+
+from muniment.server.privacy.statement import Statement, parse_statement, read_statement
+from muniment.server.privacy.versions.models import Acceptance, ChangeNotice, StatementVersion
+
+NOTICE = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A posted version, parsed."""
+
+    number: int
+    statement: Statement
+    posted_at: datetime
+    effective_at: datetime
+    in_force_at: datetime | None
+    is_material: bool
+    changes: tuple[str, ...]
+
+
+class NoSuchVersion(LookupError):
+    """No version of that number was posted."""
+
+
+def in_force(now: datetime) -> Version:
+    """What holds for whoever comes now. Before anything was posted, what ships with the release."""
+    row = newest_in_force()
+    return _shipped(now) if row is None else version_of(row)
+
+
+def in_force_for(account: Any, now: datetime) -> Version:
+    """What holds for this account: what it was told in time, or has accepted."""
+    for row in _held_ever():
+        if _holds_for(account, row, now=now):
+            return version_of(row)
+    return _shipped(now)
+
+
+def upcoming(now: datetime) -> Version | None:
+    """The newest version that is posted and does not hold yet."""
+    current = newest_in_force()
+    row = StatementVersion.objects.select_related("progress").order_by("-number").first()
+    if row is None or current is None or row.number <= current.number or row.posted_at > now:
+        return None
+    return version_of(row)
+
+
+def versions() -> list[Version]:
+    """Every posted version, newest first."""
+    rows = StatementVersion.objects.select_related("progress").order_by("-number")
+    return [version_of(row) for row in rows]
+
+
+def version_numbered(number: int) -> Version:
+    """Raises NoSuchVersion."""
+    row = StatementVersion.objects.select_related("progress").filter(number=number).first()
+    if row is None:
+        raise NoSuchVersion(number)
+    return version_of(row)
+
+
+def days_of(period: str, *, now: datetime) -> int:
+    """How long the statement in force keeps it: a shorter period deletes nothing before its notice ran out.
+
+    Raises KeyError for a period that ends with an event instead.
+    """
+    held = in_force(now).statement.days
+    # A period that only the coming version knows is used by columns that came with it.
+    return held[period] if period in held else read_statement().days[period]
+
+
+def newest_in_force() -> StatementVersion | None:
+    """The row of what holds for everybody who comes now."""
+    return _held_ever().first()
+
+
+def version_of(row: StatementVersion) -> Version:
+    return Version(
+        number=row.number,
+        statement=_parsed(row.declared, row.said),
+        posted_at=row.posted_at,
+        effective_at=row.effective_at,
+        in_force_at=row.progress.in_force_at,
+        is_material=row.is_material,
+        changes=tuple(row.changes),
+    )
+
+
+def _held_ever() -> QuerySet[StatementVersion]:
+    """Versions that came into force, newest first; once they did, a clock set back changes nothing."""
+    held = StatementVersion.objects.filter(progress__in_force_at__isnull=False)
+    return held.select_related("progress").order_by("-number")
+
+
+def _holds_for(account: Any, row: StatementVersion, *, now: datetime) -> bool:
+    if not row.is_material or account.created_at >= row.posted_at:
+        return True
+    if Acceptance.objects.filter(account=account, version=row).exists():
+        return True
+    return ChangeNotice.objects.filter(account=account, version=row, mailed_at__lte=now - NOTICE).exists()
+
+
+@lru_cache(maxsize=16)
+def _parsed(declared: str, said: str) -> Statement:
+    return parse_statement(declared, said)
+
+
+def _shipped(now: datetime) -> Version:
+    return Version(read_statement().version, read_statement(), now, now, None, False, ())

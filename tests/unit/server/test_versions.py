@@ -1,0 +1,328 @@
+"""Versions: posted once, told about thirty days before, in force per person, never altered."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from django.db import connection
+from django.test import Client
+
+from muniment.server.accounts.enrolment import create_account
+from muniment.server.accounts.models import Account
+from muniment.server.deployment import Deployment
+from muniment.server.privacy.ledger.entries import entries_of
+from muniment.server.privacy.ledger.kinds import Kind
+from muniment.server.privacy.statement import shipped_texts
+from muniment.server.privacy.terms import StatementBroken
+from muniment.server.privacy.versions.acceptance import (
+    Method,
+    accept,
+    banner_for,
+    has_accepted,
+    record_banner_seen,
+)
+from muniment.server.privacy.versions.history import Fate, difference
+from muniment.server.privacy.versions.in_force import (
+    NoSuchVersion,
+    Version,
+    days_of,
+    in_force,
+    in_force_for,
+    upcoming,
+    version_numbered,
+    versions,
+)
+from muniment.server.privacy.versions.models import AlteredVersion, ChangeNotice, Progress, StatementVersion
+from muniment.server.privacy.versions.posting import (
+    NOTICE_DAYS,
+    StatementEdited,
+    StatementOutdated,
+    TooEarly,
+    check_notice,
+    give_notices,
+    post_shipped,
+    post_statement,
+    turn_versions,
+)
+from muniment.server.transactions import writing
+from muniment.server.vaults.expiry import forget_expired
+from muniment.server.vaults.models import Session
+from muniment.server.vaults.refs import parse_ref
+from tests.support.domain import Clock, Member
+
+TABLES = ("changenotice", "acceptance", "progress", "statementversion")
+
+
+def _empty() -> None:
+    with connection.cursor() as cursor:
+        for table in TABLES:
+            cursor.execute(f"DELETE FROM privacy_versions_{table}")
+
+
+@pytest.fixture(autouse=True)
+def first_version(clock: Clock) -> Iterator[None]:
+    """Only the version that ships, in force; the same again afterwards for whoever shares the database."""
+    _empty()
+    post_shipped(now=clock())
+    yield
+    _empty()
+    post_shipped(now=clock())
+
+
+class Post:
+    """Collects whom a notice was handed over for."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int]] = []
+
+    def __call__(self, account: Any, version: Version) -> None:
+        self.told.append((account.email, version.number))
+
+
+def texts(number: int = 2, *, widen: str = "", said: tuple[str, str] = ("", "")) -> tuple[str, str]:
+    """The texts of a further version: as the shipped one, with what `widen` adds to its declarations."""
+    declared, words = shipped_texts()
+    declared = re.sub(r"^version = \d+$", f"version = {number}", declared, flags=re.MULTILINE)
+    return declared + widen, words.replace(*said) if said[0] else words
+
+
+WIDER = '\n[purposes.weather]\ntext = "To know the weather where you are."\nbasis = "consent"\n'
+
+
+def shorter_sessions(number: int = 2) -> tuple[str, str]:
+    declared, words = texts(number)
+    changed = re.sub(r"(\[periods\.session\]\ntext = .*\nends = .*\ndays = )\d+", r"\g<1>7", declared)
+    assert changed != declared
+    return changed, words
+
+
+def spend(clock: Clock, days: int, post: Post | None = None) -> None:
+    """Days in which the jobs run as they should."""
+    for _ in range(days):
+        clock.turn(days=1)
+        give_notices(post or Post(), now=clock())
+        turn_versions(now=clock())
+
+
+@pytest.mark.clause("P83")
+def test_a_version_is_posted_once_and_never_altered(clock: Clock) -> None:
+    post_statement(*texts(2), now=clock())
+    post_statement(*texts(2), now=clock())
+    row = StatementVersion.objects.get(number=2)
+    for alter in (row.save, row.delete, StatementVersion.objects.all().delete):
+        with pytest.raises(AlteredVersion):
+            alter()
+    with pytest.raises(AlteredVersion):
+        StatementVersion.objects.filter(number=2).update(said="nothing")
+    assert [version.number for version in versions()] == [2, 1]
+
+
+def test_a_statement_edited_without_a_version_is_refused(clock: Clock) -> None:
+    declared, words = shipped_texts()
+    with pytest.raises(StatementEdited, match="edited without a version"):
+        post_statement(declared, words.replace("We cannot read", "We seldom read"), now=clock())
+    with pytest.raises(StatementEdited):
+        post_statement(declared + WIDER, words, now=clock())
+    assert in_force(clock()).number == 1
+
+
+def test_an_older_release_is_refused(clock: Clock) -> None:
+    post_statement(*texts(2), now=clock())
+    with pytest.raises(StatementOutdated):
+        post_shipped(now=clock())
+
+
+def test_a_broken_statement_is_never_posted(clock: Clock) -> None:
+    with pytest.raises(StatementBroken):
+        post_statement("version = 2", "", now=clock())
+
+
+@pytest.mark.clause("P85")
+def test_a_change_is_posted_as_coming_and_holds_later(clock: Clock, member: Member) -> None:
+    post_statement(*texts(2, widen=WIDER), now=clock())
+    coming = upcoming(clock())
+    assert coming is not None
+    assert coming.number == 2
+    assert coming.effective_at == clock() + timedelta(days=NOTICE_DAYS)
+    assert "weather" in coming.changes[0]
+    assert in_force(clock()).number == 1
+    spend(clock, NOTICE_DAYS + 2)
+    assert in_force(clock()).number == 2
+    assert upcoming(clock()) is None
+    assert in_force_for(member.account, clock()).number == 2
+
+
+@pytest.mark.clause("P84")
+def test_everybody_is_told_thirty_days_before(clock: Clock, member: Member) -> None:
+    post_statement(*texts(2, widen=WIDER), now=clock())
+    post = Post()
+    give_notices(post, now=clock())
+    assert (member.account.email, 2) in post.told
+    assert len(post.told) == Account.objects.count()
+    assert give_notices(post, now=clock()) == 0
+    progress = Progress.objects.select_related("version").get(version=2)
+    with pytest.raises(TooEarly):
+        check_notice(progress, now=clock() + timedelta(days=NOTICE_DAYS - 1))
+    spend(clock, NOTICE_DAYS - 1, post)
+    assert in_force(clock()).number == 1
+    spend(clock, 2, post)
+    assert in_force(clock()).number == 2
+    said = [entry for entry in entries_of(member.account) if entry.leaf.kind == Kind.VERSION_ANNOUNCED.value]
+    assert [entry.said["version"] for entry in said] == [2]
+
+
+def test_without_notice_nothing_comes_into_force(clock: Clock, member: Member) -> None:
+    post_statement(*texts(2, widen=WIDER), now=clock())
+    for _ in range(3 * NOTICE_DAYS):
+        clock.turn(days=1)
+        assert turn_versions(now=clock()) == 0
+    assert in_force(clock()).number == 1
+
+
+def test_a_clock_that_jumps_brings_nothing_into_force(clock: Clock, member: Member) -> None:
+    post_statement(*texts(2, widen=WIDER), now=clock())
+    give_notices(Post(), now=clock())
+    clock.turn(days=400)
+    for _ in range(20):
+        assert turn_versions(now=clock()) == 0
+        clock.turn(minutes=10)
+    clock.turn(days=-400)
+    assert turn_versions(now=clock()) == 0
+    assert in_force(clock()).number == 1
+    spend(clock, NOTICE_DAYS + 1)
+    assert in_force(clock()).number == 2
+    clock.turn(days=-200)
+    assert in_force(clock()).number == 2
+
+
+def test_a_correction_holds_at_once_and_needs_no_notice(clock: Clock, member: Member) -> None:
+    told_only = ("Please read what others promise", "Please do read what others promise")
+    post_statement(*texts(2, said=told_only), now=clock())
+    assert in_force(clock()).number == 2
+    assert give_notices(Post(), now=clock()) == 0
+    assert in_force_for(member.account, clock()).number == 2
+
+
+def test_a_correction_does_not_bring_a_pending_change_along(clock: Clock, member: Member) -> None:
+    post_statement(*texts(2, widen=WIDER), now=clock())
+    told_only = ("Please read what others promise", "Please do read what others promise")
+    post_statement(*texts(3, widen=WIDER, said=told_only), now=clock())
+    assert in_force(clock()).number == 1
+    assert version_numbered(3).is_material
+
+
+def test_who_registers_meanwhile_accepted_knowing_and_others_keep_theirs(clock: Clock) -> None:
+    early = _account(clock)
+    clock.turn(days=1)
+    post_statement(*texts(2, widen=WIDER), now=clock())
+    give_notices(Post(), now=clock())
+    spend(clock, NOTICE_DAYS - 2)
+    clock.turn(hours=1)
+    late = _account(clock)
+    spend(clock, 3)
+    assert in_force(clock()).number == 2
+    assert in_force_for(early, clock()).number == 2
+    assert in_force_for(late, clock()).number == 2
+    untold = _account(clock, made_at=clock() - timedelta(days=200))
+    assert in_force_for(untold, clock()).number == 1
+    with writing():
+        accept(untold, 2, method=Method.BANNER, now=clock())
+    assert in_force_for(untold, clock()).number == 2
+
+
+def _account(clock: Clock, made_at: datetime | None = None) -> Account:
+    with writing():
+        return create_account(f"{secrets.token_hex(6)}@example.org", now=made_at or clock())
+
+
+@pytest.mark.clause("P3")
+def test_acceptance_is_of_one_posted_version_and_recorded(clock: Clock, member: Member) -> None:
+    with writing():
+        accept(member.account, 1, method=Method.SIGN_UP, now=clock())
+        accept(member.account, 1, method=Method.SIGN_UP, now=clock())
+    assert has_accepted(member.account, 1)
+    kinds = [entry.leaf.kind for entry in entries_of(member.account)]
+    assert kinds.count(Kind.VERSION_ACCEPTED.value) == 1
+    with writing(), pytest.raises(NoSuchVersion):
+        accept(member.account, 7, method=Method.SIGN_UP, now=clock())
+
+
+def test_a_banner_is_shown_until_the_coming_version_is_accepted(clock: Clock, member: Member) -> None:
+    assert banner_for(member.account, clock()) is None
+    post_statement(*texts(2, widen=WIDER), now=clock())
+    shown = banner_for(member.account, clock())
+    assert shown is not None
+    assert shown.number == 2
+    with writing():
+        accept(member.account, 2, method=Method.BANNER, now=clock())
+    assert banner_for(member.account, clock()) is None
+    assert banner_for(None, clock()) is not None
+
+
+def test_a_shorter_period_deletes_nothing_before_its_notice_ran_out(member: Member, clock: Clock) -> None:
+    opened = member.open_session()
+    Session.objects.filter(ref=parse_ref(opened.session)).update(closed_at=clock())
+    clock.turn(days=9)
+    post_statement(*shorter_sessions(), now=clock())
+    forget_expired(member.deployment)
+    assert days_of("session", now=clock()) == 30
+    assert Session.objects.filter(ref=parse_ref(opened.session)).exists()
+    spend(clock, NOTICE_DAYS + 1)
+    assert days_of("session", now=clock()) == 7
+    again = member.open_session()
+    Session.objects.filter(ref=parse_ref(again.session)).update(closed_at=clock() - timedelta(days=8))
+    forget_expired(member.deployment)
+    assert not Session.objects.filter(ref=parse_ref(again.session)).exists()
+
+
+def test_history_says_what_changed(clock: Clock) -> None:
+    post_statement(*texts(2, widen=WIDER, said=("It is sealed on your", "It is closed on your")), now=clock())
+    changed = difference(version_numbered(1).statement, version_numbered(2).statement)
+    assert [(item.fate, item.clauses) for item in changed.sentences] == [
+        (Fate.REMOVED, ("P7",)),
+        (Fate.ADDED, ("P7",)),
+    ]
+    assert any("P7" in change for change in changed.changes)
+    assert any("weather" in change for change in changed.changes)
+
+
+def test_a_notice_is_recorded_with_the_banner_that_was_seen(clock: Clock, member: Member) -> None:
+    post_statement(*texts(2, widen=WIDER), now=clock())
+    give_notices(Post(), now=clock())
+    shown = banner_for(member.account, clock())
+    assert shown is not None
+    clock.turn(hours=5)
+    with writing():
+        record_banner_seen(member.account, shown, now=clock())
+    notice = ChangeNotice.objects.get(account=member.account)
+    assert (notice.seen_at - notice.mailed_at) == timedelta(hours=5)
+
+
+@pytest.mark.clause("P88")
+def test_the_page_says_the_version_in_force_and_its_date(clock: Clock, deployment: Deployment) -> None:
+    """Not what ships: what holds."""
+    post_statement(*texts(2, widen=WIDER), now=clock())
+    page = Client(headers={"host": "127.0.0.1"}).get("/privacy").content.decode()
+    assert "Version 1" in page
+    assert "Version 2 comes into force" in page
+    spend(clock, NOTICE_DAYS + 1)
+    page = Client(headers={"host": "127.0.0.1"}).get("/privacy").content.decode()
+    assert f"Version 2, in force since {clock().day}" in re.sub("<[^>]*>", "", page)
+
+
+@pytest.mark.clause("P86")
+def test_the_feed_has_an_entry_for_each_version(clock: Clock, deployment: Deployment) -> None:
+    post_statement(*texts(2, widen=WIDER), now=clock())
+    feed = Client(headers={"host": "127.0.0.1"}).get("/privacy/history.atom")
+    assert feed.headers["Content-Type"].startswith("application/atom+xml")
+    entries = ElementTree.fromstring(feed.content).findall("{http://www.w3.org/2005/Atom}entry")
+    titles = [entry.findtext("{http://www.w3.org/2005/Atom}title") for entry in entries]
+    assert [title and title.split()[1].rstrip(":") for title in titles] == ["2", "1"]
+    history = Client(headers={"host": "127.0.0.1"}).get("/privacy/history").content.decode()
+    assert "weather" in history
