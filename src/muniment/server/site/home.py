@@ -8,6 +8,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
 from muniment.server.site.editions import EDITIONS, edition
+from muniment.server.site.promises import promises_today
 from muniment.server.site.sealed import sample, sample_archive
 
 
@@ -17,7 +18,13 @@ def home(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         "site/home.html",
-        {"sample": shown, "letter": shown.files[0], "rows": list(shown.rows(at=0)), "editions": EDITIONS},
+        {
+            "sample": shown,
+            "letter": shown.files[0],
+            "rows": list(shown.rows(at=0)),
+            "editions": EDITIONS,
+            "promises": promises_today(),
+        },
     )
 
 
@@ -35,7 +42,7 @@ def sealed(request: HttpRequest) -> HttpResponse:
         {
             "sample": shown,
             "rows": list(shown.rows(at=offset)),
-            "places": _places(shown.last_offset, offset),
+            "spots": _places(shown.last_offset, offset),
             "found": shown.look_for(word) if request.method == "POST" else None,
             "counts": shown.byte_counts(),
         },

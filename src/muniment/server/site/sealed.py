@@ -46,6 +46,11 @@ class OwnersFile:
         return self.path.rpartition("/")[2]
 
     @property
+    def opening(self) -> str:
+        """The first two paragraphs, each on one line."""
+        return "\n\n".join(part.replace("\n", " ") for part in self.text.split("\n\n")[:2])
+
+    @property
     def size(self) -> int:
         return len(self.text.encode())
 

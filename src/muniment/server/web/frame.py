@@ -57,7 +57,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "enter": () if signed_in else _served(_ENTER),
         "here": request.path,
         "signed_in": account if signed_in else None,
-        "statement_version": getattr(read_statement(), "number", None),
+        "statement_version": read_statement().version,
     }
 
 
