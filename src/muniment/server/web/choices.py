@@ -7,7 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from muniment.server.privacy.consent.choices import Subject, snapshot
+from muniment.server.privacy.consent.choices import Subject, keep_signal, snapshot
 from muniment.server.privacy.consent.cookies import Asked, BrowserChoice, is_to_ask, optional_purposes
 from muniment.server.privacy.consent.effect import Consents
 from muniment.server.privacy.consent.notices import notice_for
@@ -29,6 +29,17 @@ def read_choices(answer: Answer) -> Answer:
         return answer(request)
 
     return read
+
+
+def hear_signal(answer: Answer) -> Answer:
+    """Inside of who is signed in: once an account's browser sends the signal, it binds for the account."""
+
+    def heard(request: HttpRequest) -> HttpResponseBase:
+        if sends_gpc(request):
+            keep_signal(subject_of(request), now=now())
+        return answer(request)
+
+    return heard
 
 
 def subject_of(request: HttpRequest) -> Subject:

@@ -29,6 +29,7 @@ from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ledger.leaves import Json
 from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.terms import Basis
+from muniment.server.transactions import writing
 
 _KINDS = {
     State.GRANTED: Kind.CONSENT_GRANTED,
@@ -115,6 +116,13 @@ def honour_signal(subject: Subject, *, now: datetime) -> int | None:
         subject, (EVERY_PURPOSE, ""), State.SIGNALLED, notice=Notice(""), method="Sec-GPC", now=now,
         until=None, mentions_gpc=False,
     )  # fmt: skip
+
+
+def keep_signal(subject: Subject, *, now: datetime) -> None:
+    """Honour the signal of somebody signed in, unless that was done before."""
+    if subject.account is not None and not was_signalled(subject):
+        with writing():
+            honour_signal(subject, now=now)
 
 
 def was_signalled(subject: Subject) -> bool:
