@@ -53,6 +53,7 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
             "django.contrib.sessions.middleware.SessionMiddleware",
             "django.middleware.csrf.CsrfViewMiddleware",
             *sign_in.MIDDLEWARE,
+            "muniment.server.web.choices.hear_signal",
             "muniment.server.web.cookies.drop_unasked",
         ],
         "TEMPLATES": [
