@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import models
 
-from muniment.server.accounts.acceptance import record_choice_of_details
+from muniment.server.accounts.acceptance import choose_optional
 from muniment.server.accounts.countries import country_names
 from muniment.server.accounts.models import Account, Guardianship, Profile
 from muniment.server.privacy.registry import Personal
@@ -49,7 +49,7 @@ def held_about(account: Account) -> list[Held]:
     return [held for row in rows for held in _held(row)]
 
 
-def change_details(account: Account, details: Mapping[str, str], *, notice: str, now: datetime) -> None:
+def change_details(account: Account, details: Mapping[str, str], *, now: datetime) -> None:
     """Write columns of Profile; emptying one takes it back."""
     with writing():
         profile = profile_of(account)
@@ -57,8 +57,7 @@ def change_details(account: Account, details: Mapping[str, str], *, notice: str,
             if name in details:
                 setattr(profile, name, details[name].strip())
         profile.save()
-        filled = {name: getattr(profile, name) for name in DETAILS if getattr(profile, name)}
-        record_choice_of_details(account, filled, notice=notice, now=now)
+        choose_optional(account, details, method="profile", now=now)
 
 
 def change_country(account: Account, country: str) -> None:

@@ -14,6 +14,7 @@ from muniment.server.accounts.security_log import note
 from muniment.server.accounts.sign_up import confirm_address
 from muniment.server.accounts.visits import Visit
 from muniment.server.mail.send import send
+from muniment.server.privacy.versions.acceptance import Method
 from muniment.server.transactions import writing
 
 Event = SecurityEvent.Kind
@@ -45,7 +46,7 @@ def set_password(
             user=account, defaults={"email": account.email, "primary": True, "verified": True}
         )
         if statement is not None:
-            accept_in_force(account, version=statement, method="first sign-in", now=now)
+            accept_in_force(account, version=statement, method=Method.FIRST_SIGN_IN, now=now)
         note(Event.PASSWORD_CHANGED, account=account, visit=visit, now=now, method="link")
         send(mails.PasswordChanged(), to=account, now=now)
     if account.confirmed_at is None:

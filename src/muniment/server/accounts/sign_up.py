@@ -15,7 +15,7 @@ from allauth.account.models import EmailAddress
 from django.contrib.auth.hashers import make_password
 
 from muniment.server.accounts import mails
-from muniment.server.accounts.acceptance import accept_in_force, record_choice_of_details
+from muniment.server.accounts.acceptance import accept_in_force, choose_optional
 from muniment.server.accounts.models import (
     Account,
     AgeBand,
@@ -30,6 +30,7 @@ from muniment.server.accounts.visits import Visit
 from muniment.server.mail.send import send
 from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind
+from muniment.server.privacy.versions.acceptance import Method
 from muniment.server.transactions import writing
 
 Event = SecurityEvent.Kind
@@ -100,8 +101,8 @@ def _create(wish: SignUp, email: str, hashed: str, *, visit: Visit, now: datetim
         now=now,
         subject=account,
     )
-    accept_in_force(account, version=wish.statement, method="sign-up form", now=now)
-    record_choice_of_details(account, wish.details, notice=wish.notice, now=now)
+    accept_in_force(account, version=wish.statement, method=Method.SIGN_UP, now=now)
+    choose_optional(account, wish.details, method="sign-up form", now=now)
     note(Event.SIGNED_UP, account=account, visit=visit, now=now)
     return account
 

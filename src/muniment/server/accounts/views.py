@@ -13,7 +13,7 @@ from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_http_methods, require_safe
 
 from muniment.server.accounts import attempts, recovery
-from muniment.server.accounts.acceptance import NotInForce, has_accepted, version_in_force
+from muniment.server.accounts.acceptance import NotInForce, has_agreed, version_in_force
 from muniment.server.accounts.addresses import change_address
 from muniment.server.accounts.age_screen import (
     Birth,
@@ -96,7 +96,7 @@ def _show_form(
     passed = open_pass(sealed)
     if form is None:
         form = SignUpForm(
-            edition=edition, band=passed.band, statement=version_in_force(), initial={"pass": sealed}
+            edition=edition, band=passed.band, statement=version_in_force(now()), initial={"pass": sealed}
         )
     context = {
         "form": form,
@@ -120,7 +120,7 @@ def register(request: HttpRequest, edition: str) -> HttpResponse:
         passed = open_pass(sealed)
     except PassInvalid:
         return redirect("account_sign_up_edition", wanted.value)
-    form = SignUpForm(request.POST, edition=wanted, band=passed.band, statement=version_in_force())
+    form = SignUpForm(request.POST, edition=wanted, band=passed.band, statement=version_in_force(now()))
     form.refuse_others(request.POST)
     if not form.is_valid():
         return _show_form(request, wanted, sealed, form)
@@ -225,9 +225,9 @@ def set_password(request: HttpRequest, token: str) -> HttpResponse:
     opened = _opened(LinkKind.PASSWORD, token) or _opened(LinkKind.FIRST_SIGN_IN, token)
     if opened is None:
         return _dead(request)
-    account, agreed = opened.account, has_accepted(opened.account)
+    account, agreed = opened.account, has_agreed(opened.account, now=now())
     make = PasswordForm if agreed else FirstPasswordForm
-    form = make(request.POST or None, account=account, initial={"statement": version_in_force()})
+    form = make(request.POST or None, account=account, initial={"statement": version_in_force(now())})
     if request.method == "POST":
         form.refuse_others(request.POST)
     if not form.is_valid():

@@ -8,7 +8,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
 from muniment.server.accounts.addresses import ask_change
-from muniment.server.accounts.forms import CountryForm, DetailsForm, EmailForm, notice_hash
+from muniment.server.accounts.forms import CountryForm, DetailsForm, EmailForm
 from muniment.server.accounts.profile import change_country, change_details, held_about, profile_of
 from muniment.server.portal.access import freshly_signed_in, owner_of, signed_in
 from muniment.server.privacy.forms import declared_form
@@ -33,7 +33,7 @@ def details(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         context = {"form": form, "notice": declared_form("sign_up").notice}
         return render(request, "portal/details.html", context, status=422 if form.errors else 200)
-    change_details(account, form.cleaned_data, notice=notice_hash(declared_form("sign_up")), now=now())
+    change_details(account, form.cleaned_data, now=now())
     messages.success(request, "Changed.", extra_tags="good")
     return redirect("profile")
 

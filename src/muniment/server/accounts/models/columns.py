@@ -38,6 +38,11 @@ def device(field: F, *, keep: str = "account", purposes: tuple[str, ...] = ("bac
     return held(field, category="device", purposes=purposes, keep=keep)
 
 
+def told(field: F) -> F:
+    """What a contract may need: of a business required, of a person not."""
+    return held(field, category="profile", purposes=("contract",))
+
+
 def optional(field: F) -> F:
-    """What a person tells us if they like; a contract with a business needs some of it."""
-    return held(field, category="profile", purposes=("demographics", "contract"))
+    """What a person tells us only if they like; taking that back empties it."""
+    return personal(field, category="profile", purposes=("demographics",), keep="account", erase=Erase.CLEAR)

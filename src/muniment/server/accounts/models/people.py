@@ -8,7 +8,15 @@ from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.db import models
 
-from muniment.server.accounts.models.columns import activity, contact, credential, held, optional, row_id
+from muniment.server.accounts.models.columns import (
+    activity,
+    contact,
+    credential,
+    held,
+    optional,
+    row_id,
+    told,
+)
 from muniment.server.privacy.registry import Placement, public
 
 _SWITCH = "a switch the operator sets"
@@ -101,19 +109,17 @@ class Profile(models.Model):
     placement: ClassVar[Placement] = Placement.REGION
 
     id = row_id()
-    account = held(
-        models.OneToOneField(Account, on_delete=models.CASCADE, related_name="profile"), category="profile", purposes=("contract",),
-    )  # fmt: skip
-    name = optional(models.CharField("Name", max_length=100, blank=True))
+    account = told(models.OneToOneField(Account, on_delete=models.CASCADE, related_name="profile"))
+    name = told(models.CharField("Name", max_length=100, blank=True))
     user_name = optional(models.CharField("User name", max_length=50, blank=True))
-    title = optional(models.CharField("Title", max_length=50, blank=True))
+    title = told(models.CharField("Title", max_length=50, blank=True))
     phone = optional(models.CharField("Phone number", max_length=30, blank=True))
-    company_name = optional(models.CharField("Company name", max_length=100, blank=True))
+    company_name = told(models.CharField("Company name", max_length=100, blank=True))
     industry = optional(models.CharField("Industry", max_length=100, blank=True))
     employees = optional(models.CharField("Number of employees", max_length=10, blank=True))
-    city = optional(models.CharField("City", max_length=100, blank=True))
+    city = told(models.CharField("City", max_length=100, blank=True))
     state = optional(models.CharField("State or province", max_length=100, blank=True))
-    postcode = optional(models.CharField("Postcode", max_length=20, blank=True))
+    postcode = told(models.CharField("Postcode", max_length=20, blank=True))
 
 
 class Guardianship(models.Model):
