@@ -350,6 +350,25 @@ def only_device_slots(world: World, said: Says) -> Says:
     return change(said, slots=[slot for slot in said.slots if kind_of(world, slot) == "device"])
 
 
+@pytest.mark.parametrize("kind", ["kit", "passphrase"])
+def test_a_way_in_that_the_server_keeps_back_is_told(attacked: World, alice: Machine, kind: str) -> None:
+    """Nothing is wrong yet, and backups go on. But who loses the machine would stand before a locked vault."""
+    listed = msgspec.msgpack.decode(attacked.shown["now"].signed.body, type=wire.SlotList)
+    (hidden,) = [info.slot for info in listed.slots if info.kind == kind]
+    with Evil(attacked.url) as evil:
+        evil.rewrite(
+            "keys", Says, lambda said: change(said, slots=[one for one in said.slots if one.slot != hidden])
+        )
+        status = alice.muniment("status", "--check", server=evil.url).expect(3)
+        listing = alice.muniment("snapshots", server=evil.url).expect(0)
+        assert evil.attacked
+    assert status.result["withheld"] == [hidden]
+    assert all(f"key slot {hidden[:12]}" in ran.err for ran in (status, listing))
+    honest = alice.muniment("status")
+    assert honest.result["withheld"] == []
+    assert hidden[:12] not in honest.err
+
+
 HIDDEN = [
     Hidden("oldest", "snapshots", wire.SnapshotPage, without_snapshot("alice-1"), "RollbackDetected"),
     Hidden("newest", "snapshots", wire.SnapshotPage, without_snapshot("bob-2"), "RollbackDetected"),

@@ -82,8 +82,8 @@ def try_out(
             mounts=request.mounts,
             network_roots=request.network_roots,
             compression_level=request.compression_level,
-            checkpoint_bytes=1 << 62,
-            checkpoint_seconds=float("inf"),
+            partial_after_bytes=1 << 62,
+            partial_after_seconds=float("inf"),
         ),
         keys=vault.keys,
         disk=disk,
@@ -94,5 +94,5 @@ def try_out(
         clock=clock,
         progress=progress,
         stop=stop,
-        checkpoint=lambda _partial: None,
+        on_partial=lambda _partial: None,
     )

@@ -49,7 +49,7 @@ class BackupRequest:
     mounts: MountRule = MountRule.CROSS
     network_roots: tuple[bytes, ...] = ()
     compression_level: int = DEFAULT_LEVEL
-    checkpoint_bytes: int | None = None
+    partial_after_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +233,8 @@ class _Work:
             network_roots=request.network_roots,
             compression_level=request.compression_level,
         )
-        if request.checkpoint_bytes:
-            wanted = replace(wanted, checkpoint_bytes=request.checkpoint_bytes)
+        if request.partial_after_bytes:
+            wanted = replace(wanted, partial_after_bytes=request.partial_after_bytes)
         try:
             return archive(
                 wanted,
@@ -247,12 +247,12 @@ class _Work:
                 clock=run.clock,
                 progress=run.progress,
                 stop=run.stop,
-                checkpoint=self._checkpoint,
+                on_partial=self._commit_partial,
             )
         finally:
             self.pages.flush()
 
-    def _checkpoint(self, partial: ArchiveResult) -> None:
+    def _commit_partial(self, partial: ArchiveResult) -> None:
         self._drain()
         self._commit(partial)
 

@@ -61,7 +61,12 @@ def standing_of(
     full = vault.info.allowance > 0 and vault.info.used > NEARLY_FULL * vault.info.allowance
     if full:
         notes.append("The allowance is nearly used up.")
-    worst = _worst([one.verdict for one in sets] + ([Verdict.ATTENTION] if full else []))
+    if vault.withheld:
+        notes.append(
+            "Ask the operator why a key slot is kept back; `muniment keys recovery-kit` makes another kit."
+        )
+    of_vault = [Verdict.ATTENTION] if full or vault.withheld else []
+    worst = _worst([one.verdict for one in sets] + of_vault)
     if not sets:
         return Standing(Verdict.BAD, "Nothing is backed up yet.", (), tuple(notes), True)
     headline = {

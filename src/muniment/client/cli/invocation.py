@@ -24,6 +24,7 @@ from muniment.client.transport.reach import Reach, greet
 from muniment.client.transport.server import Server
 from muniment.client.transport.session import Session
 from muniment.client.vault.opening import OpenVault, open_as_device, open_with_kit
+from muniment.client.vault.slots import describe_withheld
 from muniment.crypto.codes import RecoveryKit
 from muniment.engine.ports import Clock, SourceDisk
 from muniment.model.errors import UsageError
@@ -101,9 +102,12 @@ class Invocation:
         with self.open_database(connection) as database:
             server = self.reach.open_connection(connection, token=secrets.token)
             try:
-                yield open_as_device(
+                opened = open_as_device(
                     server, connection.vault, device=connection.device, secrets=secrets, database=database
                 )
+                for info in opened.withheld:
+                    self.output.warn(describe_withheld(info))
+                yield opened
             finally:
                 server.close()
 

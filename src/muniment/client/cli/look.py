@@ -120,6 +120,7 @@ def status(
         "device": connection.device_name,
         "server": connection.server,
         "sets": [_set_document(one) for one in standing.sets],
+        "withheld": [info.slot for info in vault.withheld],
         "pending": [request.request for request in pending],
         "stored_bytes": info.used,
         "allowance": info.allowance,

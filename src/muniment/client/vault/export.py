@@ -23,7 +23,7 @@ from muniment.client.telling.output import iso_time
 from muniment.client.telling.progress import RunProgress
 from muniment.client.vault.history import check_history
 from muniment.client.vault.opening import OpenVault, open_heads
-from muniment.client.vault.slots import SeenList, check_wrapped_slots, read_slot_list
+from muniment.client.vault.slots import WAYS_IN, SeenList, check_wrapped_slots, read_slot_list
 from muniment.format.pack import check_pack, open_block
 from muniment.format.tree import TreeReader
 from muniment.model.entry import PageRef
@@ -36,9 +36,6 @@ FORMAT = 1
 FETCHES = 4
 
 _DIRECTORY, _FILE = 0o700, 0o600
-_WAYS_IN = frozenset({"passphrase", "kit"})
-"""Kinds of slots that open an export."""
-
 _CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
 """What file systems say, of other machines mostly, that do not sync directories."""
 
@@ -133,7 +130,7 @@ class Exporter:
         known = self.vault.slots
         state = read_slot_list(self.vault.keys, reply.signed, seen=SeenList(known.number, known.hash))
         wrapped = check_wrapped_slots(state, reply.slots)
-        if not any(info.kind in _WAYS_IN and SlotId.parse(info.slot) in wrapped for info in state.slots):
+        if not any(info.kind in WAYS_IN and SlotId.parse(info.slot) in wrapped for info in state.slots):
             raise DamagedObject(
                 "the export", why="the server gives out no slot that a passphrase or a recovery kit opens"
             )

@@ -11,7 +11,13 @@ from muniment.client.state.database import Database
 from muniment.client.state.known_heads import KnownHeads, OpenedHead, check_testimony
 from muniment.client.transport.refusals import NotOnServer
 from muniment.client.transport.server import Server
-from muniment.client.vault.slots import SeenList, SlotListState, check_wrapped_slots, read_slot_list
+from muniment.client.vault.slots import (
+    SeenList,
+    SlotListState,
+    check_wrapped_slots,
+    read_slot_list,
+    withheld_ways_in,
+)
 from muniment.crypto.codes import RecoveryKit
 from muniment.crypto.keys import VaultKeys
 from muniment.crypto.slots import check_pin, slot_kind, unwrap_device, unwrap_kit, unwrap_passphrase
@@ -37,6 +43,8 @@ class OpenVault:
     database: Database | None = field(default=None, repr=False)
     due_removals: tuple[wire.SignedRemoval, ...] = ()
     """Removals of slots that the owner confirmed and whose delay is over, not yet folded into the list."""
+    withheld: tuple[wire.SlotInfo, ...] = ()
+    """Passphrases and kits that the list names and the server keeps back."""
 
     @property
     def vault(self) -> VaultId:
@@ -66,7 +74,10 @@ def open_as_device(
     keys = _open_own_slot(reply, vault, device=device, secrets=secrets)
     check_pin(keys, secrets.pin)
     slots, heads = examine(server, keys, reply, database=database)
-    return OpenVault(server, keys, reply.vault, slots, heads, device, database, tuple(reply.removals))
+    withheld = withheld_ways_in(keys, slots, reply)
+    return OpenVault(
+        server, keys, reply.vault, slots, heads, device, database, tuple(reply.removals), withheld
+    )
 
 
 def examine(

@@ -12,12 +12,16 @@ from dataclasses import dataclass
 
 import msgspec
 
+from muniment.client.telling.output import human_time
 from muniment.client.transport.refusals import SlotConflict
 from muniment.client.transport.server import Server
 from muniment.crypto.keys import VaultKeys
 from muniment.model.errors import DamagedObject, RollbackDetected
 from muniment.model.ids import SlotId
 from muniment.wire import messages as wire
+
+WAYS_IN = frozenset({"passphrase", "kit"})
+"""Kinds of slots that open the vault without any machine: what remains after a loss."""
 
 _TRIES = 5
 _ADVICE = "Ask the operator whether the server was restored from an older backup. Nothing was changed."
@@ -86,6 +90,23 @@ def check_wrapped_slots(state: SlotListState, wrapped: Sequence[wire.WrappedSlot
         if digests.get(slot.slot) != hashlib.sha256(slot.wrapped).digest():
             raise DamagedObject(f"key slot {slot.slot}", why="it is not the one that the list of slots names")
     return {SlotId.parse(slot.slot): slot.wrapped for slot in wrapped}
+
+
+def withheld_ways_in(
+    keys: VaultKeys, state: SlotListState, reply: wire.VaultKeys
+) -> tuple[wire.SlotInfo, ...]:
+    """Passphrases and kits of the list whose wrapped keys are not in the reply to a device, though no holder
+    of the key asked for their removal. Whoever has nothing else left would stand before a locked vault."""
+    given = {slot.slot for slot in reply.slots}
+    removed = {read_removal(keys, removal).slot for removal in reply.removals}
+    return tuple(info for info in state.slots if info.kind in WAYS_IN and info.slot not in given | removed)
+
+
+def describe_withheld(info: wire.SlotInfo) -> str:
+    return (
+        f"the server no longer gives out the {info.label} of {human_time(info.added_at)} (key slot "
+        f"{info.slot[:12]}), and nobody asked for its removal: it would not open the vault"
+    )
 
 
 def slot_info(
