@@ -51,7 +51,7 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
             "muniment.server.web.middleware.read_signals",
             "muniment.server.web.choices.read_choices",
             "django.contrib.sessions.middleware.SessionMiddleware",
-            "django.middleware.csrf.CsrfViewMiddleware",
+            "muniment.server.web.csrf.FormsOfOurOwn",
             *sign_in.MIDDLEWARE,
             "muniment.server.web.choices.hear_signal",
             "muniment.server.web.cookies.drop_unasked",

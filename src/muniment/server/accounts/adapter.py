@@ -19,6 +19,7 @@ from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -50,6 +51,11 @@ class AccountAdapter(DefaultAccountAdapter):
             "Too many tries in a short time. Wait some minutes, or sign in with a passkey: that always works."
         ),
     }
+
+    def add_message(self, request: HttpRequest, level: int, *args: Any, **kwargs: Any) -> None:
+        """Only what failed: that somebody is signed in, they see."""
+        if level >= messages.ERROR:
+            messages.error(request, "That did not work. Try again, or sign in another way.", extra_tags="bad")
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False  # signing up is ours

@@ -47,11 +47,15 @@ def sign_in_settings(config: ServerConfig) -> dict[str, Any]:
         # allauth counts in a cache, which processes would not share; ours are in the database (`attempts`).
         "ACCOUNT_RATE_LIMITS": False,
         "MFA_RATE_LIMITS": False,
+        "ACCOUNT_FORMS": {
+            "login": "muniment.server.accounts.sign_in_forms.SignInForm",
+            "reauthenticate": "muniment.server.accounts.sign_in_forms.FreshPasswordForm",
+        },
         "MFA_ADAPTER": "muniment.server.accounts.adapter.FactorAdapter",
         "MFA_SUPPORTED_TYPES": ["totp", "webauthn", "recovery_codes"],
         "MFA_FORMS": {
-            "authenticate": "muniment.server.accounts.factor_forms.CodeForm",
-            "reauthenticate": "muniment.server.accounts.factor_forms.FreshCodeForm",
+            "authenticate": "muniment.server.accounts.sign_in_forms.CodeForm",
+            "reauthenticate": "muniment.server.accounts.sign_in_forms.FreshCodeForm",
         },
         "MFA_TOTP_TOLERANCE": 1,
         "MFA_PASSKEY_LOGIN_ENABLED": True,

@@ -9,7 +9,6 @@ from allauth.account.models import Login
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.csrf import csrf_protect
 from django.views.decorators.http import require_http_methods, require_safe
 
 from muniment.server.accounts import attempts, recovery
@@ -108,7 +107,6 @@ def _show_form(
 
 
 @at_the_tick
-@csrf_protect
 @require_http_methods(["POST"])
 def register(request: HttpRequest, edition: str) -> HttpResponse:
     """The filled form. Known and unknown addresses are answered alike."""

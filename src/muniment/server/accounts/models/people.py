@@ -63,7 +63,9 @@ class Account(AbstractBaseUser, PermissionsMixin):
 
     id = row_id()
     ref = held(
-        models.UUIDField(unique=True, editable=False), category="vault", purposes=("backup",)
+        models.UUIDField("Account number", unique=True, editable=False),
+        category="vault",
+        purposes=("backup",),
     )  # fmt: skip
     email = contact(models.EmailField("E-mail address", unique=True))
     password = credential(models.CharField("Password", max_length=128))

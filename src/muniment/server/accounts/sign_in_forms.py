@@ -1,9 +1,11 @@
-"""allauth's form for codes, counted in our database. Named in settings; allauth must be set up first."""
+"""allauth's forms in our words, codes counted in our database. Named in settings."""
 
 from __future__ import annotations
 
+from allauth.account import forms as sign_in_forms
 from allauth.core import context
 from allauth.mfa.base import forms as allauth_forms
+from django import forms
 from django.core.exceptions import ValidationError
 
 from muniment.server.accounts import attempts
@@ -32,3 +34,22 @@ class CodeForm(_Counted, allauth_forms.AuthenticateForm):
 
 class FreshCodeForm(_Counted, allauth_forms.ReauthenticateForm):
     """A fresh sign-in by code."""
+
+
+class SignInForm(sign_in_forms.LoginForm):
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["login"].label = "E-mail address"
+        _plain(self.fields["login"])
+        _plain(self.fields["password"])
+
+
+class FreshPasswordForm(sign_in_forms.ReauthenticateForm):
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        _plain(self.fields["password"])
+
+
+def _plain(field: forms.Field) -> None:
+    """A placeholder goes away when it is wanted; the label says it already."""
+    field.widget.attrs.pop("placeholder", None)
