@@ -22,7 +22,7 @@ class Place:
 _EVERYBODY = (
     Place("/editions", "Editions"),
     Place("/sealed", "A sealed pack"),
-    Place("/privacy/", "Privacy"),
+    Place("/privacy", "Privacy"),
     Place("/privacy/proof", "Proof"),
     Place("/transparency", "Transparency"),
 )
@@ -32,10 +32,10 @@ _OWNER = (
     Place("/confirmations", "Confirmations"),
     Place("/requests", "Requests"),
     Place("/ledger", "Ledger"),
-    Place("/privacy/", "Privacy"),
+    Place("/privacy", "Privacy"),
 )
 _FOOT = (
-    Place("/privacy/", "Privacy statement"),
+    Place("/privacy", "Privacy statement"),
     Place("/privacy/proof", "Its proof"),
     Place("/privacy/history", "Its history"),
     Place("/privacy/data", "What we hold"),

@@ -14,6 +14,11 @@ def served_names(*, listening: str, named: Collection[str]) -> frozenset[str]:
     return LOOPBACK | own | {host_name(one) for one in named}
 
 
+def is_served(header: str, names: Collection[str]) -> bool:
+    """Whether a request whose Host header is `header` asks one of ours."""
+    return host_name(header) in names
+
+
 def host_name(header: str) -> str:
     """The name in a Host header: no port, no final dot, lower case; empty when it is none."""
     text = header.strip().lower()

@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 
 from muniment.server.web.csp import OURS_ALONE, Sources, policy
 from muniment.server.web.errors import error_page
-from muniment.server.web.hosts import host_name
+from muniment.server.web.hosts import is_served
 from muniment.server.web.requests import signals_of
 
 Answer = Callable[[HttpRequest], HttpResponseBase]
@@ -65,7 +65,7 @@ def answer_known_hosts(answer: Answer) -> Answer:
     names: frozenset[str] = settings.SERVED_NAMES
 
     def answered(request: HttpRequest) -> HttpResponseBase:
-        if request.path in _NOT_A_PAGE or host_name(request.META.get("HTTP_HOST", "")) in names:
+        if request.path in _NOT_A_PAGE or is_served(request.META.get("HTTP_HOST", ""), names):
             return answer(request)
         return error_page(request, 421)
 
