@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from muniment.crypto.keys import VaultKeys
 from muniment.engine.assembly import Assembly
 from muniment.engine.chunking import Cutter
+from muniment.engine.garbage import rare_collections
 from muniment.engine.merge import Changed, Kept, LostContent, Merge, Merged, New, Span, WholeLeaf
 from muniment.engine.packing import IndexPack
 from muniment.engine.pages import PageStore, plan_moves
@@ -31,7 +32,6 @@ from muniment.engine.ports import (
 )
 from muniment.engine.reading import Draft, Gathered, Reader, Unread
 from muniment.engine.roots import FileSystems, MountRule, plant_roots
-from muniment.engine.runtime import rare_collections
 from muniment.engine.storing import ChunkStore
 from muniment.engine.tally import CoverageCounts, Tally
 from muniment.engine.walk import Slice, Unreadable, Walk
@@ -67,8 +67,8 @@ class ArchiveRequest:
     mounts: MountRule = MountRule.CROSS
     network_roots: tuple[bytes, ...] = ()
     compression_level: int = DEFAULT_LEVEL
-    checkpoint_bytes: int = 8 * GIB
-    checkpoint_seconds: float = 3600.0
+    partial_after_bytes: int = 8 * GIB
+    partial_after_seconds: float = 3600.0
     workers: int = os.cpu_count() or 1
 
 
@@ -90,7 +90,7 @@ class ArchiveResult:
     partial: bool
 
 
-Checkpoint = Callable[[ArchiveResult], None]
+OnPartial = Callable[[ArchiveResult], None]
 
 
 def archive(
@@ -105,12 +105,12 @@ def archive(
     clock: Clock,
     progress: Progress,
     stop: StopRequested,
-    checkpoint: Checkpoint,
+    on_partial: OnPartial,
 ) -> ArchiveResult:
     """Archive the roots; every pack of the result has been given to `sink.send`, none is drained.
 
-    `checkpoint` gets a partial result every `checkpoint_bytes` of new content or `checkpoint_seconds`, and
-    once more when `stop()` turns true, before Interrupted is raised.
+    `on_partial` gets a partial result every `partial_after_bytes` of new content or `partial_after_seconds`,
+    and once more when `stop()` turns true, before Interrupted is raised.
     """
     store = ChunkStore(
         keys,
@@ -123,7 +123,7 @@ def archive(
     try:
         run = _Run(
             request, keys=keys, disk=disk, source=source, pages=pages, clock=clock, progress=progress,
-            stop=stop, checkpoint=checkpoint, store=store,
+            stop=stop, on_partial=on_partial, store=store,
         )  # fmt: skip
         with rare_collections():
             return run.finish()
@@ -145,14 +145,14 @@ class _Run:
         clock: Clock,
         progress: Progress,
         stop: StopRequested,
-        checkpoint: Checkpoint,
+        on_partial: OnPartial,
         store: ChunkStore,
     ) -> None:
         self._request = request
         self._clock = clock
         self._progress = progress
         self._stop = stop
-        self._checkpoint = checkpoint
+        self._on_partial = on_partial
         self._store = store
         self._memo = pages
         self._tally = Tally(progress)
@@ -202,7 +202,7 @@ class _Run:
         except Interrupted:
             self._drain_all()
             if self._assembly.last_key:
-                self._checkpoint(self._partial_result())
+                self._on_partial(self._partial_result())
             raise
         self._accept(self._merge.finish())
         self._drain_all()
@@ -318,11 +318,11 @@ class _Run:
         """Commit a partial snapshot when enough was stored, or enough time passed, since the last."""
         new = self._store.writer.new_content - self._marked_bytes
         seconds = self._clock.monotonic() - self._marked_seconds
-        if new < self._request.checkpoint_bytes and seconds < self._request.checkpoint_seconds:
+        if new < self._request.partial_after_bytes and seconds < self._request.partial_after_seconds:
             return
         self._drain_all()
         if self._assembly.last_key:
-            self._checkpoint(self._partial_result())
+            self._on_partial(self._partial_result())
         self._marked_bytes = self._store.writer.new_content
         self._marked_seconds = self._clock.monotonic()
 

@@ -14,7 +14,6 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import accumulate, groupby, islice
-from operator import itemgetter
 
 from blake3 import blake3
 
@@ -36,7 +35,6 @@ LARGE_XATTR = 4 * KIB
 _RACY_NS = 2_000_000_000
 _TYPE, _FILE, _DIRECTORY = 0o170000, stat.S_IFREG, stat.S_IFDIR
 _NO_BYTES = memoryview(b"")
-_first = itemgetter(0)
 _GONE = frozenset({errno.ENOENT, errno.ESTALE})
 
 
@@ -212,8 +210,8 @@ class Reader:
         What comes must be taken before the next is asked for.
         """
         at = start
-        for owner, places in groupby(zip(self._plain_owners(part, start, stop), range(start, stop)), _first):
-            end = at + sum(1 for _ in places)
+        for owner, alike in groupby(self._plain_owners(part, start, stop)):
+            end = at + len(list(alike))
             while at < end:
                 gathered = self._gather_files(part, at, end, uid=owner[1]) if owner else None
                 yield at if gathered is None else gathered

@@ -160,7 +160,7 @@ class Bench:
             clock=self.clock,
             progress=self.progress,
             stop=self.stop_when,
-            checkpoint=self.partials.append,
+            on_partial=self.partials.append,
         )
         return self.last
 

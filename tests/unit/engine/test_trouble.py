@@ -182,12 +182,12 @@ def test_a_file_that_becomes_a_link_leads_nowhere(bench: Bench, root: Path, spoi
 # --- stopping and going on
 
 
-def test_checkpoints_hold_the_new_tree_and_the_rest_of_the_parent(bench: Bench, root: Path) -> None:
+def test_partial_snapshots_hold_the_new_tree_and_the_rest_of_the_parent(bench: Bench, root: Path) -> None:
     fill(root, seed=1)
     before = bench.back_up()
     for path in sorted(root.rglob("file-*"))[::2]:
         path.write_bytes(b"changed")
-    final = bench.back_up(checkpoint_seconds=0.0)
+    final = bench.back_up(partial_after_seconds=0.0)
     assert len(bench.partials) > 3
     old, new = bench.below(before), bench.below(final)
     earlier = 0
@@ -206,10 +206,10 @@ def test_checkpoints_hold_the_new_tree_and_the_rest_of_the_parent(bench: Bench, 
     assert bench.differences(final) == []
 
 
-def test_checkpoints_change_nothing_about_the_final_tree(bench: Bench, root: Path) -> None:
+def test_partial_snapshots_change_nothing_about_the_final_tree(bench: Bench, root: Path) -> None:
     fill(root)
     plain = bench.back_up()
-    often = bench.back_up(fresh=True, checkpoint_seconds=0.0)
+    often = bench.back_up(fresh=True, partial_after_seconds=0.0)
     assert bench.partials
     assert bench.leaf_ids(often) == bench.leaf_ids(plain)
 
@@ -321,7 +321,7 @@ def test_pages_of_a_lost_pack_are_stored_again_from_the_cache(bench: Bench, root
     lost = frozenset(bench.vault.of_kind(PackKind.PAGE))
     assert lost
     lose(bench, *lost)
-    result = bench.back_up(lost_packs=lost, checkpoint_seconds=0.0)
+    result = bench.back_up(lost_packs=lost, partial_after_seconds=0.0)
     for made in (result, *bench.partials):
         assert made.packs.isdisjoint(lost)
         assert bench.entries(made)
