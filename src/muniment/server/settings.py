@@ -15,6 +15,7 @@ _CONTEXT = [
     "django.contrib.auth.context_processors.auth",
     "django.contrib.messages.context_processors.messages",
     "muniment.server.web.frame.frame",
+    "muniment.server.site.banner.version_banner",
     "muniment.server.web.choices.first_layer",
 ]
 

@@ -1,4 +1,4 @@
-"""Accepting a version of the statement, and being told of the next one: recorded for the person who did."""
+"""Accepting a version of the statement: recorded for the person who did."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from muniment.server.privacy.versions.in_force import (
     Version,
     in_force,
     in_force_for,
-    upcoming,
 )
-from muniment.server.privacy.versions.models import Acceptance, ChangeNotice, StatementVersion
+from muniment.server.privacy.versions.models import Acceptance, StatementVersion
 
 
 class Method(StrEnum):
@@ -48,20 +47,6 @@ def accept(account: Any, version: int, *, method: Method | str, now: datetime) -
 
 def has_accepted(account: Any, version: int) -> bool:
     return Acceptance.objects.filter(account=account, version_id=version).exists()
-
-
-def banner_for(account: Any, now: datetime) -> Version | None:
-    """The version that a page shows this person a banner about: the coming one, until they accept it."""
-    coming = upcoming(now)
-    if coming is None or (account is not None and has_accepted(account, coming.number)):
-        return None
-    return coming
-
-
-def record_banner_seen(account: Any, version: Version, *, now: datetime) -> None:
-    """Remember when a person first saw it; in the caller's transaction."""
-    notices = ChangeNotice.objects.filter(account=account, version_id=version.number, seen_at__isnull=True)
-    notices.filter(mailed_at__lte=now).update(seen_at=now)
 
 
 def held_by(account: Any, now: datetime) -> Version:
