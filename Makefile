@@ -2,12 +2,13 @@
 # The targets set up .venv themselves, from hash-checked locks, and need no compiler.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help quickstart serve test test-fast bench lint types docs locks changelog build clean
+.PHONY: help quickstart serve test test-fast bench lint types looks vendored docs locks changelog build clean
 
 FILES  ?=
 DATA   ?= .serve
 PORT   ?= 8120
 SCALE  ?= standard
+LOOKS  ?= .looks
 TESTS  ?= tests
 PYTEST ?= -n auto --dist loadfile -q
 
@@ -25,9 +26,11 @@ serve: ## Run the service on loopback (DATA=dir PORT=n)
 	@scripts/bootstrap server
 	@.venv/bin/muniment serve --data "$(DATA)" --port "$(PORT)"
 
-test: ## Everything CI runs: contracts, lint, types, then every test
+test: ## Everything CI runs: contracts, lint, types, every test, then those of the database on PostgreSQL
 	@scripts/bootstrap dev
+	@scripts/need "make test" /usr/bin/chromium:chromium /usr/lib/postgresql:postgresql
 	@.venv/bin/python -m pytest $(PYTEST) $(TESTS)
+	@if [ "$(TESTS)" = tests ]; then .venv/bin/python -m pytest $(PYTEST) -m database --database postgresql $(TESTS); fi
 
 test-fast: ## Unit and golden tests only
 	@scripts/bootstrap dev
@@ -45,6 +48,17 @@ bench: ## Measure beside restic and borg on the same data (SCALE=large adds a mi
 lint: ## Import contracts, ruff, house rules, types, locks: what tests/lint runs, with the tools' own output
 	@scripts/bootstrap dev
 	@scripts/lint
+
+looks: ## Pictures of every page: three widths, light and dark (LOOKS=dir)
+	@scripts/bootstrap dev
+	@scripts/need "make looks" /usr/bin/chromium:chromium
+	@.venv/bin/python -m tests.browser.looks "$(LOOKS)"
+
+vendored: ## Copy fonts, style sheets and test tools again from the npm packages pinned in requirements/npm
+	@scripts/bootstrap dev
+	@scripts/need "make vendored" npm:npm
+	@npm ci --silent --prefix requirements/npm
+	@.venv/bin/python scripts/vendor-web requirements/npm/node_modules
 
 types: ## mypy and basedpyright only
 	@scripts/bootstrap dev
