@@ -190,12 +190,14 @@ def test_bad_speech_ends_in_bounded_time(
     alice: Machine, evil: Evil, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "SILENCE_SECONDS", 1.0)
+    alice.muniment("snapshots", server=evil.url).expect(0)  # imports and first sight are not what is measured
     evil.speak("keys", SPOKEN[name])
     begun = time.monotonic()
     ran = alice.muniment("snapshots", server=evil.url, MUNIMENT_PATIENCE="0.2")
+    took = time.monotonic() - begun
     assert ran.error in {"ServerUnreachable", "MunimentError"}, ran
     assert ran.code == 1
-    assert time.monotonic() - begun < 60, "what drips would take more than an hour"
+    assert took < 15
     assert "\x1b" not in ran.out + ran.err
 
 
@@ -249,13 +251,15 @@ def test_redirect_is_not_followed(alice: Machine, evil: Evil, plain: Plain, stat
     "wait", ["999999999999", "1e308", "-5", "nan", "inf", "Fri, 31 Dec 9999 23:59:59 GMT", "soon"]
 )
 def test_retry_after_cannot_hold_us(alice: Machine, evil: Evil, wait: str) -> None:
+    alice.muniment("snapshots", server=evil.url).expect(0)  # imports and first sight are not what is measured
     evil.usurp("keys", lambda exchange: exchange.answer(
         wire.ErrorReply(error="unavailable", message="later"), status=503, Retry_After=wait
     ))  # fmt: skip
     begun = time.monotonic()
     ran = alice.muniment("snapshots", server=evil.url, MUNIMENT_PATIENCE="1")
+    took = time.monotonic() - begun
     assert (ran.error, ran.code) == ("ServerUnreachable", 1), ran
-    assert time.monotonic() - begun < 60
+    assert took < 5
 
 
 # --- what it writes reaches a terminal as text

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from muniment.client.transport.reach import DEFAULT_PATIENCE
 from tests.support.killing import INTERRUPT, SMALL_PACKS
 from tests.support.machine import Machine, differences
 from tests.support.server import Served, server, wait_until
@@ -71,14 +70,15 @@ def test_a_server_that_takes_connections_and_says_nothing(machine: Machine, tree
         silent.settimeout(60)
         connection, _ = silent.accept()
         with connection:
-            assert connection.recv(1)
+            assert connection.recv(1)  # the machine has started up, asked, and waits
             running.send_signal(signal.SIGINT)
             begun = time.monotonic()
             time.sleep(0.3)
             running.send_signal(signal.SIGINT)
             ran = machine.end(running)
+            took = time.monotonic() - begun
     assert ran.code == 130, ran.said
-    assert time.monotonic() - begun < DEFAULT_PATIENCE / 5
+    assert took < 5
 
 
 def test_a_server_that_halts_for_a_while(

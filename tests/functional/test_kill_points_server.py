@@ -276,7 +276,7 @@ def test_server_asked_to_stop_during_upload(world: World) -> None:
         _await_upload(world)
         begun = time.monotonic()
         assert world.served.stop() == 0
-        assert time.monotonic() - begun < 25
+        assert time.monotonic() - begun < 5, "one second's grace, and what a busy machine adds"
         come_back(world)
         ran = world.machine.end(running)
         assert ran.code == 0, ran.said

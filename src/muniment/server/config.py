@@ -68,8 +68,6 @@ class ServerConfig:
     """Most sessions, and most reports of runs, that one device or kit leaves in a day."""
     kit_tokens: int = 32
     """Most tokens of one kit: a further one ends the oldest."""
-    codes: int = 100
-    """Most enrolment codes of one account that nobody has used yet."""
     vaults: int = 100
     """Most vaults of one account."""
     slots: int = 64

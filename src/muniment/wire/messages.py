@@ -19,8 +19,8 @@ Id = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$", min_length=32, max_le
 SnapshotName = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", min_length=64, max_length=64)]
 """The SHA-256 of a sealed head."""
 Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
-Label = Annotated[str, msgspec.Meta(max_length=100)]
-"""Short text that a person wrote."""
+Label = Annotated[str, msgspec.Meta(max_length=100, pattern="^[^\\x00]*$")]
+"""Short text that a person wrote. Without NUL, which not every database can hold."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=253_402_000_000)]

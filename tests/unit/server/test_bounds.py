@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from muniment.model.packs import PACK_FLOOR
-from muniment.server.accounts.enrolment import make_code
+from muniment.server.accounts.enrolment import MOST_WAITING, make_code
 from muniment.server.accounts.models import EnrolmentCode
 from muniment.server.deployment import Deployment
 from muniment.server.refusals import Refusal
@@ -233,6 +233,30 @@ def test_an_account_has_only_so_many_vaults(strict: Deployment) -> None:
     assert (refused.code, "closed" in refused.advice) == (ErrorCode.VAULT_EXISTS, True)
     close_vault(strict, parse_ref(made[0]), holds=lambda vault: None)
     _further_vault(strict, member)
+
+
+def test_an_account_has_only_so_many_codes_that_wait(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    def make() -> bytes:
+        with writing():
+            return make_code(
+                member.account, makes_vault=False, vault_ref=None, now=deployment.now(), life=3600
+            )
+
+    secrets_made = [make() for _ in range(MOST_WAITING)]
+    refused = refusal_of(make)
+    assert (refused.code, refused.advice) == (
+        ErrorCode.TOO_MANY,
+        "Use one of them, or wait until they lapse.",
+    )
+    enrol_device(
+        deployment,
+        m.EnrolRequest(secret=secrets_made[0], device_name="x", public_key=secrets.token_bytes(32)),
+    )
+    make()
+    clock.turn(hours=1)
+    make()
 
 
 def _further_vault(deployment: Deployment, member: Member) -> str:

@@ -398,6 +398,7 @@ def test_an_upload_given_up_stays_given_up(deployment: Deployment, member: Membe
     assert not Pack.objects.filter(ref=receipt.offer.pack).exists()
 
 
+@pytest.mark.sqlite
 def test_partial_indexes_are_used_where_they_matter(member: Member) -> None:
     """The few unsettled rows are found without reading a vault's millions."""
     plans = {

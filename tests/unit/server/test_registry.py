@@ -97,6 +97,7 @@ def test_a_model_says_where_it_lives_and_whom_it_is_about() -> None:
         ({"purposes": ()}, "is personal without a purpose"),
         ({"keep": "for ever"}, "names the period 'for ever'"),
         ({"category": "gossip"}, "names the category 'gossip'"),
+        ({"category": "vault"}, "is vault, which the purpose 'sign_in' may not use"),
     ],
 )
 def test_declarations_refer_to_the_statement(change: dict[str, object], complaint: str) -> None:
@@ -122,6 +123,7 @@ def test_a_personal_column_needs_a_subject() -> None:
     assert "no subject_path" in problems(read_statement(), EXTERNAL, model_list=[planted])[0]
 
 
+@pytest.mark.clause("P5")
 def test_the_check_command_fails_on_an_undeclared_column(monkeypatch: pytest.MonkeyPatch) -> None:
     call_command("check", verbosity=0)
     field = Account._meta.get_field("allowance")
@@ -155,6 +157,7 @@ def test_subject_paths_lead_to_an_account() -> None:
         assert at is Account, model._meta.label
 
 
+@pytest.mark.sqlite
 def test_sqlite_is_as_durable_as_promised() -> None:
     with connection.cursor() as cursor:
         pragmas = {

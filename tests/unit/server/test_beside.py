@@ -1,0 +1,151 @@
+"""Several at once: what one writer makes safe in SQLite, row locks must make safe in PostgreSQL."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from django.db import connection, connections
+
+from muniment.server.accounts.models import Device
+from muniment.server.deployment import Deployment
+from muniment.server.refusals import Refusal
+from muniment.server.transactions import writing
+from muniment.server.vaults.access import authenticate_device
+from muniment.server.vaults.closing import close_vault
+from muniment.server.vaults.enrolment import create_vault
+from muniment.server.vaults.models import Event, Grant, Pack, Slot, Snapshot, Vault
+from muniment.server.vaults.reading import quarantine_pack
+from muniment.server.vaults.refs import parse_ref
+from muniment.server.vaults.runs import report_run
+from muniment.server.vaults.slots import put_slot
+from muniment.wire import messages as m
+from tests.support.domain import Clock, Member, make_deployment
+
+Act = Callable[[], object]
+
+
+def at_once(*acts: Act) -> list[str]:
+    """Run them in threads; of each: `done`, the code of its refusal, or the name of the error."""
+    together = threading.Barrier(len(acts))
+    said = [""] * len(acts)
+
+    def run(place: int, act: Act) -> None:
+        together.wait(30)
+        try:
+            act()
+        except Refusal as refused:
+            said[place] = refused.code.value
+        except Exception as error:
+            said[place] = type(error).__name__
+        else:
+            said[place] = "done"
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=run, args=item) for item in enumerate(acts)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return said
+
+
+def test_two_devices_of_an_account_make_one_vault(deployment: Deployment) -> None:
+    for _ in range(5):
+        member = Member.first(deployment)
+        other = member.beside()
+        close_vault(deployment, parse_ref(member.vault), holds=lambda vault: None)
+        devices = [authenticate_device(each.token) for each in (member, other)]
+
+        def make(device: Device) -> object:
+            return create_vault(deployment, device, m.CreateVault(vault=secrets.token_hex(16)))
+
+        said = at_once(*(lambda device=device: make(device) for device in devices))
+        assert sorted(said) == ["done", "vault_exists"]
+        assert Vault.objects.filter(owner=member.account).count() == 1
+
+
+def test_slots_at_once_do_not_pass_their_bound_together(deployment: Deployment, clock: Clock) -> None:
+    member = Member.first(make_deployment(deployment.config.data, clock, slots=3))
+
+    def put() -> object:
+        slot = secrets.token_hex(16)
+        wrapped = m.WrappedSlot(slot=slot, wrapped=secrets.token_bytes(99))
+        return put_slot(member.deployment, member.access(), parse_ref(slot), wrapped)
+
+    assert Counter(at_once(*[put] * 8)) == {"done": 3, "slot_conflict": 5}
+    assert Slot.objects.filter(vault__ref=member.vault).count() == 3
+
+
+def test_whatever_a_device_does_at_once_neither_deadlocks_nor_leaves_gaps(
+    deployment: Deployment, member: Member
+) -> None:
+    """Each of these changes the vault's row, the device's and one more, in one transaction."""
+    member.open_session()
+    other = member.beside()
+    other.open_session()
+    for _ in range(6):
+        pack, lost = member.put(), member.put()
+        row = Vault.objects.get(ref=member.vault)
+        report = m.RunReport(
+            session=None, set_id=secrets.token_hex(16), outcome="done", coverage=m.Coverage(),
+            bytes_bound=1 << 20, seconds=1.0, client_version="test",
+        )  # fmt: skip
+        draft, others = member.draft([pack]), other.draft([pack], parent=None)
+        said = at_once(
+            lambda draft=draft: member.commit(draft),
+            lambda draft=others: other.commit(draft),
+            lambda: member.open_session(purpose="restore"),
+            lambda report=report: report_run(deployment, member.access(), report),
+            lambda row=row, lost=lost: quarantine_pack(deployment, row, _row_of(lost), parse_ref(lost)),
+            member.put,
+            member.beside,
+        )
+        assert set(said) <= {"done", "not_granted", "session_expired"}, said
+        assert said[0] == said[1] == said[3] == said[4] == said[6] == "done", said
+        member.open_session()
+    numbers = Event.objects.filter(vault__ref=member.vault).order_by("number")
+    assert list(numbers.values_list("number", flat=True)) == list(range(1, numbers.count() + 1))
+    assert Snapshot.objects.filter(vault__ref=member.vault).count() == 12
+    assert Grant.objects.filter(vault__ref=member.vault).count() == 8
+
+
+def _row_of(pack: str) -> int:
+    return Pack.objects.get(ref=pack).pk
+
+
+def test_closing_beside_everything_else_leaves_nothing(deployment: Deployment) -> None:
+    for _ in range(4):
+        member = Member.first(deployment)
+        member.open_session()
+        pack = member.put()
+        draft = member.draft([pack])
+        ref = parse_ref(member.vault)
+        said = at_once(
+            lambda ref=ref: close_vault(deployment, ref, holds=lambda vault: None),
+            lambda member=member, draft=draft: member.commit(draft),
+            lambda member=member: member.put(),
+            lambda member=member: member.add_slot(),
+            lambda ref=ref: close_vault(deployment, ref, holds=lambda vault: None),
+        )
+        assert said[0] == said[4] == "done", said
+        assert set(said[1:4]) <= {"done", "not_granted", "session_expired", "commit_conflict"}, said
+        assert not Vault.objects.filter(ref=ref).exists()
+        assert list(deployment.objects.list(member.vault + "/")) == []
+
+
+@pytest.mark.postgresql
+def test_what_is_acknowledged_is_on_disk() -> None:
+    with connection.cursor() as cursor:
+        said = {}
+        for name in ("synchronous_commit", "fsync", "full_page_writes"):
+            cursor.execute(f"SHOW {name}")
+            said[name] = cursor.fetchone()[0]
+    assert said == {"synchronous_commit": "on", "fsync": "on", "full_page_writes": "on"}
+    with writing(), connection.cursor() as cursor:
+        cursor.execute("SHOW transaction_isolation")
+        assert cursor.fetchone() == ("read committed",)
