@@ -1,7 +1,7 @@
 """The data map: what is held where, why and how long, read off the declaration of every column.
 
-    holdings(statement)             for the page
-    data_map_document(statement)    for programs: /privacy/data-map.json
+holdings(statement)             for the page
+data_map_document(statement)    for programs: /privacy/data-map.json
 """
 
 from __future__ import annotations

@@ -118,8 +118,16 @@ def _against_statement(column: Column, declared: Personal, statement: Statement)
         yield f"{where} names the period {declared.keep!r}, which the statement does not have"
     if declared.category not in statement.categories:
         yield f"{where} names the category {declared.category!r}, which the statement does not have"
+    elif unlisted := [name for name in declared.purposes if not _may_use(name, declared.category, statement)]:
+        yield f"{where} is {declared.category}, which the purpose {unlisted[0]!r} may not use"
     if not column.subject_path:
         yield f"{where} is personal, but its model has no subject_path"
+
+
+def _may_use(purpose: str, category: str, statement: Statement) -> bool:
+    """Purposes that do not exist are complained of elsewhere."""
+    declared = statement.purposes.get(purpose)
+    return declared is None or category in declared.categories
 
 
 def _concrete_models() -> list[type[models.Model]]:

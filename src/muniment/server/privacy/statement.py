@@ -111,9 +111,7 @@ def _assemble(content: Table, document: Document, digest: str) -> Statement:
         posted=content["posted"],
         purposes=_each(content, "purposes", _purpose),
         categories=_each(content, "categories", lambda name, t: Category(name, t["text"])),
-        periods=_each(
-            content, "periods", lambda name, t: Period(name, t["text"], t["ends"], t.get("days"))
-        ),
+        periods=_each(content, "periods", lambda name, t: Period(name, t["text"], t["ends"], t.get("days"))),
         recipients=_each(content, "recipients", _recipient),
         cookies=_each(content, "cookies", _cookie),
         beacons=_each(content, "beacons", lambda name, t: Beacon(name, **t)),

@@ -1,6 +1,6 @@
 """The tables of the statement, made from its declarations and from the registry: text never repeats a list.
 
-    table_named("purposes", statement).rows
+table_named("purposes", statement).rows
 """
 
 from __future__ import annotations
