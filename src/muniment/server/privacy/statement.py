@@ -136,6 +136,7 @@ def _purpose(name: str, table: Table) -> Purpose:
         frozenset(table.get("categories", ())),
         table.get("balance", ""),
         table.get("gpc", False),
+        table.get("ask", ""),
     )
 
 

@@ -94,6 +94,8 @@ class Purpose:
     """Of a legitimate interest: why it outweighs what the person might mind."""
     gpc: bool = False
     """Global Privacy Control refuses it: it sells or shares what concerns somebody, or follows them."""
+    ask: str = ""
+    """Of a consent: the question that a person is asked."""
 
 
 @dataclass(frozen=True, slots=True)

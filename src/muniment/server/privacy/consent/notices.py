@@ -27,9 +27,10 @@ class Notice:
 
 def notice_for(purpose: Purpose, *, gpc: bool) -> Notice:
     """The words beside the choice for a purpose; to somebody whose browser refuses it, they say so."""
+    question = purpose.ask or purpose.text
     if gpc and purpose.gpc:
         return Notice(
-            f"{purpose.text} Your browser sends {_GPC}, which says no to this. A yes here counts more than"
+            f"{question} Your browser sends {_GPC}, which says no to this. A yes here counts more than"
             " the signal, until you take it back."
         )
-    return Notice(purpose.text)
+    return Notice(question)
