@@ -145,7 +145,8 @@ class World:
         assert self.stored_twice() == []
         metered = self.rows(
             "select v.used, (select coalesce(sum(size), 0) from vaults_pack p"
-            " where p.vault_id = v.id and state = 'live') from vaults_vault v"
+            " where p.vault_id = v.id and state = 'live') + (select coalesce(sum(metered), 0)"
+            " from vaults_snapshot s where s.vault_id = v.id) from vaults_vault v"
         )
         assert all(used == held for used, held in metered), metered
         pending = self.rows(
