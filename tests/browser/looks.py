@@ -1,6 +1,6 @@
 """Pictures of every page: three widths, light and dark. `make looks`, or
 
-    python -m tests.browser.looks OUT [--only /privacy] [--account]
+    python -m tests.browser.looks OUT [--only /privacy]
 
 Made to be looked at, not compared: a picture that differs says nothing about better or worse.
 """
@@ -11,7 +11,9 @@ import argparse
 import re
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx2
 from playwright.sync_api import Browser, sync_playwright
@@ -19,6 +21,7 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.support.browsing import ARGUMENTS, CHROMIUM, Site
 from tests.support.crawl import crawl
 from tests.support.server import Served
+from tests.support.visitor import Visitor
 
 WIDTHS = (360, 768, 1280)
 SCHEMES = ("light", "dark")
@@ -32,15 +35,33 @@ def public_paths(site: Site) -> list[str]:
     return [*dict.fromkeys(path.partition("?")[0] for path in paths), "/no/such/page"]
 
 
-def take(browser: Browser, site: Site, path: str, into: Path, *, state: str | None = None) -> None:
+def own_paths(visitor: Visitor) -> list[str]:
+    """What an account adds to them."""
+    pages = crawl(visitor.client, start=("/overview", "/profile"), skip=("/accounts/logout",))
+    paths = [page.path.partition("?")[0] for page in pages if page.text]
+    public = ("/privacy", "/editions", "/cookies", "/sealed")
+    return [path for path in dict.fromkeys(paths) if path != "/" and not path.startswith(public)]
+
+
+def sign_up(site: Site) -> tuple[Visitor, list[dict[str, str]]]:
+    """A fresh account, and its cookies for a browser."""
+    visitor = Visitor(site.served)
+    visitor.sign_up("somebody@example.org")
+    cookies = [(one.name, one.value or "") for one in visitor.client.cookies.jar]
+    return visitor, [{"name": name, "value": value, "url": site.url} for name, value in cookies]
+
+
+def take(
+    browser: Browser, site: Site, path: str, into: Path, *, cookies: Sequence[Any] = ()
+) -> None:
     """Whole pages, as PNG."""
     name = re.sub(r"[^a-z0-9]+", "-", path.lower()).strip("-") or "home"
     for scheme in SCHEMES:
         for width in WIDTHS:
             context = browser.new_context(
-                viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce",
-                storage_state=state,
+                viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce"
             )  # fmt: skip
+            context.add_cookies(cookies)
             page = context.new_page()
             page.goto(site.url + path)
             page.evaluate("document.fonts.ready")
@@ -51,7 +72,7 @@ def take(browser: Browser, site: Site, path: str, into: Path, *, state: str | No
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--only", action="append", help="paths instead of all; repeatable")
+    parser.add_argument("--only", action="append", help="paths instead of all, signed in; repeatable")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="muniment-looks-") as place, sync_playwright() as driver:
@@ -59,9 +80,12 @@ def main() -> int:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         try:
             site = Site(served)
-            for path in options.only or public_paths(site):
+            visitor, cookies = sign_up(site)
+            public = [] if options.only else public_paths(site)
+            for path in public:
                 take(browser, site, path, options.out)
-                print(path, flush=True)
+            for path in options.only or own_paths(visitor):
+                take(browser, site, path, options.out, cookies=cookies)
         finally:
             browser.close()
             served.kill()
