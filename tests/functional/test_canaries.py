@@ -204,6 +204,8 @@ def live(machine: Machine, source: Path, served: Served, evil: Evil, base: Path)
     machine.muniment("backup", source, *named, MUNIMENT_PATIENCE="0")
 
 
+@pytest.mark.clause("P7")
+@pytest.mark.clause("P12", aspect="off")
 def test_nothing_is_found(lived: Lived) -> None:
     places = list(lived.places())
     kinds = {place.split(" ")[0].split("/")[0] for place, _ in places}
@@ -213,6 +215,18 @@ def test_nothing_is_found(lived: Lived) -> None:
         part for place, _ in places if place.startswith("objects/") for part in place.split("/")
     }
     assert search(places) == []
+
+
+@pytest.mark.clause("P12", aspect="beyond")
+def test_sizes_of_packs_tell_little(lived: Lived) -> None:
+    """Only so many leading bits of a size are not zero that it tells a power of two or a twelfth of it."""
+    stored = (lived.served.data / "objects").rglob("*")
+    packs = [path for path in stored if path.is_file() and "packs" in path.parts]
+    sizes = [path.stat().st_size for path in packs]
+    assert len(sizes) > 2
+    assert all(size >= 64 << 10 for size in sizes)
+    assert all(size & (size - 1) == 0 for size in sizes if size <= 4 << 20)
+    assert all((size >> (size.bit_length() - 5)) << (size.bit_length() - 5) == size for size in sizes)
 
 
 def test_routes_were_all_walked(lived: Lived) -> None:

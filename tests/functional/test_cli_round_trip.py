@@ -36,6 +36,7 @@ def tree(tmp_path: Path) -> Path:
     return top
 
 
+@pytest.mark.clause("P12", aspect="allowed")
 def test_backup_again_stores_nothing_and_restore_gives_everything_back(
     machine: Machine, tree: Path, tmp_path: Path
 ) -> None:

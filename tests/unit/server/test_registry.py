@@ -114,6 +114,19 @@ def test_declarations_refer_to_the_statement(change: dict[str, object], complain
     assert complaint in found[0]
 
 
+@pytest.mark.clause("P6")
+@pytest.mark.parametrize("purpose", sorted(read_statement().purposes))
+def test_what_is_backed_up_serves_no_other_purpose(purpose: str) -> None:
+    """Keeping it, metering it, showing its owner who used it; an order or a buyer gets it sealed."""
+    column = personal(
+        models.BinaryField(), category="vault", purposes=(purpose,), keep="vault", erase=Erase.DELETE
+    )
+    planted = _model("Sealed", id=_id(), pack=column, **DECLARED)
+    allowed = {"backup", "metering", "security", "legal_order", "succession", "named_sharing"}
+    refused = problems(read_statement(), EXTERNAL, model_list=[planted])
+    assert bool(refused) == (purpose not in allowed)
+
+
 def test_a_personal_column_needs_a_subject() -> None:
     values = {"category": "contact", "purposes": ("sign_in",), "keep": "account", "erase": Erase.DELETE}
     planted = _model(

@@ -109,7 +109,7 @@ def spend(clock: Clock, days: int, post: Post | None = None) -> None:
         turn_versions(now=clock())
 
 
-@pytest.mark.clause("P83")
+@pytest.mark.clause("P83", aspect="allowed")
 def test_a_version_is_posted_once_and_never_altered(clock: Clock) -> None:
     post_statement(*texts(2), now=clock())
     post_statement(*texts(2), now=clock())
@@ -122,6 +122,18 @@ def test_a_version_is_posted_once_and_never_altered(clock: Clock) -> None:
     assert [version.number for version in versions()] == [2, 1]
 
 
+@pytest.mark.clause("P83", aspect="off")
+def test_starting_again_changes_nothing(clock: Clock) -> None:
+    before = [(version.number, version.statement.digest) for version in versions()]
+    for _ in range(3):
+        clock.turn(days=30)
+        post_shipped(now=clock())
+        turn_versions(now=clock())
+    assert [(version.number, version.statement.digest) for version in versions()] == before
+    assert in_force(clock()).number == 1
+
+
+@pytest.mark.clause("P83", aspect="beyond")
 def test_a_statement_edited_without_a_version_is_refused(clock: Clock) -> None:
     declared, words = shipped_texts()
     with pytest.raises(StatementEdited, match="edited without a version"):
@@ -303,18 +315,38 @@ def test_a_notice_is_recorded_with_the_banner_that_was_seen(clock: Clock, member
     assert notice.seen_at - notice.mailed_at == timedelta(hours=5)
 
 
-@pytest.mark.clause("P88")
-def test_the_page_says_the_version_in_force_and_its_date(clock: Clock, deployment: Deployment) -> None:
-    """Not what ships: what holds."""
+def _page(path: str) -> str:
+    """What a stranger reads there, without markup."""
+    text = Client(headers={"host": "127.0.0.1"}).get(path).content.decode()
+    return re.sub(r"\s+", " ", re.sub("<[^>]*>", "", text))
+
+
+@pytest.mark.clause("P88", aspect="off")
+def test_the_page_says_what_holds_and_not_what_ships(clock: Clock, deployment: Deployment) -> None:
     post_statement(*texts(2, widen=WIDER), now=clock())
-    page = Client(headers={"host": "127.0.0.1"}).get("/privacy").content.decode()
-    assert "Version 1" in page
+    page = _page("/privacy")
+    assert f"Version 1, in force since {clock().day}" in page
     assert "Version 2 comes into force" in page
     assert "Privacy statement, version 1." in page
-    assert "is going to change" in Client(headers={"host": "127.0.0.1"}).get("/privacy/data").content.decode()
+    assert "is going to change" in _page("/privacy/data")
+
+
+@pytest.mark.clause("P88", aspect="allowed")
+def test_the_page_turns_with_the_version(clock: Clock, deployment: Deployment) -> None:
+    post_statement(*texts(2, widen=WIDER), now=clock())
     spend(clock, NOTICE_DAYS + 1)
-    page = Client(headers={"host": "127.0.0.1"}).get("/privacy").content.decode()
-    assert f"Version 2, in force since {clock().day}" in re.sub("<[^>]*>", "", page)
+    since = version_numbered(2).in_force_at
+    assert since is not None
+    assert f"Version 2, in force since {since.day} {since:%B %Y}" in _page("/privacy")
+    assert "Privacy statement, version 2." in _page("/privacy/data")
+
+
+@pytest.mark.clause("P88", aspect="beyond")
+def test_a_coming_version_never_claims_to_hold(clock: Clock, deployment: Deployment) -> None:
+    post_statement(*texts(2, widen=WIDER), now=clock())
+    assert "Version 2, not in force yet" in _page("/privacy/version/2")
+    assert "Version 2, in force" not in _page("/privacy") + _page("/privacy/history")
+    assert "to come" in _page("/privacy/history")
 
 
 @pytest.mark.clause("P86")
