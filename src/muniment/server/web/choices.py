@@ -7,6 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from muniment.server.privacy.consent.beacons import VISIT, may_fire
 from muniment.server.privacy.consent.choices import Subject, keep_signal, snapshot
 from muniment.server.privacy.consent.cookies import Asked, BrowserChoice, is_to_ask, optional_purposes
 from muniment.server.privacy.consent.effect import Consents
@@ -63,12 +64,26 @@ def sends_gpc(request: HttpRequest) -> bool:
     return bool(signals is not None and signals.gpc)
 
 
+def beacons(request: HttpRequest) -> dict[str, Any]:
+    """A context processor: the page that is to be counted, where somebody agreed to be."""
+    page = request.resolver_match.view_name if request.resolver_match else None
+    if not page or not may_fire_here(request, VISIT):
+        return {}
+    return {"visit_page": page}
+
+
+def may_fire_here(request: HttpRequest, beacon: str) -> bool:
+    """Whether this beacon may fire for whoever asks."""
+    if not subject_of(request).is_anybody:
+        return False
+    return may_fire(beacon, read_statement(), consents_of(request), gpc=sends_gpc(request), now=now())
+
+
 def first_layer(request: HttpRequest) -> dict[str, Any]:
     """A context processor: the question about cookies, on every page until it is answered."""
-    choice = getattr(request, "choice", None)
+    choice, gpc = getattr(request, "choice", None), sends_gpc(request)
     if choice is None or request.path in _ASKED_THERE:
         return {}
-    gpc = sends_gpc(request)
     if is_to_ask(subject_of(request), choice, gpc=gpc) is Asked.ANSWERED:
         return {}
     return {

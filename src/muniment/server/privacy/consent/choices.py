@@ -23,7 +23,7 @@ from muniment.server.privacy.consent.effect import (
 )
 from muniment.server.privacy.consent.models import ConsentEvent
 from muniment.server.privacy.consent.notices import Notice
-from muniment.server.privacy.consent.withdrawal import empty_columns
+from muniment.server.privacy.consent.withdrawal import take_away
 from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ledger.leaves import Json
@@ -38,7 +38,7 @@ _KINDS = {
     State.SIGNALLED: Kind.SIGNAL_HONOURED,
 }
 _CLAUSES = {
-    "advertise": "P21", "personalise": "P56", "demographics": "P14", "preferences": "P51",
+    "advertise": "P21", "personalise": "P56", "demographics": "P14", "preferences": "P51", "visits": "P61",
     "announcement": "P20", "promotion": "P20", "survey": "P20", "measure_email": "P62",
     "affiliate_offers": "P31", "channel_partner": "P32",
 }  # fmt: skip
@@ -104,7 +104,7 @@ def choose(
         mentions_gpc=mentions_gpc,
     )  # fmt: skip
     if state is not State.GRANTED and subject.account is not None:
-        empty_columns(subject.account.pk, purpose=purpose)
+        take_away(subject.account.pk, purpose=purpose)
     return entry
 
 
@@ -112,6 +112,9 @@ def honour_signal(subject: Subject, *, now: datetime) -> int | None:
     """Keep, once for each account, that its browser sent Global Privacy Control. Only inside `writing()`."""
     if subject.account is None or was_signalled(subject):
         return None
+    for purpose in read_statement().purposes.values():
+        if purpose.gpc:
+            take_away(subject.account.pk, purpose=purpose.name)
     return _add(
         subject, (EVERY_PURPOSE, ""), State.SIGNALLED, notice=Notice(""), method="Sec-GPC", now=now,
         until=None, mentions_gpc=False,

@@ -66,8 +66,9 @@ def longest_life(name: str, statement: Statement) -> int | None:
 
 
 def optional_purposes(statement: Statement) -> tuple[Purpose, ...]:
-    """What the cookies that are not essential are for: what the first layer asks about."""
-    names = dict.fromkeys(c.purpose for c in statement.cookies.values() if not c.essential)
+    """What our own beacons and the cookies that are not essential are for: what the first layer asks."""
+    names = dict.fromkeys(cookie.purpose for cookie in statement.cookies.values() if not cookie.essential)
+    names |= dict.fromkeys(beacon.purpose for beacon in statement.beacons.values() if beacon.owner == "us")
     return tuple(statement.purposes[name] for name in names)
 
 

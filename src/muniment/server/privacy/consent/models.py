@@ -17,6 +17,41 @@ def _agreement(field: F, *, keep: str = "account") -> F:
     return personal(field, category="agreement", purposes=("agreement",), keep=keep, erase=Erase.DELETE)
 
 
+class LinkKey(models.Model):
+    """Made once somebody agreed that visits are linked to the account; gone with that agreement."""
+
+    subject_path: ClassVar[str] = "subject"
+    placement: ClassVar[Placement] = Placement.REGION
+
+    subject = personal(
+        models.OneToOneField(
+            settings.AUTH_USER_MODEL, primary_key=True, on_delete=models.CASCADE, related_name="+"
+        ),
+        category="activity", purposes=("personalise",), keep="account", erase=Erase.DELETE,
+    )  # fmt: skip
+    key = personal(
+        models.BinaryField(max_length=32),
+        category="activity", purposes=("personalise",), keep="account", erase=Erase.DELETE,
+    )  # fmt: skip
+
+
+class VisitCount(models.Model):
+    """How often a page was visited in an hour, by people who agreed to be counted."""
+
+    subject_path: ClassVar[str] = ""
+    placement: ClassVar[Placement] = Placement.REGION
+
+    id = public(models.BigAutoField(primary_key=True), why="a row number, meaningless outside this database")
+    hour = public(models.CharField(max_length=13), why="an hour, of nobody in particular")
+    page = public(models.CharField(max_length=40), why="a page of ours")
+    visits = public(models.BigIntegerField(), why="a total: nothing in it tells one visitor from another")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["hour", "page"], name="one_count_of_a_page_an_hour")
+        ]
+
+
 class ConsentEvent(models.Model):
     """Somebody with an account, or a browser without one, said something about a purpose."""
 
