@@ -17,6 +17,7 @@ _CONTEXT = [
     "muniment.server.web.frame.frame",
     "muniment.server.site.banner.version_banner",
     "muniment.server.web.choices.first_layer",
+    "muniment.server.web.choices.beacons",
 ]
 
 

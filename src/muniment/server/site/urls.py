@@ -7,6 +7,7 @@ from django.urls import path
 from muniment.server.site.cookies import choose_cookies, cookies, gpc_support
 from muniment.server.site.home import editions, home, one_edition, sealed, sealed_archive
 from muniment.server.site.ledger import ledger_checkpoint, ledger_entries, ledger_key, ledger_proof
+from muniment.server.site.visits import visit
 from muniment.server.site.statement import (
     data,
     data_map_json,
@@ -26,6 +27,7 @@ urlpatterns = [
     path("ledger/checkpoint", ledger_checkpoint, name="ledger_checkpoint"),
     path("ledger/entries", ledger_entries, name="ledger_entries"),
     path("ledger/proof", ledger_proof, name="ledger_proof"),
+    path("visit", visit, name="visit"),
     path("cookies", cookies, name="cookies"),
     path("cookies/choice", choose_cookies, name="choose_cookies"),
     path(".well-known/gpc.json", gpc_support, name="gpc_support"),
