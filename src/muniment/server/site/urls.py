@@ -7,7 +7,6 @@ from django.urls import path
 from muniment.server.site.cookies import choose_cookies, cookies, gpc_support
 from muniment.server.site.home import editions, home, one_edition, sealed, sealed_archive
 from muniment.server.site.ledger import ledger_checkpoint, ledger_entries, ledger_key, ledger_proof
-from muniment.server.site.visits import visit
 from muniment.server.site.statement import (
     data,
     data_map_json,
@@ -17,6 +16,7 @@ from muniment.server.site.statement import (
     statement,
     version,
 )
+from muniment.server.site.visits import visit
 
 urlpatterns = [
     path("", home, name="home"),
