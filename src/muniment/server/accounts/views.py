@@ -59,7 +59,8 @@ get_or_post = require_http_methods(["GET", "HEAD", "POST"])
 
 @require_safe
 def choose_edition(request: HttpRequest) -> HttpResponse:
-    return render(request, "accounts/choose_edition.html", {"editions": Edition})
+    looked_at = request.COOKIES.get("edition", "")
+    return render(request, "accounts/choose_edition.html", {"editions": Edition, "looked_at": looked_at})
 
 
 @get_or_post

@@ -72,4 +72,7 @@ def one_edition(request: HttpRequest, name: str) -> HttpResponse:
     found = edition(name)
     if found is None:
         raise Http404
-    return render(request, "site/edition.html", {"edition": found, "editions": EDITIONS})
+    response = render(request, "site/edition.html", {"edition": found, "editions": EDITIONS})
+    # The table of cookies says whether and for how long it stays; without a yes it never leaves here.
+    response.set_cookie(EDITION_COOKIE, name, secure=request.is_secure(), httponly=True, samesite="Lax")
+    return response
