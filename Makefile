@@ -2,7 +2,7 @@
 # The targets set up .venv themselves, from hash-checked locks, and need no compiler.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help quickstart serve test test-fast bench lint types looks vendored docs locks changelog build clean
+.PHONY: help quickstart serve test test-fast bench lint types looks vendored docs locks changelog build clean proof prove-clauses
 
 FILES  ?=
 DATA   ?= .serve
@@ -10,6 +10,7 @@ PORT   ?= 8120
 SCALE  ?= standard
 LOOKS  ?= .looks
 TESTS  ?= tests
+CLAUSES ?=
 PYTEST ?= -n auto --dist loadfile -q
 
 # What strangers run leaves the checkout as it was, but for .venv and what the target says.
@@ -29,8 +30,18 @@ serve: ## Run the service on loopback (DATA=dir PORT=n)
 test: ## Everything CI runs: contracts, lint, types, every test, then those of the database on PostgreSQL
 	@scripts/bootstrap dev
 	@scripts/need "make test" /usr/bin/chromium:chromium /usr/lib/postgresql:postgresql
-	@.venv/bin/python -m pytest $(PYTEST) $(TESTS)
+	@.venv/bin/python -m pytest $(PYTEST) $(if $(filter tests,$(TESTS)),--hold-clauses) $(TESTS)
 	@if [ "$(TESTS)" = tests ]; then .venv/bin/python -m pytest $(PYTEST) -m database --database postgresql $(TESTS); fi
+
+proof: ## Run every test that is marked with a clause and write what they proved, to be committed
+	@scripts/bootstrap dev
+	@scripts/need "make proof" /usr/bin/chromium:chromium
+	@.venv/bin/python -m pytest $(PYTEST) -m clause --hold-clauses --prove src/muniment/server/privacy/proof.json tests
+
+prove-clauses: ## Switch off what enforces each clause, one at a time: its tests must fail (CLAUSES="P7 P48")
+	@scripts/bootstrap dev
+	@scripts/need "make prove-clauses" /usr/bin/chromium:chromium
+	@.venv/bin/python -m tests.support.switch_off $(CLAUSES)
 
 test-fast: ## Unit and golden tests only
 	@scripts/bootstrap dev
