@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from muniment.server.privacy.statement import read_statement
-from tests.support.switch_off import tests_of
+from tests.support.switch_off import files_showing
 from tests.support.switching import NOTHING, permissive, switch
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ HERE = "tests/unit/server"
 
 def runs_here(clause: str) -> bool:
     """Whether every test of the clause is among those below."""
-    files = [path.relative_to(ROOT).as_posix() for path in tests_of(clause)]
+    files = [path.relative_to(ROOT).as_posix() for path in files_showing(clause)]
     return bool(files) and all(file.startswith(HERE) for file in files)
 
 

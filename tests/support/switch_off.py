@@ -39,14 +39,14 @@ class Outcome:
         return self.verdict == "CAUGHT"
 
 
-def tests_of(clause: str) -> list[Path]:
+def files_showing(clause: str) -> list[Path]:
     """Files that have a test of the clause."""
     return [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if clause in marks_in([path])]
 
 
 def try_without(clause: Clause, folder: Path) -> Outcome:
     """Run the clause's tests with its function switched off."""
-    files = [str(path.relative_to(ROOT)) for path in tests_of(clause.id)]
+    files = [str(path.relative_to(ROOT)) for path in files_showing(clause.id)]
     if not files:
         return Outcome(clause.id, "NO TESTS", "")
     switched = folder / clause.id
