@@ -7,9 +7,13 @@ from django.shortcuts import render
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
+from muniment.server.privacy.consent.cookies import longest_life
+from muniment.server.privacy.statement import read_statement
 from muniment.server.site.editions import EDITIONS, edition
 from muniment.server.site.promises import promises_today
 from muniment.server.site.sealed import sample, sample_archive
+
+EDITION_COOKIE = "edition"
 
 
 @require_safe
@@ -74,5 +78,12 @@ def one_edition(request: HttpRequest, name: str) -> HttpResponse:
         raise Http404
     response = render(request, "site/edition.html", {"edition": found, "editions": EDITIONS})
     # The table of cookies says whether and for how long it stays; without a yes it never leaves here.
-    response.set_cookie(EDITION_COOKIE, name, secure=request.is_secure(), httponly=True, samesite="Lax")
+    response.set_cookie(
+        EDITION_COOKIE,
+        name,
+        max_age=longest_life(EDITION_COOKIE, read_statement()),
+        secure=request.is_secure(),
+        httponly=True,
+        samesite="Lax",
+    )
     return response
