@@ -13,6 +13,7 @@ from muniment.server.privacy.consent.cookies import optional_purposes
 from muniment.server.privacy.consent.effect import State
 from muniment.server.privacy.consent.notices import notice_for
 from muniment.server.privacy.consent.preferences import (
+    Group,
     NoSuchGrant,
     event_of,
     grants_of,
@@ -40,8 +41,12 @@ def preferences(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         return _keep(request, gpc=gpc)
     subject, at, statement = subject_of(request), now(), read_statement()
+    shown = preferences_of(subject, gpc=gpc, now=at)
     context = {
-        "preferences": preferences_of(subject, gpc=gpc, now=at),
+        "groups": [
+            (group.value, [preference for preference in shown if preference.group is group])
+            for group in Group
+        ],
         "grants": grants_of(subject, at),
         "events": [(event, statement.purposes.get(event.purpose)) for event in events_of(subject)],
         "kept": "kept" in request.GET,

@@ -30,7 +30,8 @@ def guard_cookies(answer: Answer) -> Answer:
                 _shorten(morsel, name, statement)
             else:
                 del response.cookies[name]
-                SERVICE.warning("cookie stripped", extra={"code": name[:40]})
+                if name not in statement.cookies:
+                    SERVICE.warning("unlisted cookie", extra={"code": name[:40]})
         for name in request.COOKIES.keys() & statement.cookies.keys() - response.cookies.keys():
             if not _may_set(name, statement, request):
                 response.delete_cookie(name, samesite="Lax")

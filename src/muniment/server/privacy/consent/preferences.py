@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 
 from muniment.server.privacy.consent.choices import Subject, choose, events_of, last_said, snapshot
 from muniment.server.privacy.consent.effect import State
@@ -19,6 +20,18 @@ _PER_RECIPIENT = frozenset({"named_sharing", "channel_partner"})
 METHOD = "page /preferences"
 
 
+class Group(Enum):
+    """What a purpose is about, as people sort it; in the order of the page."""
+
+    MAILS = "Mails"
+    PAGES = "Our pages"
+    OTHERS = "Others"
+
+
+_MAILS = frozenset({"announcement", "promotion", "survey", "measure_email"})
+_OTHERS = frozenset({"advertise", "affiliate_offers"})
+
+
 class NoSuchGrant(Exception):
     """Nothing of the kind stands."""
 
@@ -31,6 +44,12 @@ class Preference:
     notice: Notice
     said: State | None
     holds: bool
+
+    @property
+    def group(self) -> Group:
+        if self.purpose.name in _MAILS:
+            return Group.MAILS
+        return Group.OTHERS if self.purpose.name in _OTHERS else Group.PAGES
 
     @property
     def is_held_back(self) -> bool:

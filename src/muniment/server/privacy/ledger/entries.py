@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from muniment.server.privacy.ledger.models import LeafRow, Opening
 from muniment.server.privacy.ledger.tree import append_leaf, prove_inclusion, public_key, read_head
 from muniment.server.privacy.ledger.verification import BUNDLE, RECEIPT
 
+_HASH = re.compile(r"[0-9a-f]{64}")
 SUBJECT = "subject"
 """The payload's key that names whom it is about, so that an entry cannot be moved to somebody else."""
 
@@ -55,8 +57,14 @@ class Entry:
 
     @property
     def facts(self) -> list[tuple[str, Any]]:
-        """The payload as people read it; whom it is about they know."""
-        return [(name.replace("_", " "), value) for name, value in self.said.items() if name != SUBJECT]
+        """The payload as people read it; whom it is about they know. Hashes are cut: the download has them."""
+        said = [(name, _readable(value)) for name, value in self.said.items() if name != SUBJECT]
+        return [(name.replace("_", " "), value) for name, value in said if value]
+
+    @property
+    def hour(self) -> str:
+        """The hour as people read it."""
+        return f"{self.leaf.hour.replace('T', ' ')}:00"
 
     def document(self) -> dict[str, Any]:
         """As bundles and receipts hold it; `payload` is text because its bytes are what was committed to."""
@@ -158,6 +166,17 @@ def bundle_of(entries: list[Entry]) -> dict[str, Any]:
             for entry in entries
         ],
     }
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(_readable(item) for item in value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')}: {_readable(item)}" for name, item in value.items())
+    text = "" if value is None else str(value)
+    return f"{text[:12]}…" if _HASH.fullmatch(text) else text
 
 
 def _entry(row: Opening) -> Entry:
