@@ -1,7 +1,7 @@
 """A person at the website without a browser: cookies, forms as they stand on the page, mails.
 
-    visitor = Visitor(server)
-    visitor.sign_up("a@example.org", "quiet lantern harbour")
+visitor = Visitor(server)
+visitor.sign_up("a@example.org", "quiet lantern harbour")
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -102,15 +103,19 @@ class Visitor:
 
 
 def forms_of(page: httpx2.Response) -> list[Form]:
+    return forms_in(page.text)
+
+
+def forms_in(html: str) -> list[Form]:
     parser = _Forms()
-    parser.feed(page.text)
+    parser.feed(html)
     return parser.forms
 
 
-def mails_to(server: Served, address: str) -> list[EmailMessage]:
+def mails_to(data: Path, address: str) -> list[EmailMessage]:
     """Oldest first."""
     found = []
-    for path in sorted((server.data / "mailbox").glob("*.eml")):
+    for path in sorted((data / "mailbox").glob("*.eml")):
         mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
         if mail["To"] == address:
             assert isinstance(mail, EmailMessage)
@@ -128,10 +133,12 @@ def link_in(server: Served, address: str, subject: str, *, seconds: float = 20.0
     """The path of the first link of the newest mail with that subject; waits for it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        for mail in reversed(mails_to(server, address)):
+        for mail in reversed(mails_to(server.data, address)):
             if mail["Subject"] == subject:
                 found = re.search(re.escape(server.url) + r"(/\S+)", text_of(mail))
                 assert found is not None, text_of(mail)
                 return found[1]
         time.sleep(0.05)
-    raise AssertionError(f"no mail {subject!r} to {address}: {[m['Subject'] for m in mails_to(server, address)]}")
+    raise AssertionError(
+        f"no mail {subject!r} to {address}: {[m['Subject'] for m in mails_to(server.data, address)]}"
+    )

@@ -22,4 +22,4 @@ def test_signing_up_with_nothing_optional_ends_signed_in(shared_server: Served) 
         assert visitor.get(path).status_code == 200, path
     again = Visitor(shared_server).sign_in("first@example.org", PASSWORD)
     assert (again.status_code, again.headers["location"]) == (302, "/overview")
-    assert len(mails_to(shared_server, "first@example.org")) >= 1
+    assert len(mails_to(shared_server.data, "first@example.org")) >= 1

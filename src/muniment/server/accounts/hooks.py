@@ -35,9 +35,8 @@ def _signed_in(request: HttpRequest, user: Account, **kwargs: Any) -> None:  # n
     method = _method(request)
     with writing():
         known = is_known_browser(user, visit)
-        first = user.last_login is None
         note(Event.SIGNED_IN, account=user, visit=visit, now=at, method=method)
-        if not known and not first:
+        if not known:
             mail = mails.NewSignIn(visit.browser, visit.address.network, f"{at:%Y-%m-%d %H:%M} UTC")
             send(mail, to=user, now=at)
 

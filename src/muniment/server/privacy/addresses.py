@@ -27,9 +27,7 @@ class NetworkAddress:
     @property
     def network(self) -> str:
         """Truncated to a /24 (IPv4) or /48 (IPv6): a neighbourhood, not a person."""
-        if self._whole is None:
-            return ""
-        return str(ip_network((self._whole, _PREFIX[self._whole.version]), strict=False))
+        return "" if self._whole is None else truncated(self._whole)
 
     def for_security_log(self) -> str | None:
         """The whole address. Only columns of the period `security_ip` may take it."""
@@ -40,3 +38,7 @@ class NetworkAddress:
 
     def __repr__(self) -> str:
         return f"NetworkAddress({self.network!r})"
+
+
+def truncated(address: IPv4Address | IPv6Address) -> str:
+    return str(ip_network((address, _PREFIX[address.version]), strict=False))

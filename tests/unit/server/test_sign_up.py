@@ -1,0 +1,281 @@
+"""Signing up: only what the statement declares, no difference between known and unknown, nobody unconfirmed."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.test import Client
+
+from muniment.server.accounts import timing
+from muniment.server.accounts.models import Account, Guardianship, Profile, SecurityEvent
+from muniment.server.accounts.unconfirmed import forget_unconfirmed
+from muniment.server.deployment import Deployment
+from muniment.server.privacy.consent.choices import Subject, last_said
+from muniment.server.privacy.consent.effect import State
+from muniment.server.privacy.external import EXTERNAL
+from muniment.server.privacy.forms import DeclaredForm, FormField, declared_form, form_problems
+from muniment.server.privacy.ledger.entries import entries_of
+from muniment.server.privacy.ledger.kinds import Kind
+from muniment.server.privacy.registry import data_map
+from muniment.server.privacy.versions.models import Acceptance
+from tests.support.domain import Clock
+from tests.support.pages import Person, form_on, text
+from tests.support.visitor import PASSWORD
+
+BUSINESS = {"company_name": "a reseller", "name": "its head"}
+ENTERPRISE = {**BUSINESS, "title": "head", "city": "Cork", "postcode": "T12"}
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "TICK_SECONDS", 0.001)
+
+
+@pytest.mark.clause("P10", aspect="off")
+def test_home_needs_address_password_and_country_only(deployment: Deployment) -> None:
+    person = Person(deployment)
+    page = text(person.screen())
+    needed = [
+        field for field in declared_form("sign_up").asked_of("home") if field.needed["home"] == "required"
+    ]
+    assert [field.name for field in needed] == ["email", "password", "country"]
+    for field in declared_form("sign_up").asked_of("home"):
+        if field.name != "country":
+            assert field.why in page, field.name
+    assert person.register().status_code == 302
+    profile = Profile.objects.get(account__email=person.email)
+    assert not any([profile.name, profile.phone, profile.company_name, profile.city, profile.user_name])
+
+
+@pytest.mark.clause("P10", aspect="allowed")
+@pytest.mark.parametrize(("edition", "details"), [("pro", BUSINESS), ("enterprise", ENTERPRISE)])
+def test_businesses_say_what_a_contract_needs(
+    deployment: Deployment, edition: str, details: dict[str, str]
+) -> None:
+    for left_out in details:
+        fewer = {name: value for name, value in details.items() if name != left_out}
+        assert Person(deployment).register(edition=edition, **fewer).status_code == 422, left_out
+    person = Person(deployment)
+    assert person.register(edition=edition, **details).status_code == 302
+    assert person.account.edition == edition
+    assert person.account.profile.company_name == "a reseller"
+
+
+@pytest.mark.clause("P10", aspect="beyond")
+@pytest.mark.parametrize(
+    "extra", ["is_staff", "company_name", "allowance", "birthday", "guardian", "confirmed_at"]
+)
+def test_a_field_that_the_form_does_not_ask_is_refused(deployment: Deployment, extra: str) -> None:
+    person = Person(deployment)
+    assert person.register(**{extra: "1"}).status_code == 400
+    assert not Account.objects.filter(email=person.email).exists()
+
+
+def test_a_form_asks_nothing_whose_place_is_undeclared() -> None:
+    columns = data_map(EXTERNAL)
+    assert list(form_problems(declared_form("sign_up"), columns)) == []
+    planted = FormField("shoe_size", "accounts.Profile.shoe_size", "", {"home": "optional"})
+    assert len(list(form_problems(DeclaredForm("planted", "", (planted,)), columns))) == 2
+
+
+@pytest.mark.clause("P3")
+def test_an_account_accepts_the_statement_in_force_or_is_not_made(deployment: Deployment) -> None:
+    person = Person(deployment)
+    assert person.register(accept="").status_code == 422
+    assert person.register(statement="99").status_code == 302
+    assert not Account.objects.filter(email=person.email).exists()
+    person.register()
+    accepted = Acceptance.objects.get(account=person.account)
+    assert accepted.version_id == 1
+    kinds = {entry.leaf.kind for entry in entries_of(person.account)}
+    assert {Kind.VERSION_ACCEPTED, Kind.ACCOUNT_REGISTERED} <= kinds
+
+
+@pytest.mark.clause("P26", aspect="beyond")
+def test_a_form_without_the_notice_that_was_shown_is_refused(deployment: Deployment) -> None:
+    person = Person(deployment)
+    assert person.register(notice="0" * 64).status_code == 400
+    assert not Account.objects.filter(email=person.email).exists()
+
+
+@pytest.mark.clause("P26", aspect="allowed")
+def test_what_was_told_beside_the_form_is_recorded_by_its_hash(deployment: Deployment) -> None:
+    person = Person(deployment)
+    page = person.screen()
+    assert declared_form("sign_up").notice in text(page)
+    shown = form_on(page, "/accounts/signup/home/register").fields["notice"]
+    person.register()
+    entry = next(e for e in entries_of(person.account) if e.leaf.kind == Kind.ACCOUNT_REGISTERED)
+    assert entry.said["notice"] == shown
+
+
+@pytest.mark.clause("P26", aspect="off")
+def test_accepting_the_statement_agrees_to_nothing_else(deployment: Deployment) -> None:
+    person = Person(deployment)
+    person.register()
+    for purpose in ("demographics", "promotion", "advertise"):
+        assert (purpose, "") not in last_said(Subject(person.account))
+    teller = Person(deployment)
+    teller.register(phone="5550100")
+    assert last_said(Subject(teller.account))["demographics", ""] is State.GRANTED
+
+
+@pytest.mark.clause("P11")
+def test_nobody_signs_in_before_the_address_is_confirmed(deployment: Deployment) -> None:
+    person = Person(deployment)
+    person.register()
+    early = person.sign_in()
+    assert (early.status_code, early.headers["location"]) == (302, "/accounts/confirm")
+    assert not person.is_signed_in()
+    path = person.link("Confirm your address")
+    assert person.get(path).status_code == 200
+    assert person.account.confirmed_at is None  # looking at the page confirms nothing
+    assert person.post(path, password="a wrong password").status_code == 422
+    assert person.account.confirmed_at is None
+    assert person.post(path, password=PASSWORD).status_code == 302
+    assert person.is_signed_in()
+    assert person.get(path).status_code == 410
+    assert Kind.ADDRESS_CONFIRMED in {entry.leaf.kind for entry in entries_of(person.account)}
+
+
+@pytest.mark.clause("P11")
+def test_unconfirmed_accounts_are_forgotten_after_seven_days(deployment: Deployment, clock: Clock) -> None:
+    late, early, theirs = Person(deployment), Person(deployment), Person(deployment)
+    late.register()
+    theirs.join()
+    clock.turn(days=1)
+    early.register()
+    clock.turn(days=6)
+    assert forget_unconfirmed(now=clock()) >= 1
+    left = set(
+        Account.objects.filter(email__in=[late.email, early.email, theirs.email]).values_list(
+            "email", flat=True
+        )
+    )
+    assert left == {early.email, theirs.email}
+
+
+def test_operators_accounts_are_not_forgotten(deployment: Deployment, clock: Clock, member: object) -> None:
+    count = Account.objects.filter(made_by="operator").count()
+    clock.turn(days=400)
+    forget_unconfirmed(now=clock())
+    assert Account.objects.filter(made_by="operator").count() == count
+
+
+def _shape(response: object) -> tuple[int, str, dict[str, str]]:
+    """Status, body and headers, without what is random in every answer."""
+    body = re.sub(r'value="[^"]{32,}"', "", response.content.decode())  # type: ignore[attr-defined]
+    return response.status_code, body, dict(response.headers)  # type: ignore[attr-defined]
+
+
+def test_known_and_unknown_addresses_are_answered_alike(deployment: Deployment) -> None:
+    known = Person(deployment).join()
+    unknown = Person(deployment)
+    stranger = Person(deployment, email=known.email, network="198.51.100.4")
+    other = Person(deployment, email=unknown.email, network="198.51.101.4")
+    assert _shape(stranger.register()) == _shape(other.register())
+    wrong = {"password": "not this one at all"}
+    first = stranger.post("/accounts/login", login=known.email, **wrong)
+    second = other.post("/accounts/login", login="nobody@example.net", **wrong)
+    assert first.status_code == 200
+    assert _shape(first)[1].replace(known.email, "") == _shape(second)[1].replace("nobody@example.net", "")
+    asked = stranger.post("/accounts/password/reset", email=known.email)
+    missing = other.post("/accounts/password/reset", email="nobody@example.net")
+    assert _shape(asked) == _shape(missing)
+    # Only the mail differs, and it goes to the address's owner.
+    assert known.mails("You already have an account")
+    assert other.mails("Confirm your address")
+    assert known.mails("Set a new password")
+    assert other.mails("There is no account under this address", to="nobody@example.net")
+
+
+def test_signing_up_again_replaces_what_nobody_confirmed(deployment: Deployment, clock: Clock) -> None:
+    """Who registers somebody's address first must not end up with an account that its owner confirms."""
+    attacker, owner = Person(deployment), Person(deployment)
+    owner.email = attacker.email
+    attacker.register(password="the attacker's own words")
+    stale = attacker.link("Confirm your address")
+    clock.turn(seconds=1)
+    owner.register()
+    assert owner.get(stale).status_code == 410
+    assert owner.confirm().status_code == 302
+    assert attacker.sign_in("the attacker's own words").status_code == 200
+    assert not attacker.is_signed_in()
+
+
+@pytest.mark.parametrize("weak", ["password1234", "qwertyuiop", "short", "aaaaaaaaaaaaaaa", "iloveyou2023"])
+@pytest.mark.clause("P15")
+def test_passwords_that_others_lost_are_refused_offline(deployment: Deployment, weak: str) -> None:
+    person = Person(deployment)
+    page = person.register(password=weak)
+    assert page.status_code == 422
+    assert f'value="{weak}"' not in text(page)
+    assert not Account.objects.filter(email=person.email).exists()
+
+
+def test_passwords_are_kept_as_argon2id(deployment: Deployment) -> None:
+    person = Person(deployment)
+    person.register()
+    assert person.account.password.startswith("argon2$argon2id$")
+
+
+class TestMinors:
+    @pytest.mark.clause("P49")
+    def test_a_guardian_has_to_agree_before_anybody_signs_in(self, deployment: Deployment) -> None:
+        teen, guardian = Person(deployment), Person(deployment)
+        assert teen.register(year=2009).status_code == 422  # whose word?
+        assert teen.register(year=2009, guardian=teen.email).status_code == 422
+        assert teen.register(year=2009, guardian=guardian.email).status_code == 302
+        assert not guardian.mails("Somebody under 18 asks for your word")  # not before the address is real
+        assert teen.confirm().headers["location"] == "/accounts/guardian"
+        assert teen.sign_in().headers["location"] == "/accounts/guardian"
+        assert not teen.is_signed_in()
+        path = guardian.link("Somebody under 18 asks for your word")
+        assert teen.email in text(guardian.get(path))
+        assert guardian.post(path, answer="agree").status_code == 200
+        assert teen.sign_in().headers["location"] == "/overview"
+        assert teen.account.age_band == "minor"
+        assert Kind.GUARDIAN_AGREED in {entry.leaf.kind for entry in entries_of(teen.account)}
+        assert guardian.get(path).status_code == 410
+
+    @pytest.mark.clause("P49")
+    def test_a_guardians_no_leaves_nothing(self, deployment: Deployment) -> None:
+        teen, guardian = Person(deployment), Person(deployment)
+        teen.register(year=2009, guardian=guardian.email)
+        teen.confirm()
+        guardian.post(guardian.link("Somebody under 18 asks for your word"), answer="refuse")
+        assert not Account.objects.filter(email=teen.email).exists()
+        assert not Guardianship.objects.filter(email=guardian.email).exists()
+        assert teen.mails("Your account was not made")
+
+    def test_a_guardian_who_never_answers_ends_it_too(self, deployment: Deployment, clock: Clock) -> None:
+        teen = Person(deployment)
+        teen.register(year=2009, guardian="guardian@example.org")
+        teen.confirm()
+        clock.turn(days=7)
+        forget_unconfirmed(now=clock())
+        assert not Account.objects.filter(email=teen.email).exists()
+
+
+def test_forms_of_other_sites_are_refused(deployment: Deployment) -> None:
+    strict = Client(enforce_csrf_checks=True, headers={"host": "localhost"})
+    page = strict.get("/accounts/password/reset")
+    token = form_on(page, "").fields["csrfmiddlewaretoken"]  # type: ignore[arg-type]
+    values = {"email": "a@example.org", "csrfmiddlewaretoken": token}
+    ours = {"HTTP_ORIGIN": "null", "HTTP_SEC_FETCH_SITE": "same-origin"}
+    for headers in (
+        {**ours, "HTTP_SEC_FETCH_SITE": "cross-site"},
+        {"HTTP_ORIGIN": "null"},
+        {"HTTP_ORIGIN": "https://example.com"},
+    ):
+        assert strict.post("/accounts/password/reset", values, **headers).status_code == 403  # type: ignore[arg-type]
+    assert strict.post("/accounts/password/reset", {"email": "a@example.org"}, **ours).status_code == 403  # type: ignore[arg-type]
+    assert strict.post("/accounts/password/reset", values, **ours).status_code == 200  # type: ignore[arg-type]
+
+
+def test_the_owner_of_a_known_address_sees_that_somebody_tried(deployment: Deployment) -> None:
+    known = Person(deployment).join()
+    Person(deployment, email=known.email, network="198.51.100.9").register()
+    event = SecurityEvent.objects.filter(account=known.account, kind="sign_up_repeated").get()
+    assert event.network == "198.51.100.0/24"

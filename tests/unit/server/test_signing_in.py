@@ -1,0 +1,246 @@
+"""Signing in: guessing is slowed, passkey holders are not, sessions can be ended, danger takes a fresh sign-in."""
+
+from __future__ import annotations
+
+import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+
+from muniment.server.accounts import attempts, timing
+from muniment.server.accounts.attempts import TooOften, Tried
+from muniment.server.accounts.links import LinkDead, LinkKind, make_token, open_token
+from muniment.server.accounts.models import Attempts, SecurityEvent, WebSession
+from muniment.server.accounts.visits import Visit, browser_family
+from muniment.server.deployment import Deployment
+from muniment.server.privacy.addresses import NetworkAddress
+from tests.support.domain import Clock
+from tests.support.pages import Person, text
+from tests.support.visitor import PASSWORD
+
+WRONG = "not this one at all"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "TICK_SECONDS", 0.001)
+
+
+def visit(address: str) -> Visit:
+    return Visit.of(address, "")
+
+
+@pytest.mark.clause("P15")
+def test_guessing_a_password_stops_and_goes_on_later(deployment: Deployment, clock: Clock) -> None:
+    owner = Person(deployment).join()
+    guesser = Person(deployment, email=owner.email, network="198.51.100.20")
+    for _ in range(Tried.SIGN_IN.by_account):
+        assert "do not go together" in text(guesser.sign_in(WRONG))
+    assert "Too many tries" in text(guesser.sign_in(PASSWORD))
+    assert not guesser.is_signed_in()
+    clock.turn(minutes=21)
+    assert guesser.sign_in(PASSWORD).status_code == 302
+
+
+@pytest.mark.clause("P15")
+def test_guessing_on_many_accounts_from_one_network_stops(deployment: Deployment, clock: Clock) -> None:
+    clock.turn(days=30)  # counters of other tests are long gone
+    for number in range(Tried.SIGN_IN.by_network):
+        attempts.count(Tried.SIGN_IN, whom=f"{number}@example.org", visit=visit("203.0.113.9"), now=clock())
+    with pytest.raises(TooOften):
+        attempts.check(Tried.SIGN_IN, whom="other@example.org", visit=visit("203.0.113.77"), now=clock())
+    attempts.check(Tried.SIGN_IN, whom="other@example.org", visit=visit("203.0.114.77"), now=clock())
+
+
+def test_counters_name_nobody_and_end(deployment: Deployment, clock: Clock) -> None:
+    clock.turn(days=60)
+    attempts.count(Tried.SIGN_IN, whom="who@example.org", visit=visit("203.0.113.9"), now=clock())
+    kept = [bytes(row.key) for row in Attempts.objects.all()]
+    assert all(len(key) == 32 for key in kept)
+    clock.turn(days=1)
+    attempts.check(Tried.SIGN_IN, whom="who@example.org", visit=visit("203.0.113.9"), now=clock())
+    attempts.count(Tried.SIGN_IN, whom="who@example.org", visit=visit("203.0.113.9"), now=clock())
+    assert not Attempts.objects.filter(key__in=kept).exists()
+
+
+def test_a_second_factor_is_asked_and_counted(deployment: Deployment) -> None:
+    owner = Person(deployment).join()
+    TOTP.activate(owner.account, generate_totp_secret())
+    other = Person(deployment, email=owner.email)
+    assert other.sign_in().headers["location"] == "/accounts/login/second"
+    assert not other.is_signed_in()
+    for _ in range(Tried.CODE.by_account):
+        assert "Incorrect code" in text(other.post("/accounts/login/second", code="000000"))
+    assert "Too many tries" in text(other.post("/accounts/login/second", code="000000"))
+    assert SecurityEvent.objects.filter(account=owner.account, kind="refused", method="code").count() == 10
+
+
+def test_seeds_are_sealed_in_the_database(deployment: Deployment) -> None:
+    owner = Person(deployment).join()
+    secret = generate_totp_secret()
+    TOTP.activate(owner.account, secret)
+    assert secret not in str(Authenticator.objects.get(user=owner.account).data)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/devices/code", "/profile/address", "/profile/security/password", "/profile/security/app/add",
+     "/profile/security/passkeys/add"],
+)  # fmt: skip
+def test_danger_takes_a_fresh_sign_in_that_lasts_five_minutes(deployment: Deployment, path: str) -> None:
+    owner = Person(deployment).join()
+    asked = owner.get(path)
+    assert asked.status_code == 302
+    assert asked.headers["location"].startswith("/accounts/again?next=")
+    assert owner.post(path).status_code == 302
+    assert "not your password" in text(owner.prove(WRONG))
+    owner.prove()
+    assert owner.get(path).status_code == 200
+
+
+def test_with_a_second_factor_a_password_is_no_fresh_sign_in(deployment: Deployment) -> None:
+    owner = Person(deployment).join()
+    TOTP.activate(owner.account, generate_totp_secret())
+    assert owner.get("/devices/code").headers["location"].startswith("/accounts/again/code?")
+
+
+def test_sessions_are_listed_and_ended(deployment: Deployment) -> None:
+    owner = Person(deployment).join()
+    elsewhere = Person(
+        deployment, email=owner.email, network="198.51.100.3", agent="Mozilla/5.0 (iPhone) Safari/600"
+    )
+    elsewhere.sign_in()
+    assert elsewhere.is_signed_in()
+    page = text(owner.get("/profile/security"))
+    assert "Safari on iOS" in page
+    assert "198.51.100.0/24" in page
+    assert "198.51.100.3" not in page
+    other = WebSession.objects.exclude(browser="Firefox on Linux").get(account=owner.account)
+    stranger = Person(deployment).join()
+    assert stranger.post(f"/profile/security/sessions/{other.ref}/end").status_code == 404
+    assert elsewhere.is_signed_in()
+    assert owner.post(f"/profile/security/sessions/{other.ref}/end").status_code == 302
+    assert not elsewhere.is_signed_in()
+    assert owner.is_signed_in()
+
+
+def test_cookies_are_kept_as_hashes_only(deployment: Deployment) -> None:
+    owner = Person(deployment).join()
+    cookie = owner.browser.cookies["sessionid"].value
+    assert not WebSession.objects.filter(session_key=cookie).exists()
+    assert WebSession.objects.filter(account=owner.account).exists()
+
+
+def test_a_new_browser_is_told_by_mail_a_known_one_is_not(deployment: Deployment) -> None:
+    owner = Person(deployment).join()
+    owner.sign_in()
+    assert not owner.mails("A new sign-in to your account")
+    Person(deployment, email=owner.email, network="198.51.100.3").sign_in()
+    assert len(owner.mails("A new sign-in to your account")) == 1
+
+
+def test_changing_the_password_ends_every_other_session(deployment: Deployment) -> None:
+    owner = Person(deployment).join()
+    elsewhere = Person(deployment, email=owner.email)
+    elsewhere.sign_in()
+    owner.prove()
+    assert owner.post("/profile/security/password", password="another quiet harbour").status_code == 302
+    assert owner.is_signed_in()
+    assert not elsewhere.is_signed_in()
+    assert owner.mails("Your password was changed")
+
+
+def test_a_reset_link_works_once_and_for_six_hours(deployment: Deployment, clock: Clock) -> None:
+    owner = Person(deployment).join()
+    Person(deployment, email=owner.email).post("/accounts/password/reset", email=owner.email)
+    path = owner.link("Set a new password")
+    assert owner.email not in path
+    assert owner.post(path, password="a fourth lantern word").status_code == 200
+    assert not owner.is_signed_in()  # every browser
+    assert owner.get(path).status_code == 410
+    assert owner.sign_in("a fourth lantern word").status_code == 302
+    late = make_token(LinkKind.PASSWORD, owner.account, email=owner.email, now=clock())
+    clock.turn(hours=7)
+    assert owner.get(f"/accounts/password/set/{late}").status_code == 410
+
+
+def test_a_link_of_one_kind_opens_nothing_else(deployment: Deployment, clock: Clock) -> None:
+    account = Person(deployment).join().account
+    for kind in LinkKind:
+        token = make_token(kind, account, email=account.email, now=clock())
+        assert open_token(kind, token, now=clock()).account == account
+        for other in set(LinkKind) - {kind}:
+            with pytest.raises(LinkDead):
+                open_token(other, token, now=clock())
+        with pytest.raises(LinkDead):
+            open_token(kind, token[:-2] + "xx", now=clock())
+
+
+def test_a_new_address_counts_once_its_link_is_opened_by_the_owner(
+    deployment: Deployment, clock: Clock
+) -> None:
+    owner, before = Person(deployment).join(), ""
+    before, after = owner.email, f"new-{owner.email}"
+    owner.prove()
+    assert owner.post("/profile/address", email=after).status_code == 302
+    path = owner.link("Confirm your new address", to=after)
+    stranger = Person(deployment).join()
+    assert stranger.post(path).status_code == 410
+    assert Person(deployment).get(path).status_code == 302  # sign in first
+    assert owner.get(path).status_code == 200
+    assert owner.account.email == before
+    owner.post(path)
+    owner.email = after
+    assert owner.account.email == after
+    assert owner.mails("The address of your account was changed", to=before)
+    assert Person(deployment, email=after).sign_in().status_code == 302
+
+
+def test_asking_for_a_taken_address_tells_its_owner_and_not_the_asker(deployment: Deployment) -> None:
+    taken, asker = Person(deployment).join(), Person(deployment).join()
+    asker.prove()
+    answered = asker.post("/profile/address", email=taken.email)
+    assert answered.status_code == 302
+    assert taken.mails("You already have an account")
+    assert not taken.mails("Confirm your new address")
+
+
+@pytest.mark.clause("P18", aspect="off")
+def test_looking_at_pages_leaves_no_address(deployment: Deployment) -> None:
+    events, sessions = SecurityEvent.objects.count(), WebSession.objects.count()
+    visitor = Person(deployment, network="203.0.113.50")
+    for path in ("/", "/accounts/login", "/accounts/signup", "/accounts/signup/home", "/privacy"):
+        visitor.get(path)
+    assert (SecurityEvent.objects.count(), WebSession.objects.count()) == (events, sessions)
+
+
+@pytest.mark.clause("P13", aspect="allowed")
+@pytest.mark.clause("P18", aspect="allowed")
+def test_signing_in_notes_the_whole_address_in_the_security_log_only(deployment: Deployment) -> None:
+    owner = Person(deployment, network="203.0.113.51").join()
+    event = SecurityEvent.objects.filter(account=owner.account, kind="signed_in").get()
+    assert event.address == "203.0.113.51"
+    assert event.network == "203.0.113.0/24"
+    assert event.browser == "Firefox on Linux"
+
+
+@pytest.mark.clause("P18", aspect="beyond")
+def test_everywhere_else_an_address_is_cut_short(deployment: Deployment) -> None:
+    owner = Person(deployment, network="203.0.113.52").join()
+    assert [one.network for one in WebSession.objects.filter(account=owner.account)] == ["203.0.113.0/24"]
+    for whole, network in [
+        ("203.0.113.52", "203.0.113.0/24"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1::/48"),
+        ("::ffff:203.0.113.52", "203.0.113.0/24"),
+        ("fe80::1%eth0", "fe80::/48"),
+        ("no address", ""),
+    ]:
+        parsed = NetworkAddress.parse(whole)
+        assert parsed.network == network
+        assert whole not in (str(parsed), repr(parsed)) or not network
+
+
+def test_browsers_are_told_apart_by_family_only() -> None:
+    windows = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/149.0.0.0 Safari/537.36 Edg/149.0"
+    assert browser_family(windows) == "Edge on Windows"
+    assert browser_family("curl/8.1") == "curl"
+    assert browser_family("") == "unknown browser"
