@@ -97,3 +97,8 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
 
 
 globals().update(django_settings(ServerConfig(data=Path(".serve"))))
+# For the type checker, which cannot see what the next line sets.
+LEDGER_KEY_FILE: Path
+REGION: str
+SERVED_NAMES: frozenset[str]
+
