@@ -29,6 +29,7 @@ from muniment.server.data_lock import locked
 from muniment.server.deployment import Deployment, utc_now
 from muniment.server.identity import load_identity, public_key_of, self_certificate
 from muniment.server.logs import SERVICE, start_logging
+from muniment.server.privacy.requests.erasing import replay_erasures
 from muniment.server.privacy.versions.posting import post_shipped
 from muniment.server.process import listen, make_service, run_service, url_of
 from muniment.server.store.local import LocalObjects
@@ -66,6 +67,10 @@ def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
         objects = LocalObjects(config.objects)
         objects.clear_incoming()
         deployment = open_deployment(config)
+        # Before anybody is served: a database put back from yesterday holds people who were erased since.
+        replayed = replay_erasures(deployment)
+        if replayed:
+            SERVICE.warning("erased again, after a restored database", extra={"count": replayed})
         cleared = clear_all_uploads(deployment)
         if cleared:
             SERVICE.info("cleared unfinished uploads", extra={"count": cleared})

@@ -9,7 +9,10 @@ from muniment.server.config import ServerConfig
 
 # TRUNCATE rather than DELETE: with synchronous=FULL SQLite syncs the emptied journal, so that a power cut
 # right after a commit cannot bring the journal back and roll the acknowledged commit away.
-_SQLITE_PRAGMAS = "PRAGMA journal_mode=TRUNCATE; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
+# secure_delete: what is erased is gone from the file, not only from the tables.
+_SQLITE_PRAGMAS = (
+    "PRAGMA journal_mode=TRUNCATE; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON;"
+)
 
 # Whatever the cluster's own default is: what we acknowledge is on disk.
 _DURABLE = "-c synchronous_commit=on"

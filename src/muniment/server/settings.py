@@ -42,6 +42,7 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
             "muniment.server.privacy.ledger.apps.LedgerConfig",
             "muniment.server.privacy.versions.apps.VersionsConfig",
             "muniment.server.privacy.consent.apps.ConsentConfig",
+            "muniment.server.privacy.requests.apps.RequestsConfig",
             *sign_in.APPS,
             "muniment.server.vaults.apps.VaultsConfig",
         ],
@@ -96,9 +97,9 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
     }
 
 
-globals().update(django_settings(ServerConfig(data=Path(".serve"))))
 # For the type checker, which cannot see what the next line sets.
 LEDGER_KEY_FILE: Path
 REGION: str
 SERVED_NAMES: frozenset[str]
 
+globals().update(django_settings(ServerConfig(data=Path(".serve"))))

@@ -1,0 +1,70 @@
+"""The states of a request and what moves it: received, verified, run, closed. Pure.
+
+    received ──verify──▶ verified ──runs_at──▶ closed done
+        │                    ├──take back──▶ closed withdrawn
+        │                    └──refuse, with a reason──▶ closed refused
+        └──thirty days unverified──▶ closed lapsed
+
+The clock begins with receipt and never stops: not for weekends, not while a sender is still unverified, not
+while no worker ran. An erasure runs three days after it was verified, so that people can change their mind;
+everything else that can run by itself runs at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+
+from muniment.server.privacy.requests.models import DUE_AFTER, Kind
+
+CHANGE_OF_MIND = timedelta(hours=72)
+UNVERIFIED_FOR = timedelta(days=30)
+ALARM_DAYS = (5, 8)
+"""Days after receipt on which staff are told that a request is still open."""
+
+RUNS_BY_ITSELF = frozenset({Kind.ACCESS, Kind.EXPORT, Kind.RECTIFY, Kind.ERASE, Kind.RESTRICT, Kind.OBJECT})
+
+
+class Step(Enum):
+    """What is to be done with an open request now."""
+
+    WAIT = "wait"
+    RUN = "run"
+    LAPSE = "lapse"
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    kind: Kind
+    received_at: datetime
+    verified_at: datetime | None
+    runs_at: datetime | None
+
+
+def due_at(received_at: datetime) -> datetime:
+    """When the outcome is owed."""
+    return received_at + DUE_AFTER
+
+
+def runs_at(kind: Kind, *, received_at: datetime, verified_at: datetime) -> datetime | None:
+    """When it is done without anybody's doing; None where staff must look at it first.
+
+    Never later than it is due, however late it was verified.
+    """
+    if kind not in RUNS_BY_ITSELF:
+        return None
+    if kind is not Kind.ERASE:
+        return verified_at
+    return max(verified_at, min(verified_at + CHANGE_OF_MIND, due_at(received_at)))
+
+
+def next_step(times: Times, *, now: datetime) -> Step:
+    if times.verified_at is None:
+        return Step.LAPSE if now >= times.received_at + UNVERIFIED_FOR else Step.WAIT
+    return Step.RUN if times.runs_at is not None and now >= times.runs_at else Step.WAIT
+
+
+def alarms_due(*, received_at: datetime, now: datetime) -> int:
+    """How many of the alarms should have gone off by now."""
+    return sum(now >= received_at + timedelta(days=day) for day in ALARM_DAYS)

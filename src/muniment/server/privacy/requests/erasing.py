@@ -1,0 +1,196 @@
+"""Erasing a person: everything that is declared about them, step by step, and never called done before it is.
+
+    tombstone → sign-in ends → what apps hold beyond rows → rows, children first → nothing is left: proven
+    → receipt
+
+Every step can be repeated, and counts in the transaction that deletes: an erasure that stopped anywhere goes
+on where it was. Which rows go, and which columns are only emptied, the registry says; a column that is
+declared cannot be forgotten here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, Protocol
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.db import models
+
+from muniment.server.deployment import Deployment
+from muniment.server.privacy.ledger.entries import record
+from muniment.server.privacy.ledger.kinds import Kind as Record
+from muniment.server.privacy.ports import erasers
+from muniment.server.privacy.registry import Erase, Personal
+from muniment.server.privacy.requests.holds import check_holds
+from muniment.server.privacy.requests.models import Erasure
+from muniment.server.privacy.requests.tombstones import bury, clear_old, names, tomb_of
+from muniment.server.privacy.rows_about import SELF, PersonalTable, tables_about
+from muniment.server.transactions import writing
+
+_AT_ONCE = 500
+_EMPTIED = " (emptied)"
+
+
+class _Counts(Protocol):
+    """How much was deleted; both are called in the transaction under way."""
+
+    def add(self, deleted: Mapping[str, int]) -> None: ...
+
+    def state(self, totals: Mapping[str, int]) -> None:
+        """What an eraser says it deleted, over all its runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Counts in the row of the erasure."""
+
+    erasure: int
+
+    def add(self, deleted: Mapping[str, int]) -> None:
+        self._change(lambda counts: counts.update({name: n for name, n in deleted.items() if n}))
+
+    def state(self, totals: Mapping[str, int]) -> None:
+        self._change(lambda counts: dict.update(counts, {name: n for name, n in totals.items() if n}))
+
+    def _change(self, change: Callable[[Counter[str]], None]) -> None:
+        counts = Counter(Erasure.objects.select_for_update().get(pk=self.erasure).deleted)
+        change(counts)
+        Erasure.objects.filter(pk=self.erasure).update(deleted=dict(counts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Passing:
+    """Counts for one ledger entry."""
+
+    counts: Counter[str]
+
+    def add(self, deleted: Mapping[str, int]) -> None:
+        self.counts.update(deleted)
+
+    def state(self, totals: Mapping[str, int]) -> None:
+        dict.update(self.counts, totals)
+
+
+class NotErased(Exception):
+    """Rows about the person are still there: a table was written to meanwhile. To be repeated."""
+
+    def __init__(self, tables: list[str]) -> None:
+        super().__init__(", ".join(tables))
+        self.tables = tables
+
+
+def erase_person(deployment: Deployment, erasure: Erasure) -> None:
+    """Run the erasure up to where nothing is left. Raises HeldByLaw, NotErased, and what erasers raise."""
+    _erase(deployment, erasure.person, counts=_Kept(erasure.pk))
+
+
+def replay_erasures(deployment: Deployment) -> int:
+    """Erase again whoever is in the database though the tombstones say erased; returns how many.
+
+    Before anybody is served: a database put back from a backup holds people who were erased since.
+    """
+    clear_old(deployment.config.data, now=deployment.now())
+    buried = set(names(deployment.config.data))
+    if not buried:
+        return 0
+    accounts: Any = get_user_model()._default_manager
+    risen = [pk for pk, ref in accounts.values_list("pk", "ref") if tomb_of(ref) in buried]
+    for person in risen:
+        deleted: Counter[str] = Counter()
+        _erase(deployment, person, counts=_Passing(deleted))
+        with writing():
+            record(
+                Record.ERASURE_REPLAYED,
+                clause="P46",
+                payload={"deleted": dict(deleted)},
+                now=deployment.now(),
+            )
+    return len(risen)
+
+
+def left_of(person: int) -> list[str]:
+    """Tables that still hold anything about the account."""
+    return [table.label for table in tables_about() if table.about(person).exists()]
+
+
+def _erase(deployment: Deployment, person: int, *, counts: _Counts) -> None:
+    check_holds(person, now=deployment.now())
+    account: Any = get_user_model()._default_manager.filter(pk=person).first()
+    if account is not None:
+        ref: UUID = account.ref
+        bury(deployment.config.data, ref, now=deployment.now())
+        _end_sign_in(person)
+        for eraser in erasers():
+            deleted = eraser.erase(deployment, person)
+            with writing():
+                counts.state({f"{eraser.name}: {what}": number for what, number in deleted.items()})
+        for table in _children_first(tables_about()):
+            _empty_rows(table, person, counts=counts)
+            while _delete_rows(table, person, counts=counts):
+                pass
+    left = left_of(person)
+    if left:
+        raise NotErased(left)
+
+
+def _end_sign_in(person: int) -> None:
+    with writing():
+        get_user_model()._default_manager.filter(pk=person).update(is_active=False)
+
+
+def _delete_rows(table: PersonalTable, person: int, *, counts: _Counts) -> bool:
+    if not _goes(table):
+        return False
+    with writing():
+        keys = list(table.about(person).values_list("pk", flat=True)[:_AT_ONCE])
+        if keys:
+            _, by_model = table.model._default_manager.filter(pk__in=keys).delete()
+            counts.add(by_model)
+    return bool(keys)
+
+
+def _empty_rows(table: PersonalTable, person: int, *, counts: _Counts) -> None:
+    if _goes(table):
+        return
+    with writing():
+        changed = table.about(person).update(**_emptied(table))
+        counts.add({table.label + _EMPTIED: changed} if changed else {})
+
+
+def _emptied(table: PersonalTable) -> dict[str, Any]:
+    instead: Mapping[str, Any] = getattr(table.model, "cleared", {})
+    empty = {}
+    for column in table.personal:
+        field = table.model._meta.get_field(column.name)
+        assert isinstance(field, models.Field)
+        empty[column.name] = None if field.null else instead.get(column.name, field.get_default())
+    return empty
+
+
+def _goes(table: PersonalTable) -> bool:
+    """Whether rows are deleted; where every personal column is only emptied, they stay and name nobody."""
+    return any(
+        isinstance(column.declaration, Personal) and column.declaration.erase is Erase.DELETE
+        for column in table.columns
+    )
+
+
+def _children_first(tables: list[PersonalTable]) -> list[PersonalTable]:
+    """Rows that point to others go before these; people themselves last."""
+    by_model = {table.model: table for table in tables}
+    order: TopologicalSorter[type[models.Model]] = TopologicalSorter()
+    for model in by_model:
+        order.add(model)
+        for field in model._meta.concrete_fields:
+            target = field.related_model if field.is_relation else None
+            if isinstance(target, type) and target in by_model and target is not model:
+                order.add(target, model)  # type: ignore[arg-type]
+    try:
+        found = [by_model[model] for model in order.static_order()]
+    except CycleError as error:
+        raise RuntimeError(f"tables point at each other in a circle: {error.args[1]}") from error
+    return sorted(found, key=lambda table: table.path == SELF)

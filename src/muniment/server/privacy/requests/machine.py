@@ -1,0 +1,271 @@
+"""What happens to requests: every way in, every way out, and what runs by itself.
+
+    ref = open_request(Kind.ERASE, channel=Channel.PAGE, subject=account, email=account.email, now=now)
+    verify_request(ref, now=now)    # at once where the person is freshly signed in, else by a mailed link
+    advance_requests(deployment)    # every hour: runs what is due, raises alarms, lets the unverified lapse
+
+Each change is one transaction with its ledger entry and with the mail that tells of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from django.contrib.auth import get_user_model
+
+from muniment.server.deployment import Deployment
+from muniment.server.logs import SERVICE
+from muniment.server.privacy.ledger.entries import Subject, record
+from muniment.server.privacy.ledger.kinds import Kind as Record
+from muniment.server.privacy.ports import Told, correct, notify
+from muniment.server.privacy.requests import clock
+from muniment.server.privacy.requests.clock import Step, Times
+from muniment.server.privacy.requests.erasing import NotErased, erase_person
+from muniment.server.privacy.requests.holds import HeldByLaw
+from muniment.server.privacy.requests.models import Channel, Erasure, Kind, Outcome, Request, Restriction
+from muniment.server.privacy.requests.receipts import receipt_path
+from muniment.server.transactions import writing
+
+
+class NoSuchRequest(Exception):
+    """There is none, it is somebody else's, or it is closed: all the same to whoever asks."""
+
+
+class TooLate(Exception):
+    """It runs already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """What one round did; `waiting` are requests that something stopped, with the reason."""
+
+    done: int = 0
+    lapsed: int = 0
+    alarms: int = 0
+    waiting: tuple[tuple[UUID, str], ...] = ()
+
+
+def open_request(
+    kind: Kind,
+    *,
+    channel: Channel,
+    email: str,
+    now: datetime,
+    subject: Subject | None = None,
+    details: Mapping[str, Any] | None = None,
+    received_at: datetime | None = None,
+) -> UUID:
+    """Take a request in; its clock runs from `received_at`, of post the day it came. Only inside `writing()`.
+
+    ValueError for a time of receipt that lies ahead or so far back that the request is due already.
+    """
+    received_at = received_at or now
+    if received_at > now or clock.due_at(received_at) <= now:
+        raise ValueError("requests are received before now, and less than ten days ago")
+    ref = uuid4()
+    Request.objects.create(
+        ref=ref, kind=kind, channel=channel, email=email, details=dict(details or {}),
+        subject_id=None if subject is None else subject.pk,
+        received_at=received_at, due_at=clock.due_at(received_at),
+    )  # fmt: skip
+    _record(Record.REQUEST_RECEIVED, kind, ref, now=now, subject=subject, channel=channel.value)
+    return ref
+
+
+def verify_request(ref: UUID, *, now: datetime) -> Request:
+    """It is known to come from whom it is about. Again changes nothing. Only inside `writing()`.
+
+    Raises NoSuchRequest.
+    """
+    row = _open_row(ref)
+    if row.verified_at is None:
+        kind = Kind(row.kind)
+        row.verified_at = now
+        row.runs_at = clock.runs_at(kind, received_at=row.received_at, verified_at=now)
+        row.save(update_fields=["verified_at", "runs_at"])
+        _record(Record.REQUEST_VERIFIED, kind, ref, now=now, subject=row.subject)
+        _tell(Told.RECEIVED, row, now=now)
+    return row
+
+
+def take_back(ref: UUID, *, subject: Subject | None, now: datetime) -> None:
+    """The person changed their mind. Only inside `writing()`. Raises NoSuchRequest; TooLate once it runs."""
+    row = _open_row(ref)
+    if subject is not None and row.subject_id != subject.pk:
+        raise NoSuchRequest
+    if Erasure.objects.filter(request=row).exists():
+        raise TooLate
+    _close(row, Outcome.WITHDRAWN, now=now, told=Told.TAKEN_BACK, kind=Record.REQUEST_TAKEN_BACK)
+
+
+def refuse_request(ref: UUID, *, reason: str, now: datetime) -> None:
+    """Tell the person why not, and close. Only inside `writing()`. ValueError: no reason; NoSuchRequest."""
+    if not reason.strip():
+        raise ValueError("a refusal gives its reason")
+    row = _open_row(ref)
+    row.reason = reason
+    _close(row, Outcome.REFUSED, now=now, told=Told.REFUSED, kind=Record.REQUEST_REFUSED)
+
+
+def fulfil_request(ref: UUID, *, now: datetime) -> None:
+    """Staff did what was asked. Only inside `writing()`. Raises NoSuchRequest."""
+    _close(_open_row(ref), Outcome.DONE, now=now, told=Told.DONE, kind=Record.REQUEST_DONE)
+
+
+def open_requests() -> list[Request]:
+    """What waits, the most urgent first."""
+    return list(Request.objects.filter(closed_at=None).order_by("due_at", "id"))
+
+
+def requests_of(subject: Subject) -> list[Request]:
+    """An account's requests, newest first."""
+    return list(Request.objects.filter(subject=subject.pk).order_by("-id"))
+
+
+def advance_requests(deployment: Deployment) -> Advanced:
+    """Do what is due. One request that fails keeps no other from running."""
+    done = lapsed = alarms = 0
+    waiting: list[tuple[UUID, str]] = []
+    for row in open_requests():
+        now = deployment.now()
+        alarms += _raise_alarms(row, now=now)
+        times = Times(Kind(row.kind), row.received_at, row.verified_at, row.runs_at)
+        step = clock.next_step(times, now=now)
+        if step is Step.LAPSE:
+            with writing():
+                _close(_open_row(row.ref), Outcome.LAPSED, now=now, told=None, kind=Record.REQUEST_LAPSED)
+            lapsed += 1
+        elif step is Step.RUN:
+            try:
+                _run(deployment, row)
+                done += 1
+            except HeldByLaw as held:
+                waiting.append((row.ref, f"held by law until {held.until.date()}"))
+            except NotErased as left:
+                waiting.append((row.ref, f"rows came in meanwhile: {left}"))
+            except Exception as error:
+                # By its type alone: what it says may quote the person. It is tried again next time.
+                SERVICE.warning("a request failed", exc_info=error)
+                waiting.append((row.ref, type(error).__name__))
+    return Advanced(done, lapsed, alarms, tuple(waiting))
+
+
+# --- running
+
+
+def _run(deployment: Deployment, row: Request) -> None:
+    kind = Kind(row.kind)
+    if kind is Kind.ERASE:
+        _run_erasure(deployment, row)
+        return
+    now = deployment.now()
+    with writing():
+        fresh = _open_row(row.ref)
+        if kind is Kind.RECTIFY and fresh.subject_id is not None:
+            correct(fresh.subject_id, fresh.details, now=now)
+        elif kind in (Kind.RESTRICT, Kind.OBJECT) and fresh.subject_id is not None:
+            _restrict(fresh, kind, now=now)
+        _close(fresh, Outcome.DONE, now=now, told=Told.DONE, kind=Record.REQUEST_DONE)
+
+
+def _restrict(row: Request, kind: Kind, *, now: datetime) -> None:
+    purpose = str(row.details.get("purpose", "")) if kind is Kind.OBJECT else ""
+    if kind is Kind.OBJECT and not purpose:
+        raise ValueError("an objection names the purpose it is about")
+    Restriction.objects.get_or_create(
+        subject_id=row.subject_id, purpose=purpose, ended_at=None, defaults={"begun_at": now}
+    )
+    record(Record.USE_RESTRICTED, clause="P44", payload={"purpose": purpose}, now=now, subject=row.subject)
+
+
+def _run_erasure(deployment: Deployment, row: Request) -> None:
+    with writing():
+        erasure, _ = Erasure.objects.get_or_create(
+            request=row,
+            defaults={
+                "subject_id": row.subject_id,
+                "person": row.subject_id or 0,
+                "begun_at": deployment.now(),
+            },
+        )
+    email = row.email
+    erase_person(deployment, erasure)
+    with writing():
+        now = deployment.now()
+        fresh = Request.objects.select_for_update().get(pk=row.pk)
+        done = Erasure.objects.select_for_update().get(pk=erasure.pk)
+        if done.done_at is None:
+            done.done_at = now
+            done.entry = record(
+                Record.ERASED, clause="P16", now=now,
+                payload={
+                    "request": fresh.ref.hex, "received_at": fresh.received_at.isoformat(),
+                    "done_at": now.isoformat(), "deleted": done.deleted,
+                },
+            )  # fmt: skip
+            done.save(update_fields=["done_at", "entry"])
+            notify(Told.ERASED, email=email, about={"path": receipt_path(fresh.ref)}, now=now)
+            _shut(fresh, Outcome.DONE, now=now)
+
+
+# --- closing
+
+
+def _open_row(ref: UUID) -> Request:
+    row = (
+        Request.objects.select_for_update(of=("self",))
+        .select_related("subject")
+        .filter(ref=ref, closed_at=None)
+        .first()
+    )
+    if row is None:
+        raise NoSuchRequest
+    return row
+
+
+def _close(row: Request, outcome: Outcome, *, now: datetime, told: Told | None, kind: Record) -> None:
+    if told is not None:
+        _tell(told, row, now=now)
+    _record(kind, Kind(row.kind), row.ref, now=now, subject=row.subject)
+    _shut(row, outcome, now=now)
+
+
+def _shut(row: Request, outcome: Outcome, *, now: datetime) -> None:
+    row.outcome, row.closed_at, row.email = outcome, now, ""
+    row.save(update_fields=["outcome", "closed_at", "email", "reason"])
+
+
+def _tell(what: Told, row: Request, *, now: datetime) -> None:
+    about = {
+        "kind": Kind(row.kind).label, "reason": row.reason, "ref": row.ref.hex,
+        "due_at": row.due_at, "runs_at": row.runs_at, "path": "/requests",
+    }  # fmt: skip
+    notify(what, email=row.email, about=about, now=now)
+
+
+def _raise_alarms(row: Request, *, now: datetime) -> int:
+    """Alarms that went off since the last round: staff see them, and the ledger says that they did."""
+    due = clock.alarms_due(received_at=row.received_at, now=now)
+    raised = due - row.alarms
+    if raised > 0:
+        with writing():
+            Request.objects.filter(pk=row.pk).update(alarms=due)
+            days = (now - row.received_at) // timedelta(days=1)
+            _record(Record.REQUEST_ALARM, Kind(row.kind), row.ref, now=now, subject=row.subject, days=days)
+    return max(raised, 0)
+
+
+def _record(
+    what: Record, kind: Kind, ref: UUID, *, now: datetime, subject: Any = None, **detail: str | int
+) -> None:
+    payload = {"request": ref.hex, "asked": kind.value, **detail}
+    record(what, clause="P45", payload=payload, now=now, subject=subject)
+
+
+def account_of(email: str) -> Any:
+    """The account with this address; None where there is none."""
+    return get_user_model()._default_manager.filter(email=email.lower()).first()

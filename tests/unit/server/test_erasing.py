@@ -1,0 +1,224 @@
+"""Erasing a person: all of it, resumable, stopped only by the law, and never called done before it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from django.db import connection
+
+from muniment.server.accounts.models import Account
+from muniment.server.deployment import Deployment
+from muniment.server.privacy import ports
+from muniment.server.privacy.ledger.kinds import Kind as Record
+from muniment.server.privacy.ledger.models import LeafRow
+from muniment.server.privacy.ledger.verification import verify_document
+from muniment.server.privacy.requests import erasing
+from muniment.server.privacy.requests.erasing import left_of, replay_erasures
+from muniment.server.privacy.requests.holds import place_hold
+from muniment.server.privacy.requests.machine import (
+    TooLate,
+    advance_requests,
+    open_request,
+    take_back,
+    verify_request,
+)
+from muniment.server.privacy.requests.models import Channel, Erasure, Kind, Outcome, Request
+from muniment.server.privacy.requests.receipts import NoReceipt, find_erasure, receipt_document, receipt_path
+from muniment.server.privacy.requests.tombstones import FILE, KEPT, bury, clear_old, names, tomb_of
+from muniment.server.transactions import writing
+from muniment.server.vaults.models import Vault
+from tests.support.domain import Clock, Member
+
+DAY = timedelta(days=1)
+
+
+def ask_erasure(deployment: Deployment, member: Member) -> UUID:
+    with writing():
+        ref = open_request(
+            Kind.ERASE, channel=Channel.PAGE, email=member.account.email, now=deployment.now(),
+            subject=member.account,
+        )  # fmt: skip
+        verify_request(ref, now=deployment.now())
+    return ref
+
+
+def erase(deployment: Deployment, member: Member, clock: Clock) -> UUID:
+    ref = ask_erasure(deployment, member)
+    clock.turn(days=3)
+    advance_requests(deployment)
+    return ref
+
+
+@pytest.mark.clause("P16")
+def test_nothing_is_left_and_the_receipt_says_how_much_went(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    person, vault = member.account.pk, UUID(hex=member.vault)
+    member.open_session()
+    member.put()
+    ref = erase(deployment, member, clock)
+    assert left_of(person) == []
+    assert not Account.objects.filter(pk=person).exists()
+    assert not Vault.objects.filter(ref=vault).exists()
+    assert deployment.objects.remove_all(vault.hex) == 0
+    request = Request.objects.get(ref=ref)
+    assert (request.outcome, request.email, request.subject_id) == (Outcome.DONE, "", None)
+    erasure = Erasure.objects.get(request=request)
+    assert erasure.deleted["accounts.Account"] == 1
+    assert erasure.deleted["vaults: vaults"] == 1
+
+
+@pytest.mark.clause("P17")
+def test_the_receipt_verifies_offline_after_the_person_is_gone(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    ref = erase(deployment, member, clock)
+    _, _, hexed, mark = receipt_path(ref).split("/")
+    receipt = receipt_document(find_erasure(UUID(hex=hexed), mark))
+    assert receipt["content"]["deleted"]["accounts.Account"] == 1
+    told = verify_document(json.loads(json.dumps(receipt)))
+    assert told
+    receipt["content"]["deleted"]["accounts.Account"] = 2
+    with pytest.raises(Exception, match=r".+"):
+        verify_document(receipt)
+    for wrong in ("0" * 32, mark[:-1]):
+        with pytest.raises(NoReceipt):
+            find_erasure(UUID(hex=hexed), wrong)
+
+
+def test_three_days_to_change_ones_mind(deployment: Deployment, member: Member, clock: Clock) -> None:
+    ref = ask_erasure(deployment, member)
+    clock.turn(days=3, seconds=-1)
+    advance_requests(deployment)
+    assert Account.objects.filter(pk=member.account.pk).exists()
+    with writing():
+        take_back(ref, subject=member.account, now=deployment.now())
+    clock.turn(days=30)
+    advance_requests(deployment)
+    assert Account.objects.filter(pk=member.account.pk).exists()
+
+
+class Failing:
+    """Fails until it is mended."""
+
+    name = "failing"
+    broken = True
+
+    def erase(self, deployment: Deployment, account: int) -> Mapping[str, int]:
+        if self.broken:
+            raise OSError("the store is away")
+        return {"things": 3}
+
+
+def test_what_failed_half_way_goes_on_and_never_reports_early(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    failing = Failing()
+    ports.register_eraser(failing)
+    try:
+        ref = ask_erasure(deployment, member)
+        clock.turn(days=3)
+        before = LeafRow.objects.filter(kind=Record.ERASED).count()
+        for _ in range(2):
+            assert (ref, "OSError") in advance_requests(deployment).waiting
+            request = Request.objects.get(ref=ref)
+            assert (request.outcome, request.email) == (Outcome.OPEN, member.account.email)
+            assert LeafRow.objects.filter(kind=Record.ERASED).count() == before
+            with pytest.raises(NoReceipt):
+                receipt_document(Erasure.objects.get(request=request))
+        with pytest.raises(TooLate), writing():
+            take_back(ref, subject=member.account, now=deployment.now())
+        failing.broken = False
+        advance_requests(deployment)
+    finally:
+        ports._ERASERS.pop(failing.name)
+    assert Erasure.objects.get(request__ref=ref).deleted["failing: things"] == 3
+    assert left_of(member.account.pk) == []
+
+
+def test_stopping_after_every_step_loses_and_doubles_nothing(
+    deployment: Deployment, member: Member, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The transaction of each step commits or not; whichever it was, going on ends with the same counts."""
+    other = Member.first(deployment)
+    expected = dict(Erasure.objects.get(request__ref=erase(deployment, other, clock)).deleted)
+    ref = ask_erasure(deployment, member)
+    clock.turn(days=3)
+    stops = 0
+    real = erasing.writing
+
+    class Stopped(BaseException):
+        pass
+
+    for allowed in range(60):
+        left = [allowed]
+
+        def some_writing(left: list[int] = left) -> object:
+            if left[0] == 0:
+                raise Stopped
+            left[0] -= 1
+            return real()
+
+        monkeypatch.setattr(erasing, "writing", some_writing)
+        try:
+            advance_requests(deployment)
+        except Stopped:
+            stops += 1
+            continue
+        break
+    monkeypatch.undo()
+    assert stops > 10
+    assert Erasure.objects.get(request__ref=ref).deleted == expected
+
+
+@pytest.mark.clause("P46")
+def test_only_a_hold_stops_it_and_only_until_it_ends(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    with writing():
+        place_hold(member.account, reason="a court asked", until=clock() + 20 * DAY, now=clock())
+    ref = erase(deployment, member, clock)
+    assert Request.objects.get(ref=ref).outcome == Outcome.OPEN
+    assert ref in dict(advance_requests(deployment).waiting)
+    assert Account.objects.filter(pk=member.account.pk).exists()
+    clock.turn(days=17)
+    advance_requests(deployment)
+    assert Request.objects.get(ref=ref).outcome == Outcome.DONE
+
+
+def test_a_restored_database_is_erased_again(deployment: Deployment, member: Member) -> None:
+    bury(deployment.config.data, member.account.ref, now=deployment.now())
+    assert replay_erasures(deployment) == 1
+    assert left_of(member.account.pk) == []
+    assert replay_erasures(deployment) == 0
+
+
+def test_tombstones_name_nobody_and_go_in_time(tmp_path: Path, member: Member, clock: Clock) -> None:
+    ref = member.account.ref
+    for _ in range(2):
+        bury(tmp_path, ref, now=clock())
+    text = (tmp_path / FILE).read_text()
+    assert list(names(tmp_path)) == [tomb_of(ref)]
+    assert ref.hex not in text
+    assert str(ref) not in text
+    with (tmp_path / FILE).open("a") as file:
+        file.write('{"day": "2026-')  # a power cut
+    other = UUID(int=7)
+    bury(tmp_path, other, now=clock())
+    assert set(names(tmp_path)) == {tomb_of(ref), tomb_of(other)}
+    assert clear_old(tmp_path, now=clock() + KEPT) == 0
+    assert clear_old(tmp_path, now=clock() + KEPT + DAY) == 2
+
+
+def test_freed_pages_of_the_database_keep_nothing() -> None:
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA secure_delete")
+            assert cursor.fetchone() == (1,)
+    else:
+        assert connection.vendor == "postgresql"

@@ -1,0 +1,200 @@
+"""Requests of people: the clock, who may do what, and that nothing is called done before it is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import IntegrityError, transaction
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muniment.server.deployment import Deployment
+from muniment.server.privacy.ledger.entries import entries_of
+from muniment.server.privacy.ledger.kinds import Kind as Record
+from muniment.server.privacy.requests import clock
+from muniment.server.privacy.requests.clock import Step, Times
+from muniment.server.privacy.requests.machine import (
+    NoSuchRequest,
+    advance_requests,
+    fulfil_request,
+    open_request,
+    open_requests,
+    refuse_request,
+    requests_of,
+    take_back,
+    verify_request,
+)
+from muniment.server.privacy.requests.models import Channel, Kind, Outcome, Request, Restriction
+from muniment.server.transactions import writing
+from tests.support.domain import Clock, Member
+
+DAY = timedelta(days=1)
+START = datetime(2026, 3, 6, 12, tzinfo=UTC)  # a Friday
+
+
+def asked(
+    deployment: Deployment, member: Member, kind: Kind, *, verified: bool = True, **details: str
+) -> UUID:
+    with writing():
+        ref = open_request(
+            kind, channel=Channel.PAGE, email=member.account.email, now=deployment.now(),
+            subject=member.account, details=details,
+        )  # fmt: skip
+        if verified:
+            verify_request(ref, now=deployment.now())
+    return ref
+
+
+def row(ref: UUID) -> Request:
+    return Request.objects.get(ref=ref)
+
+
+# --- the clock
+
+
+@given(st.sampled_from(Kind), st.integers(0, 20 * 86400))
+def test_nothing_that_runs_by_itself_is_late_because_it_was_verified_late(kind: Kind, seconds: int) -> None:
+    verified = START + timedelta(seconds=seconds)
+    runs = clock.runs_at(kind, received_at=START, verified_at=verified)
+    if kind is Kind.PUBLIC_REMOVAL:
+        assert runs is None
+    else:
+        assert runs is not None
+        assert verified <= runs <= max(verified, clock.due_at(START))
+        assert runs - verified <= clock.CHANGE_OF_MIND
+
+
+def test_ten_days_are_ten_days_over_weekends_and_leap_days() -> None:
+    assert clock.due_at(START) - START == 10 * DAY
+    assert clock.due_at(datetime(2028, 2, 25, tzinfo=UTC)) == datetime(2028, 3, 6, tzinfo=UTC)
+
+
+def test_an_erasure_leaves_three_days_to_change_ones_mind() -> None:
+    runs = clock.runs_at(Kind.ERASE, received_at=START, verified_at=START)
+    times = Times(Kind.ERASE, START, START, runs)
+    assert clock.next_step(times, now=START + 3 * DAY - timedelta(seconds=1)) is Step.WAIT
+    assert clock.next_step(times, now=START + 3 * DAY) is Step.RUN
+
+
+def test_alarms_on_days_five_and_eight() -> None:
+    at = [clock.alarms_due(received_at=START, now=START + days * DAY) for days in range(10)]
+    assert at == [0, 0, 0, 0, 0, 1, 1, 1, 2, 2]
+
+
+# --- the database holds what the law counts
+
+
+@pytest.mark.clause("P45")
+def test_the_database_takes_no_longer_clock(deployment: Deployment, member: Member) -> None:
+    ref = asked(deployment, member, Kind.PUBLIC_REMOVAL)
+    assert row(ref).due_at - row(ref).received_at == 10 * DAY
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Request.objects.filter(ref=ref).update(due_at=row(ref).received_at + 10 * DAY + timedelta(seconds=1))
+
+
+@pytest.mark.parametrize("changes", [{"closed_at": START}, {"outcome": "done"}])
+def test_the_database_takes_no_closing_without_an_outcome(
+    deployment: Deployment, member: Member, changes: dict[str, object]
+) -> None:
+    ref = asked(deployment, member, Kind.ACCESS)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Request.objects.filter(ref=ref).update(**changes)
+
+
+@pytest.mark.clause("P79")
+def test_a_refusal_has_a_reason(deployment: Deployment, member: Member) -> None:
+    ref = asked(deployment, member, Kind.PUBLIC_REMOVAL)
+    with pytest.raises(ValueError, match="reason"), writing():
+        refuse_request(ref, reason="  ", now=deployment.now())
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Request.objects.filter(ref=ref).update(outcome="refused", closed_at=START)
+    with writing():
+        refuse_request(ref, reason="Somebody else wrote it.", now=deployment.now())
+    assert (row(ref).outcome, row(ref).reason, row(ref).email) == (
+        Outcome.REFUSED,
+        "Somebody else wrote it.",
+        "",
+    )
+    assert entries_of(member.account)[0].leaf.kind == Record.REQUEST_REFUSED
+
+
+# --- what runs, and what does not
+
+
+def test_what_was_verified_runs_by_itself_and_once(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    ref = asked(deployment, member, Kind.RESTRICT)
+    assert advance_requests(deployment).done >= 1
+    assert row(ref).outcome == Outcome.DONE
+    assert Restriction.objects.filter(subject=member.account.pk, purpose="").count() == 1
+    before = len(entries_of(member.account))
+    advance_requests(deployment)
+    assert len(entries_of(member.account)) == before
+
+
+def test_what_nobody_verified_never_runs_and_lapses(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    ref = asked(deployment, member, Kind.ERASE, verified=False)
+    clock.turn(days=29)
+    advance_requests(deployment)
+    assert row(ref).closed_at is None
+    clock.turn(days=1)
+    advance_requests(deployment)
+    assert row(ref).outcome == Outcome.LAPSED
+    member.account.refresh_from_db()
+
+
+def test_a_worker_that_was_dead_catches_up(deployment: Deployment, member: Member, clock: Clock) -> None:
+    ref = asked(deployment, member, Kind.OBJECT, purpose="promotion")
+    clock.turn(days=9)
+    advance_requests(deployment)
+    assert row(ref).outcome == Outcome.DONE
+    assert row(ref).closed_at <= row(ref).due_at
+    assert row(ref).alarms == 2
+
+
+def test_alarms_go_off_once(deployment: Deployment, member: Member, clock: Clock) -> None:
+    asked(deployment, member, Kind.PUBLIC_REMOVAL)
+    for days, expected in ((4, 0), (1, 1), (1, 0), (2, 1), (1, 0)):
+        clock.turn(days=days)
+        assert advance_requests(deployment).alarms >= expected
+    raised = [
+        entry.said["days"] for entry in entries_of(member.account) if entry.leaf.kind == Record.REQUEST_ALARM
+    ]
+    assert sorted(raised) == [5, 8]
+
+
+def test_staff_close_what_does_not_run_by_itself(deployment: Deployment, member: Member) -> None:
+    ref = asked(deployment, member, Kind.PUBLIC_REMOVAL)
+    advance_requests(deployment)
+    assert ref in {waiting.ref for waiting in open_requests()}
+    with writing():
+        fulfil_request(ref, now=deployment.now())
+    assert row(ref).outcome == Outcome.DONE
+    with pytest.raises(NoSuchRequest), writing():
+        fulfil_request(ref, now=deployment.now())
+
+
+def test_only_the_person_takes_it_back(deployment: Deployment, member: Member) -> None:
+    other = Member.first(deployment)
+    ref = asked(deployment, member, Kind.ERASE)
+    for whom, which in ((other.account, ref), (member.account, uuid4())):
+        with pytest.raises(NoSuchRequest), writing():
+            take_back(which, subject=whom, now=deployment.now())
+    with writing():
+        take_back(ref, subject=member.account, now=deployment.now())
+    assert [request.outcome for request in requests_of(member.account)] == [Outcome.WITHDRAWN]
+
+
+@pytest.mark.parametrize("received", [timedelta(seconds=-1), 10 * DAY])
+def test_post_is_entered_with_the_day_it_came(deployment: Deployment, received: timedelta) -> None:
+    now = deployment.now()
+    with pytest.raises(ValueError, match="received"), writing():
+        open_request(Kind.ACCESS, channel=Channel.POST, email="", now=now, received_at=now - received)
+    with writing():
+        ref = open_request(Kind.ACCESS, channel=Channel.POST, email="", now=now, received_at=now - 4 * DAY)
+    assert row(ref).due_at == now + 6 * DAY
