@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -311,22 +313,69 @@ def test_acknowledgement_of_another_snapshot_is_refused(victim: Victim, evil: Ev
 # --- history hidden from a list
 
 
+def hide(attacked: World, evil: Evil, *hidden: str) -> None:
+    names = {attacked.snapshots[one] for one in hidden}
+
+    def keep(said: wire.SnapshotPage) -> wire.SnapshotPage:
+        return change(said, snapshots=[one for one in said.snapshots if one.snapshot not in names])
+
+    evil.rewrite("snapshots", wire.SnapshotPage, keep)
+
+
 @pytest.mark.parametrize("hidden", ["alice-1", "bob-1", "alice-2", "bob-2"])
-@pytest.mark.parametrize("command", ["snapshots", "restore"])
+@pytest.mark.parametrize("command", ["snapshots", "restore", "verify"])
 def test_hidden_snapshot_is_noticed(
     attacked: World, evil: Evil, hidden: str, command: str, tmp_path: Path
 ) -> None:
-    def hide(said: wire.SnapshotPage) -> wire.SnapshotPage:
-        kept = [one for one in said.snapshots if one.snapshot != attacked.snapshots[hidden]]
-        return change(said, snapshots=kept)
-
-    evil.rewrite("snapshots", wire.SnapshotPage, hide)
+    """By a machine that never listed the history, and by whatever asks for all of it anew."""
+    hide(attacked, evil, hidden)
     words = [command, *(["latest", "--target", tmp_path / "target"] if command == "restore" else [])]
-    for machine in (attacked.alice.copy_to(tmp_path / "alice"), Machine(tmp_path / "bare")):
+    machines = [Machine(tmp_path / "bare")]
+    if command == "verify":
+        machines.append(attacked.alice.copy_to(tmp_path / "alice"))
+    else:
+        forgetful = attacked.alice.copy_to(tmp_path / "forgetful")
+        shutil.rmtree(forgetful.home / "state")
+        machines.append(forgetful)
+    for machine in machines:
         kit = ["--kit", attacked.kit] if machine.home.name == "bare" else []
         ran = machine.muniment(*kit, *words, server=evil.url)
         assert (ran.error, ran.code) == ("RollbackDetected", 5), ran
         assert not (tmp_path / "target").exists()
+
+
+def test_what_was_listed_before_cannot_be_taken_back(attacked: World, evil: Evil, tmp_path: Path) -> None:
+    machine = attacked.alice.copy_to(tmp_path / "alice")
+    hide(attacked, evil, *attacked.snapshots)
+    shown = machine.muniment("snapshots", server=evil.url).expect(0).result
+    assert [one["id"] for one in shown] == [one.snapshot for one in attacked.history(attacked.alice)]
+
+
+def test_only_new_snapshots_are_fetched(attacked: World, evil: Evil, tmp_path: Path) -> None:
+    """Of a history that this machine has listed, one request asks for what came since."""
+    machine = attacked.alice.copy_to(tmp_path / "alice")
+    shutil.rmtree(machine.home / "state")
+
+    def fetched(*words: object) -> list[int]:
+        evil.forget()
+        machine.muniment(*words, server=evil.url).expect(0)
+        pages = [msgspec.json.decode(one.content, type=wire.SnapshotPage) for one in evil.of("snapshots")]
+        return [len(page.snapshots) for page in pages]
+
+    every = len(attacked.history(attacked.alice))
+    assert fetched("snapshots") == [every]
+    for words in (["ls"], ["find", "new.txt", "--all"], ["restore", "latest", "--target", tmp_path / "out"]):
+        assert fetched(*words) == [0]
+    assert fetched("verify", attacked.snapshots["alice-1"]) == [every]
+
+    # The memory was cut short: from there on it is fetched again, and remembered again.
+    (path,) = (machine.home / "state").glob("*/state.sqlite3")
+    connection = sqlite3.connect(path)
+    connection.execute("update listed_heads set record = zeroblob(500) where place = 2")
+    connection.commit()
+    connection.close()
+    assert fetched("snapshots") == [every - 2]
+    assert fetched("snapshots") == [0]
 
 
 def test_vault_ids_do_not_cross(attacked: World) -> None:

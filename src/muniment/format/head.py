@@ -86,7 +86,7 @@ def snapshot_id(sealed: bytes) -> SnapshotId:
 
 def seal_head(keys: VaultKeys, head: Head, *, randomness: Randomness = os.urandom) -> bytes:
     """The head as it is stored and sent: sealed under the newest epoch, padded."""
-    body = _encoder.encode(_plain(head))
+    body = encode_head(head)
     plain = len(body).to_bytes(4) + body
     plain += bytes(-len(plain) % STEP)
     salt = randomness(16)
@@ -119,10 +119,16 @@ def open_head(keys: VaultKeys, sealed: bytes, expected: SnapshotId | None = None
     end = 4 + int.from_bytes(plain[:4])
     if end > len(plain) or len(plain) - end >= STEP or any(plain[end:]):
         raise _damaged("its padding is impossible")
-    return _parse(plain[4:end])
+    return decode_head(plain[4:end])
 
 
-def _parse(body: bytes) -> Head:
+def encode_head(head: Head) -> bytes:
+    """What is inside a sealed head: MessagePack, neither padded nor sealed."""
+    return _encoder.encode(_plain(head))
+
+
+def decode_head(body: bytes) -> Head:
+    """The inverse; DamagedObject where it does not parse."""
     try:
         return _head(_decoder.decode(body))
     except (msgspec.DecodeError, msgspec.ValidationError, RecursionError, ValueError):

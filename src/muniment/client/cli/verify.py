@@ -20,7 +20,7 @@ from muniment.client.telling.output import (
 )
 from muniment.client.telling.progress import RunProgress
 from muniment.client.vault.opening import OpenVault
-from muniment.client.vault.snapshots import SnapshotName, choose_snapshot, list_snapshots
+from muniment.client.vault.snapshots import SnapshotName, choose_snapshot, list_snapshots_anew
 from muniment.engine.verify import Depth, VerifyReport
 from muniment.engine.verify import verify as verify_trees
 from muniment.model.errors import Outcome
@@ -46,7 +46,7 @@ def verify(
     invocation.stoppable = True
     progress = RunProgress()
     with invocation.open_for_reading() as vault, invocation.reading_session(vault):
-        listed = list_snapshots(vault)
+        listed = list_snapshots_anew(vault)
         chosen: Sequence[OpenedHead] = listed
         if snapshot:
             name = SnapshotName.parse(snapshot)

@@ -19,9 +19,14 @@ from pathlib import Path
 
 from muniment.model.ids import InstallationId
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-_SCHEMA = """
+_LISTED_HEADS = """
+-- The history from its first snapshot on, without gaps; sealed.
+create table if not exists listed_heads (place integer primary key, record blob not null);
+"""
+
+_SCHEMA = f"""
 create table meta (key text primary key, value blob not null) without rowid;
 -- `form`: kind (1), epoch (4). `committed`: whether a snapshot of ours is known to hold the pack.
 -- A number is never used again: a run of another set may remember which pack it meant.
@@ -36,7 +41,11 @@ create table reference_sets (snapshot blob primary key, packs blob not null) wit
 -- `run`: number of the run that last used the page; what is long unused is dropped.
 create table pages (page blob primary key, content blob not null, run integer not null);
 create table page_packs (page blob primary key, packs blob not null, run integer not null) without rowid;
+{_LISTED_HEADS}
 """
+
+_UPGRADES = {1: _LISTED_HEADS}
+"""By version of the state that is found: what makes it one of the next version."""
 
 
 class Origin(Enum):
@@ -172,6 +181,11 @@ class Database:
             )
             self.put("binding", self._binding())
             return Origin.DAMAGED if existed else Origin.NEW
+        while version in _UPGRADES:
+            upgrade, version = _UPGRADES[version], version + 1
+            self._connection.executescript(
+                f"begin immediate; {upgrade} pragma user_version = {version}; commit;"
+            )
         if version != SCHEMA_VERSION:
             raise ValueError(f"state of version {version}")
         self._connection.execute("select count(*) from heads").fetchone()

@@ -89,7 +89,7 @@ def examine(
     heads = open_heads(keys, reply.heads)
     check_first_sight(heads, slots)
     known = KnownHeads(database)
-    known.check(heads, history=lambda after: _history(server, keys, after))
+    known.check(heads, history=lambda after: heads_after(server, keys, after))
     known.remember(heads)
     remember_slots(database, slots)
     return slots, heads
@@ -157,6 +157,17 @@ def open_heads(keys: VaultKeys, records: Iterable[wire.HeadRecord]) -> tuple[Ope
     return tuple(opened)
 
 
+def heads_after(server: Server, keys: VaultKeys, after: SnapshotId | None) -> tuple[OpenedHead, ...]:
+    """Those received after a snapshot that this device has seen; all of them where it is None."""
+    try:
+        return open_heads(keys, server.snapshots(keys.vault, after=after.hex if after else None))
+    except NotOnServer as error:
+        raise RollbackDetected(
+            f"the server no longer knows a snapshot that this device has seen ({error.message})",
+            advice="Ask the operator whether the server was restored from an older backup.",
+        ) from None
+
+
 def check_first_sight(heads: Sequence[OpenedHead], slots: SlotListState) -> None:
     """Raise RollbackDetected where heads and list contradict one another: all that a machine which has never
     seen the vault can tell."""
@@ -213,13 +224,3 @@ def _check_slot_numbers(heads: Iterable[OpenedHead], slots: SlotListState) -> No
                 "the server shows an older list of the key slots than a snapshot was made under",
                 advice="Ask the operator whether the server was restored from an older backup.",
             )
-
-
-def _history(server: Server, keys: VaultKeys, after: SnapshotId) -> tuple[OpenedHead, ...]:
-    try:
-        return open_heads(keys, server.snapshots(keys.vault, after=after.hex))
-    except NotOnServer as error:
-        raise RollbackDetected(
-            f"the server no longer knows a snapshot that this device has seen ({error.message})",
-            advice="Ask the operator whether the server was restored from an older backup.",
-        ) from None

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from muniment.client.state.known_heads import OpenedHead
+from muniment.client.state.listed_heads import ListedHeads
 from muniment.client.telling.output import human_time
 from muniment.client.vault.history import check_history
-from muniment.client.vault.opening import OpenVault, open_heads
+from muniment.client.vault.opening import OpenVault, heads_after
 from muniment.model.errors import UnknownSnapshot, UsageError
 from muniment.model.ids import DeviceId
 
@@ -41,9 +42,27 @@ class SnapshotName:
 
 
 def list_snapshots(vault: OpenVault) -> list[OpenedHead]:
-    """All snapshots that the vault shows, oldest first, every head opened and verified, none missing."""
-    listed = list(open_heads(vault.keys, vault.server.snapshots(vault.vault)))
+    """All snapshots of the vault, oldest first, every head opened and verified, none missing.
+
+    Those that this machine has listed before come from its own memory, so a server asked again can neither
+    take them back nor is it asked whether it still has them: `list_snapshots_anew` asks.
+    """
+    if vault.database is None:
+        return list_snapshots_anew(vault)
+    memory = ListedHeads(vault.database, vault.keys)
+    known = memory.all()
+    fresh = heads_after(vault.server, vault.keys, known[-1].snapshot if known else None)
+    listed = [*known, *fresh]
     check_history(listed, newest=vault.heads)
+    memory.remember(fresh, place=len(known))
+    return listed
+
+
+def list_snapshots_anew(vault: OpenVault) -> list[OpenedHead]:
+    """The same, as the server shows all of it now. RollbackDetected also where it hides what was listed."""
+    known = ListedHeads(vault.database, vault.keys).all() if vault.database else []
+    listed = list(heads_after(vault.server, vault.keys, None))
+    check_history(listed, newest=[*vault.heads, *known])
     return listed
 
 

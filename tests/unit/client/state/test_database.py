@@ -77,6 +77,22 @@ def test_a_version_from_the_future_is_set_aside_not_guessed_at(tmp_path: Path) -
     database.close()
 
 
+def test_a_state_of_the_version_before_keeps_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    database = opened(path)
+    database.put("cursor", b"12345678")
+    database.close()
+    connection = sqlite3.connect(path)
+    connection.executescript("drop table listed_heads; pragma user_version = 1;")
+    connection.close()
+    for _ in range(2):
+        database = opened(path)
+        assert database.origin is Origin.KEPT
+        assert database.get("cursor") == b"12345678"
+        assert database.one("select count(*) from listed_heads") == (0,)
+        database.close()
+
+
 def test_a_row_whose_check_sum_is_wrong_counts_as_absent(tmp_path: Path) -> None:
     database = opened(tmp_path / "state")
     database.put("cursor", b"12345678")
