@@ -12,12 +12,15 @@ from typing import Annotated, Any
 import django
 import typer
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import SystemCheckError
+from django.db import DatabaseError
 from django.utils.module_loading import import_string
 
 from muniment.model.errors import Outcome
 from muniment.server.config import ServerConfig, Tls
 from muniment.server.data_lock import DataInUse
+from muniment.server.database import BadDatabaseUrl
 from muniment.server.keyfiles import site_secret
 from muniment.server.privacy.terms import StatementRefused
 from muniment.server.settings import django_settings
@@ -83,6 +86,10 @@ def run_server(config: ServerConfig, *, announce: Callable[[str], None]) -> None
         # Before Django is set up: the secret that signs sessions lives there.
         config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         load_embedded("serve", config)(config, announce=announce)
+    except (BadDatabaseUrl, ImproperlyConfigured) as error:
+        _fail(f"{DATABASE_URL}: {error}")
+    except DatabaseError as error:
+        _fail(f"the database cannot be used: {error}")
     except DataInUse:
         _fail(f"another server is using {config.data}")
     except SystemCheckError as error:
