@@ -15,7 +15,7 @@ from muniment.server.deployment import Deployment
 from muniment.server.privacy.consent.choices import Subject, is_granted, last_said
 from muniment.server.privacy.consent.cookies import BrowserChoice, forget_browser_choices
 from muniment.server.privacy.consent.effect import State
-from muniment.server.privacy.consent.models import ConsentEvent
+from muniment.server.privacy.consent.models import ConsentEvent, VisitCount
 from muniment.server.privacy.ledger.entries import entries_of
 from muniment.server.privacy.ledger.verification import verify_document
 from muniment.server.privacy.statement import read_statement
@@ -79,6 +79,7 @@ def test_a_no_leaves_no_number_and_is_not_asked_about_again(stranger: Client) ->
     assert set(stranger.cookies) == {COOKIE}
 
 
+@pytest.mark.clause("P52")
 def test_a_yes_is_kept_for_this_browser_and_can_be_taken_back(stranger: Client, clock: Clock) -> None:
     answer(stranger, "accept")
     token = chosen(stranger).token
@@ -87,7 +88,7 @@ def test_a_yes_is_kept_for_this_browser_and_can_be_taken_back(stranger: Client, 
     assert "checked" in stranger.get("/cookies").content.decode()
     answer(stranger, "choose")
     assert chosen(stranger) == BrowserChoice(was_made=True)
-    assert last_said(Subject(browser=token)) == {("preferences", ""): State.WITHDRAWN}
+    assert set(last_said(Subject(browser=token)).values()) == {State.WITHDRAWN}
 
 
 def test_a_choice_is_only_taken_from_our_own_pages(stranger: Client) -> None:
@@ -258,3 +259,69 @@ def test_what_browsers_said_is_forgotten_in_time(stranger: Client, clock: Clock)
     clock.turn(days=181)
     assert forget_browser_choices(clock()) >= 1
     assert not last_said(Subject(browser=token))
+
+
+@pytest.fixture
+def visitor(stranger: Client) -> Client:
+    """A browser that said yes."""
+    answer(stranger, "accept")
+    return stranger
+
+
+def counted(page: str) -> int:
+    return sum(VisitCount.objects.filter(page=page).values_list("visits", flat=True))
+
+
+@pytest.mark.clause("P59", aspect="off")
+@pytest.mark.clause("P61", aspect="off")
+@pytest.mark.clause("P69")
+def test_nobody_is_counted_who_did_not_agree(stranger: Client, owner: Client) -> None:
+    before = counted("editions")
+    assert "beacon" not in owner.get("/editions").content.decode()
+    assert owner.get("/visit?page=editions").status_code == 204
+    assert "beacon" not in stranger.get("/editions").content.decode()
+    assert stranger.get("/visit?page=editions").status_code == 204
+    answer(stranger, "decline")
+    assert "beacon" not in stranger.get("/editions").content.decode()
+    refused = stranger.get("/visit?page=editions")
+    assert refused.status_code == 204
+    assert not refused.cookies
+    assert counted("editions") == before
+
+
+@pytest.mark.clause("P59", aspect="allowed")
+@pytest.mark.clause("P61", aspect="allowed")
+def test_whoever_agreed_is_counted_once_an_hour(visitor: Client, clock: Clock) -> None:
+    before = counted("editions")
+    page = visitor.get("/editions").content.decode()
+    assert 'src="/visit?page=editions"' in page
+    for _ in range(3):
+        assert visitor.get("/visit?page=editions").status_code == 204
+    assert counted("editions") == before + 1
+    clock.turn(hours=1)
+    visitor.get("/visit?page=editions")
+    assert counted("editions") == before + 2
+
+
+@pytest.mark.clause("P59", aspect="beyond")
+@pytest.mark.clause("P61", aspect="beyond")
+def test_nothing_else_is_counted_and_nobody_is_named(visitor: Client, clock: Clock) -> None:
+    visitor.get("/visit?page=editions")
+    token = chosen(visitor).token or b""
+    for page in ("no page", "editions'", "", token.hex()):
+        assert visitor.get("/visit", {"page": page}).status_code == 204
+        assert not counted(page)
+    kept = repr(list(VisitCount.objects.values_list()))
+    assert token.hex() not in kept
+    before = counted("editions")
+    answer(visitor, "decline")
+    clock.turn(hours=1)
+    visitor.get("/visit?page=editions")
+    assert counted("editions") == before
+
+
+def test_signing_up_begins_with_the_edition_that_was_looked_at(visitor: Client) -> None:
+    assert "edition" not in Client(headers=HOST).get("/editions/pro").cookies
+    visitor.get("/editions/pro")
+    page = visitor.get("/accounts/signup").content.decode()
+    assert re.search(r'class="btn btn-primary" href="[^"]*/pro"', page)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import secrets
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from django.db import IntegrityError, transaction
 
+from muniment.server.privacy.consent.beacons import may_fire
 from muniment.server.privacy.consent.choices import (
     NotAsked,
     Subject,
@@ -20,14 +22,16 @@ from muniment.server.privacy.consent.choices import (
     last_said,
     snapshot,
 )
-from muniment.server.privacy.consent.effect import NOTHING, State
-from muniment.server.privacy.consent.models import ConsentEvent
+from muniment.server.privacy.consent.effect import NOTHING, Consents, State
+from muniment.server.privacy.consent.linking import link_of
+from muniment.server.privacy.consent.models import ConsentEvent, LinkKey
 from muniment.server.privacy.consent.notices import Notice, notice_for
 from muniment.server.privacy.consent.receipts import consent_receipt
 from muniment.server.privacy.ledger.entries import entry_at
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ledger.verification import verify_document
-from muniment.server.privacy.statement import read_statement
+from muniment.server.privacy.statement import Statement, read_statement
+from muniment.server.privacy.terms import Beacon, Recipient, RecipientKind
 from muniment.server.transactions import writing
 from tests.support.domain import Clock, Member
 
@@ -153,3 +157,80 @@ def test_a_receipt_has_the_parts_of_the_specification_and_proves_itself(
     assert receipt["events"][0]["event_state"] == "consent given"
     assert receipt["pii_processing"]["purposes"][0]["lawful_basis"] == "consent"
     assert "consent_granted" in verify_document(receipt)[0]
+
+
+@pytest.mark.clause("P56", aspect="off")
+def test_no_key_links_visits_before_somebody_agreed(somebody: Subject, clock: Clock) -> None:
+    assert link_of(somebody, gpc=False, now=clock()) is None
+    assert link_of(Subject(browser=bytes(16)), gpc=False, now=clock()) is None
+    assert not LinkKey.objects.filter(subject=somebody.account).exists()
+
+
+@pytest.mark.clause("P56", aspect="allowed")
+def test_after_a_yes_visits_of_one_account_are_linked(
+    somebody: Subject, member: Member, clock: Clock
+) -> None:
+    say(somebody, "personalise", State.GRANTED, clock)
+    link = link_of(somebody, gpc=False, now=clock())
+    assert link is not None
+    assert link == link_of(somebody, gpc=False, now=clock())
+    other = Subject(Member.first(member.deployment).account)
+    say(other, "personalise", State.GRANTED, clock)
+    assert link_of(other, gpc=False, now=clock()) not in (None, link)
+
+
+@pytest.mark.clause("P56", aspect="beyond")
+def test_a_link_ends_with_the_agreement_and_with_the_signal(somebody: Subject, clock: Clock) -> None:
+    say(somebody, "personalise", State.GRANTED, clock)
+    first = link_of(somebody, gpc=False, now=clock())
+    assert link_of(somebody, gpc=True, now=clock()) is None
+    say(somebody, "personalise", State.DENIED, clock)
+    assert link_of(somebody, gpc=False, now=clock()) is None
+    assert not LinkKey.objects.filter(subject=somebody.account).exists()
+    say(somebody, "personalise", State.GRANTED, clock)
+    assert link_of(somebody, gpc=False, now=clock()) not in (None, first)
+    with writing():
+        honour_signal(somebody, now=clock())
+    assert link_of(somebody, gpc=False, now=clock()) is None
+    assert not LinkKey.objects.filter(subject=somebody.account).exists()
+
+
+def beaconed(**changes: object) -> Statement:
+    """The statement with a beacon of somebody else in it."""
+    eye: dict[str, object] = {
+        "name": "eye", "text": "An eye.", "owner": "counter", "purpose": "visits",
+        "expires": date(2027, 1, 1),
+    }  # fmt: skip
+    partner = Recipient(
+        "counter", "A processor", RecipientKind.PROCESSOR, frozenset({"visits"}), frozenset(), "IE",
+        "on file", date(2027, 1, 1), date(2026, 11, 1),
+    )  # fmt: skip
+    statement = read_statement()
+    return dataclasses.replace(
+        statement,
+        beacons={**statement.beacons, "eye": Beacon(**{**eye, **changes})},  # type: ignore[arg-type]
+        recipients={**statement.recipients, "counter": partner},
+    )
+
+
+AGREED = Consents(frozenset({("visits", "")}), frozenset({("visits", "")}))
+
+
+@pytest.mark.clause("P60", aspect="off")
+def test_beacons_of_others_fire_for_nobody_who_did_not_agree(clock: Clock) -> None:
+    assert not may_fire("eye", beaconed(), NOTHING, gpc=False, now=clock())
+    assert all(beacon.owner == "us" for beacon in read_statement().beacons.values())
+
+
+@pytest.mark.clause("P60", aspect="allowed")
+def test_a_listed_beacon_of_a_contracted_recipient_fires_after_a_yes(clock: Clock) -> None:
+    assert may_fire("eye", beaconed(), AGREED, gpc=False, now=clock())
+
+
+@pytest.mark.clause("P60", aspect="beyond")
+def test_no_other_beacon_fires(clock: Clock) -> None:
+    assert not may_fire("foreign", beaconed(), AGREED, gpc=False, now=clock())
+    assert not may_fire("eye", beaconed(owner="nobody we know"), AGREED, gpc=False, now=clock())
+    assert not may_fire("eye", beaconed(purpose="advertise"), AGREED, gpc=False, now=clock())
+    clock.turn(days=400)
+    assert not may_fire("eye", beaconed(), AGREED, gpc=False, now=clock())

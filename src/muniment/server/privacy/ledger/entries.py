@@ -57,7 +57,7 @@ class Entry:
 
     @property
     def facts(self) -> list[tuple[str, Any]]:
-        """The payload as people read it; whom it is about they know. Hashes are cut: the download has them."""
+        """The payload as people read it; whom it is about they know. Hashes are cut; downloads are not."""
         said = [(name, _readable(value)) for name, value in self.said.items() if name != SUBJECT]
         return [(name.replace("_", " "), value) for name, value in said if value]
 
