@@ -25,6 +25,7 @@ from muniment.server.vaults.closing import clear_closed_vaults
 from muniment.server.vaults.expiry import forget_expired
 from muniment.server.vaults.leftovers import clear_expired_uploads
 from muniment.server.web.context import deploy
+from muniment.server.web.gathering import GatheredBodies
 from muniment.wire.messages import PREFIX
 
 _TIDY_SECONDS = 600.0
@@ -49,16 +50,16 @@ def make_service(deployment: Deployment, *, identity: bytes) -> Starlette:
         routes=[
             Mount(PREFIX, app=make_application(deployment, threads, identity=identity)),
             Mount("/dp", app=refuse_protocol),
-            Mount("/", app=_website()),
+            Mount("/", app=_website(deployment.config)),
         ],
     )
 
 
-def _website() -> ASGIApp:
+def _website(config: ServerConfig) -> ASGIApp:
     # Both libraries type the same two interfaces in their own words.
     django_application: Any = get_wsgi_application()
     adapted: Any = WSGIMiddleware(django_application, workers=_WEBSITE_THREADS)
-    return cast(ASGIApp, adapted)
+    return GatheredBodies(cast(ASGIApp, adapted), most=config.form_size, seconds=config.stranger_stall)
 
 
 async def _tidy(deployment: Deployment, threads: Threads) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import socket
 from pathlib import Path
 
 import httpx2
@@ -75,6 +76,30 @@ def check_headers(answer: httpx2.Response) -> None:
 def test_more_than_a_form_can_be_is_not_read(shared_server: Served) -> None:
     assert httpx2.post(shared_server.url + "/sealed", data={"word": "x" * 700_000}).status_code == 413
     assert httpx2.post(shared_server.url + "/sealed", data={"word": "kitchen"}).status_code == 200
+
+
+def test_slow_senders_keep_nobody_from_a_page(tmp_path: Path) -> None:
+    served = Served(tmp_path / "server", config={"stranger_stall": 3}).start()
+    slow = []
+    try:
+        for _ in range(20):  # more than there are threads that make pages
+            slow.append(socket.create_connection(("127.0.0.1", served.port), timeout=30))
+            slow[-1].sendall(b"POST /sealed HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nwo")
+        assert get(served, "/sealed").status_code == 200
+        answers = [one.recv(200) for one in slow]
+        assert all(answer.startswith(b"HTTP/1.1 408 ") for answer in answers), answers
+    finally:
+        for one in slow:
+            one.close()
+        served.kill()
+
+
+def test_forms_may_come_in_chunks_and_not_without_end(shared_server: Served) -> None:
+    said = {"Content-Type": "application/x-www-form-urlencoded"}
+    word = httpx2.post(shared_server.url + "/sealed", content=iter([b"word=kit", b"chen"]), headers=said)
+    assert "Not one of them can be found" in word.text
+    endless = (b"x" * 65536 for _ in range(64))
+    assert httpx2.post(shared_server.url + "/sealed", content=endless, headers=said).status_code == 413
 
 
 def test_static_files_keep_their_name_as_long_as_their_bytes(shared_server: Served) -> None:

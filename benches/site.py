@@ -1,0 +1,78 @@
+"""`python -m benches.site`: how long each page of the website takes to be made and sent.
+
+    python -m benches.site [--times N] [--keep FILE]
+
+A real server on a fresh directory, asked over one kept connection on loopback: what is measured is the
+server's time and the little that HTTP adds. Every page that links lead to, without an account and with one.
+The floor is that of the issue: a median of 50 ms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import httpx2
+
+from benches.measure import machine
+from benches.privacy import Figure, measure
+from tests.support.crawl import crawl
+from tests.support.server import Served
+from tests.support.visitor import Visitor
+
+MOST_MS = 50.0
+PLACE = Path(os.environ.get("BENCH_DIR", ".bench"))
+
+
+def pages_of(client: httpx2.Client, *, start: tuple[str, ...] = ("/",)) -> list[str]:
+    """Each page once, whatever its query."""
+    found = crawl(client, start=start, skip=("/accounts/logout",))
+    whole = [page for page in found if page.text and page.status == 200]
+    return list(dict.fromkeys(page.path.partition("?")[0] for page in whole))
+
+
+def times_of(client: httpx2.Client, paths: list[str], *, who: str, times: int) -> list[Figure]:
+    def ask(path: str) -> None:
+        assert client.get(path).status_code == 200, path
+
+    figures = []
+    for path in paths:
+        ask(path)  # templates are read and compiled once in a server's life
+        figures.append(measure(f"{who} {path}", MOST_MS, times, lambda path=path: ask(path)))  # type: ignore[misc]
+    return figures
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benches.site", description=__doc__)
+    parser.add_argument("--times", type=int, default=30)
+    parser.add_argument("--keep", type=Path, help="write the figures here as JSON")
+    options = parser.parse_args()
+    PLACE.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix="site-", dir=PLACE))
+    served = Served(place / "server").start()
+    try:
+        with httpx2.Client(base_url=served.url, timeout=60) as client:
+            figures = times_of(client, pages_of(client), who="anybody", times=options.times)
+        visitor = Visitor(served)
+        visitor.sign_up("bench@example.org")
+        own = pages_of(visitor.client, start=("/overview", "/profile"))
+        figures += times_of(visitor.client, own, who="owner", times=options.times)
+    finally:
+        served.kill()
+        shutil.rmtree(place)
+    for figure in figures:
+        print(figure.line())
+    if options.keep:
+        kept = {"machine": machine(PLACE), "figures": [asdict(figure) for figure in figures]}
+        options.keep.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    return int(any(figure.median > figure.most for figure in figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
