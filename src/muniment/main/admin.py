@@ -99,6 +99,39 @@ def confirm(
     print(json.dumps(shown) if as_json else _line(shown))
 
 
+@admin_app.command("requests")
+def requests(
+    data: Data,
+    run: Annotated[bool, typer.Option("--run", help="First do what is due now.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List what people asked about their own data, the most urgent first.
+
+    What is due runs by itself every ten minutes while the server serves.
+    """
+    operator = _operator(data)
+    waiting = dict(operator.advance_requests().waiting) if run else {}
+    rows = [
+        {
+            "request": row.ref.hex,
+            "kind": row.kind,
+            "received_at": row.received_at.isoformat(),
+            "due_at": row.due_at.isoformat(),
+            "verified": row.verified_at is not None,
+            "runs_at": row.runs_at.isoformat() if row.runs_at else None,
+            "stopped_by": waiting.get(row.ref),
+        }
+        for row in operator.open_requests()
+    ]
+    if as_json:
+        print(json.dumps({"requests": rows}))
+        return
+    for row in rows:
+        print(f"{row['request']}  {row['kind']}  due {row['due_at']}  {row['stopped_by'] or ''}".rstrip())
+    if not rows:
+        print("Nothing waits.")
+
+
 @admin_app.command("set-allowance")
 def set_allowance(
     email: Email,

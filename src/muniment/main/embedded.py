@@ -30,6 +30,8 @@ from muniment.server.deployment import Deployment, utc_now
 from muniment.server.identity import load_identity, public_key_of, self_certificate
 from muniment.server.logs import SERVICE, start_logging
 from muniment.server.privacy.requests.erasing import replay_erasures
+from muniment.server.privacy.requests.machine import Advanced, advance_requests, open_requests
+from muniment.server.privacy.requests.models import Request
 from muniment.server.privacy.versions.posting import post_shipped
 from muniment.server.process import listen, make_service, run_service, url_of
 from muniment.server.store.local import LocalObjects
@@ -170,6 +172,13 @@ class Operator:
 
     def refuse(self, request: UUID, *, reason: str) -> Confirmation:
         return confirmations.refuse(self.deployment, request, by=confirmations.Operator(reason))
+
+    def advance_requests(self) -> Advanced:
+        """Do what is due of people's requests about their own data."""
+        return advance_requests(self.deployment)
+
+    def open_requests(self) -> list[Request]:
+        return open_requests()
 
     def set_allowance(self, email: str, size: int) -> None:
         """Raises NoSuchAccount."""

@@ -21,6 +21,7 @@ from muniment.server.dataplane.application import make_application, refuse_proto
 from muniment.server.dataplane.calls import Threads
 from muniment.server.deployment import Deployment
 from muniment.server.logs import SERVICE
+from muniment.server.privacy.requests.machine import advance_requests
 from muniment.server.vaults.closing import clear_closed_vaults
 from muniment.server.vaults.expiry import forget_expired
 from muniment.server.vaults.leftovers import clear_expired_uploads
@@ -75,7 +76,9 @@ async def _tidy(deployment: Deployment, threads: Threads) -> None:
 
 
 def _tidy_once(deployment: Deployment) -> int:
-    return clear_expired_uploads(deployment) + clear_closed_vaults(deployment) + forget_expired(deployment)
+    advanced = advance_requests(deployment)
+    cleared = clear_expired_uploads(deployment) + clear_closed_vaults(deployment) + forget_expired(deployment)
+    return cleared + advanced.done
 
 
 class _Server(uvicorn.Server):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from muniment.server.portal import profile, security, vaults
+from muniment.server.portal import profile, requests, security, vaults
 
 urlpatterns = [
     path("overview", vaults.overview, name="overview"),
@@ -18,6 +18,13 @@ urlpatterns = [
     path("profile/details", profile.details, name="profile_details"),
     path("profile/country", profile.country, name="profile_country"),
     path("profile/address", profile.address, name="profile_address"),
+    path("profile/delete", requests.delete_account, name="delete_account"),
+    path("requests", requests.show, name="requests"),
+    path("requests/copy", requests.take_copy, name="take_copy"),
+    path("requests/export", requests.export, name="export"),
+    path("requests/object", requests.object_to, name="object_to"),
+    path("requests/<uuid:ref>/take-back", requests.take_back, name="take_back"),
+    path("requests/<uuid:ref>/receipt", requests.receipt_link, name="receipt_link"),
     path("profile/security", security.show, name="mfa_index"),
     path("profile/security/passkeys", security.passkeys, name="mfa_list_webauthn"),
     path("profile/security/password", security.password, name="profile_password"),

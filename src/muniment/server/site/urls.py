@@ -7,6 +7,7 @@ from django.urls import path
 from muniment.server.site.cookies import choose_cookies, cookies, gpc_support
 from muniment.server.site.home import editions, home, one_edition, sealed, sealed_archive
 from muniment.server.site.ledger import ledger_checkpoint, ledger_entries, ledger_key, ledger_proof
+from muniment.server.site.receipts import receipt, receipt_json
 from muniment.server.site.statement import (
     data,
     data_map_json,
@@ -32,6 +33,8 @@ urlpatterns = [
     path("cookies/choice", choose_cookies, name="choose_cookies"),
     path(".well-known/gpc.json", gpc_support, name="gpc_support"),
     path("editions/<slug:name>", one_edition, name="edition"),
+    path("receipt/<uuid:ref>/<slug:mark>", receipt, name="receipt"),
+    path("receipt/<uuid:ref>/<slug:mark>.json", receipt_json, name="receipt_json"),
     path("privacy", statement, name="statement"),
     path("privacy/proof", proof, name="proof"),
     path("privacy/version/<int:number>", version, name="statement_version"),

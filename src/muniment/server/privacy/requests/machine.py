@@ -70,7 +70,7 @@ def open_request(
     Request.objects.create(
         ref=ref, kind=kind, channel=channel, email=email, details=dict(details or {}),
         subject_id=None if subject is None else subject.pk,
-        received_at=received_at, due_at=clock.due_at(received_at),
+        received=int(received_at.timestamp()), due=int(clock.due_at(received_at).timestamp()),
     )  # fmt: skip
     _record(Record.REQUEST_RECEIVED, kind, ref, now=now, subject=subject, channel=channel.value)
     return ref
@@ -118,7 +118,7 @@ def fulfil_request(ref: UUID, *, now: datetime) -> None:
 
 def open_requests() -> list[Request]:
     """What waits, the most urgent first."""
-    return list(Request.objects.filter(closed_at=None).order_by("due_at", "id"))
+    return list(Request.objects.filter(closed_at=None).order_by("due", "id"))
 
 
 def requests_of(subject: Subject) -> list[Request]:
@@ -155,6 +155,14 @@ def advance_requests(deployment: Deployment) -> Advanced:
 
 
 # --- running
+
+
+def run_request(deployment: Deployment, ref: UUID) -> None:
+    """Do now what was verified. Raises NoSuchRequest, HeldByLaw, NotErased, ValueError."""
+    row = Request.objects.filter(ref=ref, closed_at=None).exclude(verified_at=None).first()
+    if row is None:
+        raise NoSuchRequest
+    _run(deployment, row)
 
 
 def _run(deployment: Deployment, row: Request) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, TypeVar
 
 from django.conf import settings
@@ -81,8 +81,9 @@ class Request(models.Model):
     # Where the outcome is sent; emptied when the request is closed.
     email = _asked(models.EmailField(blank=True))
     details = _asked(models.JSONField(default=dict))
-    received_at = public(models.DateTimeField(), why=_NAMELESS)
-    due_at = public(models.DateTimeField(), why=_NAMELESS)
+    # Seconds since the epoch: the database compares them without knowing what a day is.
+    received = public(models.BigIntegerField(), why=_NAMELESS)
+    due = public(models.BigIntegerField(), why=_NAMELESS)
     verified_at = public(models.DateTimeField(null=True), why=_NAMELESS)
     # From then on it runs by itself, and an erasure cannot be taken back.
     runs_at = public(models.DateTimeField(null=True), why=_NAMELESS)
@@ -96,7 +97,7 @@ class Request(models.Model):
     class Meta:
         constraints: ClassVar = [
             models.CheckConstraint(
-                condition=Q(due_at__lte=F("received_at") + DUE_AFTER), name="due_in_ten_days"
+                condition=Q(due__lte=F("received") + int(DUE_AFTER.total_seconds())), name="due_in_ten_days"
             ),
             models.CheckConstraint(
                 condition=Q(closed_at__isnull=True, outcome="")
@@ -105,7 +106,15 @@ class Request(models.Model):
             ),
             models.CheckConstraint(condition=~Q(outcome="refused", reason=""), name="refused_with_reason"),
         ]
-        indexes: ClassVar = [models.Index(fields=["closed_at", "due_at"], name="requests_by_due")]
+        indexes: ClassVar = [models.Index(fields=["closed_at", "due"], name="requests_by_due")]
+
+    @property
+    def received_at(self) -> datetime:
+        return datetime.fromtimestamp(self.received, UTC)
+
+    @property
+    def due_at(self) -> datetime:
+        return datetime.fromtimestamp(self.due, UTC)
 
 
 class Restriction(models.Model):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from muniment.server.privacy.ledger.entries import receipt_of
-from muniment.server.privacy.requests.models import Erasure
+from muniment.server.privacy.requests.models import Erasure, Kind, Request
 
 _SALT = "muniment.erasure-receipt"
 
@@ -19,22 +20,29 @@ class NoReceipt(Exception):
 
 def receipt_path(ref: UUID) -> str:
     """Where the receipt of this request is; nothing about it is stored."""
-    return f"/receipt/{ref.hex}/{_mark(ref)}"
+    return f"/receipt/{ref}/{_mark(ref)}"
 
 
-def find_erasure(ref: UUID, mark: str) -> Erasure:
-    """The erasure, done or under way. Raises NoReceipt."""
-    row = Erasure.objects.select_related("request").filter(request__ref=ref).first()
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a request to be erased. `erasure` is None before it runs."""
+
+    request: Request
+    erasure: Erasure | None
+
+    @property
+    def document(self) -> dict[str, Any] | None:
+        """As `muniment-ledger-verify` reads it; None while the erasure is not done."""
+        entry = None if self.erasure is None else self.erasure.entry
+        return None if entry is None else receipt_of(entry)
+
+
+def find_receipt(ref: UUID, mark: str) -> Receipt:
+    """Raises NoReceipt."""
+    row = Request.objects.filter(ref=ref, kind=Kind.ERASE).first()
     if row is None or not constant_time_compare(mark, _mark(ref)):
         raise NoReceipt
-    return row
-
-
-def receipt_document(erasure: Erasure) -> dict[str, Any]:
-    """The receipt as JSON; `muniment-ledger-verify` checks it. Raises NoReceipt while it is not done."""
-    if erasure.entry is None:
-        raise NoReceipt
-    return receipt_of(erasure.entry)
+    return Receipt(row, Erasure.objects.filter(request=row).first())
 
 
 def _mark(ref: UUID) -> str:

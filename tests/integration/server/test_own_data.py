@@ -1,0 +1,124 @@
+"""Somebody's own data over HTTP: the copy, objections, Delete Account with its receipt; and nobody else's."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from muniment.server.privacy.export import read_archive
+from tests.support.server import Served
+from tests.support.visitor import PASSWORD, Visitor
+
+
+def run_what_is_due(server: Served, *, later: timedelta) -> None:
+    """As if `later` had passed: the rows get older, then the operator's own command runs what is due."""
+    table = "privacy_requests_request"
+    with sqlite3.connect(server.data / "muniment.sqlite3", timeout=30) as rows:
+        for key, runs_at in rows.execute(f"select id, runs_at from {table} where outcome = ''").fetchall():
+            earlier = runs_at and str(datetime.fromisoformat(runs_at) - later)
+            rows.execute(
+                f"update {table} set received = received - ?1, due = due - ?1, runs_at = ?2 where id = ?3",
+                (int(later.total_seconds()), earlier, key),
+            )
+    done = subprocess.run(
+        [sys.executable, "-m", "muniment.main.admin", "requests", "--run", "--data", str(server.data)],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def verify_offline(document: dict[str, object], place: Path) -> subprocess.CompletedProcess[str]:
+    place.write_text(json.dumps(document))
+    return subprocess.run(
+        [sys.executable, "-m", "muniment.main.ledger_verify", str(place)],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+
+def signed_up(server: Served, name: str) -> Visitor:
+    visitor = Visitor(server)
+    assert visitor.sign_up(f"{name}@example.org").status_code == 302
+    return visitor
+
+
+def test_delete_account_ends_with_a_receipt_that_verifies_offline(
+    shared_server: Served, tmp_path: Path
+) -> None:
+    visitor = signed_up(shared_server, "leaving")
+    page = visitor.sign_in_afresh("/profile/delete")
+    assert "Delete your account?" in page.text
+    assert visitor.submit(page).headers["location"] == "/requests"
+    shown = visitor.get("/requests")
+    assert "Your account will be deleted" in shown.text
+    action = re.search(r'href="(/requests/[^"]+/receipt)"', shown.text)
+    assert action is not None
+    link = visitor.get(action[1]).headers["location"]
+    stranger = Visitor(shared_server)
+    assert "under way" in stranger.get(link).text
+    assert stranger.get(f"{link}.json").status_code == 404
+    run_what_is_due(shared_server, later=timedelta(hours=71))
+    assert visitor.get("/overview").status_code == 200
+    run_what_is_due(shared_server, later=timedelta(hours=2))
+    assert visitor.get("/overview").status_code == 302
+    refused = Visitor(shared_server).sign_in("leaving@example.org", PASSWORD)
+    assert refused.status_code != 302 or refused.headers["location"] != "/overview"
+    receipt = stranger.get(link)
+    assert "Receipt of an erasure" in receipt.text
+    assert "leaving" not in receipt.text
+    document = stranger.get(f"{link}.json").json()
+    checked = verify_offline(document, tmp_path / "receipt.json")
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    document["content"]["deleted"]["accounts.Account"] = 2
+    assert verify_offline(document, tmp_path / "forged.json").returncode != 0
+
+
+def test_the_copy_has_ones_own_rows(shared_server: Served) -> None:
+    visitor = signed_up(shared_server, "copying")
+    page = visitor.sign_in_afresh("/requests/copy")
+    assert page.status_code == 200
+    archive = visitor.submit(page, "/requests/export")
+    assert archive.headers["content-type"] == "application/zip"
+    rows = read_archive(io.BytesIO(archive.content))
+    assert [row["email"] for row in rows["accounts.Account"]] == ["copying@example.org"]
+    assert rows["privacy_requests.Request"][0]["kind"] == "export"
+
+
+def test_objecting_holds_at_once(shared_server: Served) -> None:
+    visitor = signed_up(shared_server, "objecting")
+    page = visitor.get("/requests")
+    assert visitor.submit(page, "/requests/object", purpose="security").status_code == 302
+    assert "In force" in visitor.get("/requests").text
+    assert visitor.submit(page, "/requests/object", purpose="backup").status_code == 400
+
+
+def test_requests_of_others_are_not_there(shared_server: Served) -> None:
+    first, second = signed_up(shared_server, "one"), signed_up(shared_server, "two")
+    first.submit(first.sign_in_afresh("/profile/delete"))
+    page = first.get("/requests").text
+    ref = page.split("/requests/")[1].split("/")[0]
+    token = second.sign_in_afresh("/requests/copy")
+    assert second.submit(token, "/requests/export").status_code == 200
+    from_second = second.client.post(
+        f"/requests/{ref}/take-back",
+        data={"csrfmiddlewaretoken": token.text.split('csrfmiddlewaretoken" value="')[1].split('"')[0]},
+    )
+    assert from_second.status_code == 404
+    assert second.get(f"/requests/{ref}/receipt").status_code == 404
+    assert "Your account will be deleted" in first.get("/requests").text
+    back = first.submit(first.get("/requests"), f"/requests/{ref}/take-back")
+    assert back.status_code == 302
+    assert "Your account will be deleted" not in first.get("/requests").text
+
+
+def test_links_to_receipts_cannot_be_guessed(shared_server: Served) -> None:
+    visitor = Visitor(shared_server)
+    zero = "00000000-0000-4000-8000-000000000000"
+    assert visitor.get(f"/receipt/{zero}/{'0' * 32}").status_code == 404
+    assert visitor.get(f"/receipt/{zero}/{'0' * 32}.json").status_code == 404
