@@ -12,10 +12,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,19 @@ class Served:
         if self.process is not None:
             self.stop()
         return self.start(port=self.port)
+
+    @contextmanager
+    def absent(self, *, how: signal.Signals = signal.SIGTERM) -> Iterator[None]:
+        """Stopped, and started again at the end. Nobody else answers on its port meanwhile: the system gives
+        a free one to whoever asks next, and tests beside this one ask.
+        """
+        self._end(how)
+        with socket.socket() as held:
+            # Bound and not listening: connections are refused, and the server can bind again beside it.
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind(("127.0.0.1", self.port))
+            yield
+            self.start(port=self.port)
 
     def _end(self, number: signal.Signals) -> int:
         if self.process is None:

@@ -52,6 +52,11 @@ class ServerAddress:
     def is_tls(self) -> bool:
         return self.scheme == "https"
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is this machine, as far as the name alone tells."""
+        return _is_loopback(self.host)
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}{self.prefix}"

@@ -265,7 +265,13 @@ class _Proxy:
 
 
 def _proxy_for(address: ServerAddress) -> _Proxy | None:
-    """The proxy that the usual environment variables name for this server."""
+    """The proxy that the usual environment variables name for this server.
+
+    None for this machine itself: to a proxy, that name is the proxy's own machine; and a token that may
+    travel without TLS because it stays here would leave.
+    """
+    if address.is_loopback:
+        return None
     if not any(name.lower().endswith("_proxy") for name in os.environ):
         return None
     # Loaded here: it costs a rescan 15 ms, and few machines have a proxy.

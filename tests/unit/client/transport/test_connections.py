@@ -289,7 +289,19 @@ def test_tls_goes_through_a_tunnel(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_exceptions_from_the_proxy_are_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(Scripted([OK])) as script:
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        monkeypatch.setenv("no_proxy", "0.0.0.0")
+        # A name that is no loopback one, and leads here all the same.
+        address = ServerAddress.parse(f"http://0.0.0.0:{script.port}", plain=PlainHttp.ANYWHERE)
+        connections = Connections(address, Trust())
+        assert put(connections).status == 200
+        connections.close()
+
+
+def test_what_stays_on_this_machine_goes_through_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain HTTP is permitted to it because nobody is on the way; a proxy would be."""
+    with serving(Scripted([OK])) as script:
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        monkeypatch.setenv("no_proxy", "")
         connections = connections_to(script)
         assert put(connections).status == 200
         connections.close()
