@@ -18,7 +18,7 @@ from typing import Any
 import httpx2
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.support.browsing import ARGUMENTS, CHROMIUM, Site
+from tests.support.browsing import ARGUMENTS, CHROMIUM, Site, cookies_of
 from tests.support.crawl import crawl
 from tests.support.server import Served
 from tests.support.visitor import Visitor
@@ -43,17 +43,13 @@ def own_paths(visitor: Visitor) -> list[str]:
     return [path for path in dict.fromkeys(paths) if path != "/" and not path.startswith(public)]
 
 
-def sign_up(site: Site) -> tuple[Visitor, list[dict[str, str]]]:
-    """A fresh account, and its cookies for a browser."""
+def sign_up(site: Site) -> Visitor:
     visitor = Visitor(site.served)
     visitor.sign_up("somebody@example.org")
-    cookies = [(one.name, one.value or "") for one in visitor.client.cookies.jar]
-    return visitor, [{"name": name, "value": value, "url": site.url} for name, value in cookies]
+    return visitor
 
 
-def take(
-    browser: Browser, site: Site, path: str, into: Path, *, cookies: Sequence[Any] = ()
-) -> None:
+def take(browser: Browser, site: Site, path: str, into: Path, *, cookies: Sequence[Any] = ()) -> None:
     """Whole pages, as PNG."""
     name = re.sub(r"[^a-z0-9]+", "-", path.lower()).strip("-") or "home"
     for scheme in SCHEMES:
@@ -80,12 +76,12 @@ def main() -> int:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         try:
             site = Site(served)
-            visitor, cookies = sign_up(site)
+            visitor = sign_up(site)
             public = [] if options.only else public_paths(site)
             for path in public:
                 take(browser, site, path, options.out)
             for path in options.only or own_paths(visitor):
-                take(browser, site, path, options.out, cookies=cookies)
+                take(browser, site, path, options.out, cookies=cookies_of(visitor.client, site))
         finally:
             browser.close()
             served.kill()

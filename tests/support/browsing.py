@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 from playwright.sync_api import (
     Browser,
@@ -129,6 +130,11 @@ def opened(browser: Browser, site: Site, **how: Any) -> Iterator[Page]:
     yield context.new_page()
     context.close()
     assert not watch.problems, "\n".join(watch.problems)
+
+
+def cookies_of(client: httpx2.Client, site: Site) -> list[Any]:
+    """What signs `client` in, for a browser: `page.context.add_cookies(…)`."""
+    return [{"name": one.name, "value": one.value or "", "url": site.url} for one in client.cookies.jar]
 
 
 def serious_findings(page: Page) -> list[str]:

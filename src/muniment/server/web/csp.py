@@ -1,7 +1,8 @@
 """The content security policy: pages load from this server and from nowhere else.
 
-A recipient that pages may load from has to be in the recipients table, and the person has to have said yes:
-`with_sources` adds what the gate allowed for one answer. Nothing is inline, so nothing injected runs.
+A recipient that pages may load from has to be in the recipients table, and the person has to have said yes.
+What the gate allowed for one answer stands in `request.content_sources`. Nothing is
+inline, so nothing injected runs.
 """
 
 from __future__ import annotations
