@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from muniment.crypto.keys import VaultKeys
 from muniment.engine.assembly import Assembly
 from muniment.engine.chunking import Cutter
+from muniment.engine.drafts import Draft, Gathered
 from muniment.engine.garbage import rare_collections
 from muniment.engine.merge import Changed, Kept, LostContent, Merge, Merged, New, Span, WholeLeaf
 from muniment.engine.packing import IndexPack
@@ -30,7 +31,7 @@ from muniment.engine.ports import (
     SourceDisk,
     StopRequested,
 )
-from muniment.engine.reading import Draft, Gathered, Reader, Unread
+from muniment.engine.reading import Reader, Unread
 from muniment.engine.roots import FileSystems, MountRule, plant_roots
 from muniment.engine.storing import ChunkStore
 from muniment.engine.tally import CoverageCounts, Tally

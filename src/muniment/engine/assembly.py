@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from muniment.crypto.keys import VaultKeys
+from muniment.engine.drafts import Draft, Gathered
 from muniment.engine.merge import Span, WholeLeaf
 from muniment.engine.pages import PageStore
 from muniment.engine.ports import SourceDisk
-from muniment.engine.reading import Draft, Gathered
 from muniment.format.tree import ExtentTreeBuilder, TreeBuilder, TreeReader
 from muniment.model.entry import Entry, PageRef
 
