@@ -1,0 +1,197 @@
+"""Every route × method × role × foreign id. Made from urls.py: a route that is not in the table fails.
+
+A new page needs a line in `ROUTES`. Owner's pages are tried by nobody, by others, and with ids of others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import Enum
+from uuid import UUID
+
+import pytest
+from allauth.mfa.models import Authenticator
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from muniment.server.accounts import timing
+from muniment.server.accounts.models import Account, Device, WebSession
+from muniment.server.deployment import Deployment
+from muniment.server.vaults.models import Confirmation
+from tests.support.domain import Member
+from tests.support.pages import Person
+
+METHODS = ("get", "head", "post", "put", "patch", "delete", "options", "trace")
+BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
+
+
+class Who(Enum):
+    EVERYBODY = "needs nobody to be signed in"
+    LINK = "opens with a link from a mail, and with nothing else"
+    OWNER = "only for the account's owner"
+    FRESH = "only for the owner, signed in afresh"
+    STAFF = "only for staff"
+
+
+E, L, O, F, S = Who.EVERYBODY, Who.LINK, Who.OWNER, Who.FRESH, Who.STAFF  # noqa: E741
+ROUTES: dict[str, Who] = {
+    "": E, ".well-known/gpc.json": E, "appearance": E, "cookies": E, "cookies/choice": E, "editions": E,
+    "editions/<slug:name>": E, "healthz": E, "sealed": E, "sealed/sealed-sample.zip": E, "static/<path:name>": E,
+    "visit": E, "ledger": E, "ledger/checkpoint": E, "ledger/entries": E, "ledger/key": E, "ledger/proof": E, "privacy": E,
+    "privacy/data": E, "privacy/data-map.json": E, "privacy/history": E, "privacy/history.atom": E,
+    "privacy/proof": E, "privacy/version/<int:number>": E, "preferences": E, "preferences/withdraw": E,
+    "accounts/signup": E, "accounts/signup/<str:edition>": E, "accounts/signup/<str:edition>/register": E,
+    "accounts/confirm": E, "accounts/guardian": E, "accounts/password/reset": E, "accounts/login": E,
+    "accounts/login/passkey": E, "accounts/login/second": E, "accounts/logout": E,
+    "accounts/confirm/<str:token>": L, "accounts/guardian/<str:token>": L, "accounts/password/set/<str:token>": L,
+    "accounts/address/<str:token>": O, "accounts/again": O, "accounts/again/code": O, "accounts/again/passkey": O,
+    "overview": O, "devices": O, "confirmations": O, "confirmations/<uuid:ref>/refuse": O, 
+    "ledger/mine.json": O, "preferences/receipts/<int:entry>.json": O, "profile": O, "profile/details": O,
+    "profile/country": O, "profile/security": O, "profile/security/passkeys": O, "profile/security/codes": O,
+    "profile/security/sessions/end": O, "profile/security/sessions/<uuid:ref>/end": O,
+    "devices/code": F, "devices/<uuid:ref>/revoke": F, "confirmations/<uuid:ref>/confirm": F,
+    "profile/address": F, "profile/security/password": F, "profile/security/app/add": F,
+    "profile/security/app/remove": F, "profile/security/codes/new": F, "profile/security/passkeys/add": F,
+    "profile/security/passkeys/<int:pk>/rename": F, "profile/security/passkeys/<int:pk>/remove": F,
+}  # fmt: skip
+"""By the route as urls.py has it."""
+
+PRIVATE = [route for route, who in ROUTES.items() if who in (O, F, S)]
+WITH_IDS = [route for route in PRIVATE if "<uuid:" in route or "<int:" in route]
+REFUSED = (302, 403, 404, 405, 410)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "TICK_SECONDS", 0.001)
+
+
+def all_routes(patterns: list[URLPattern | URLResolver] | None = None, prefix: str = "") -> Iterator[str]:
+    for pattern in get_resolver().url_patterns if patterns is None else patterns:
+        route = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from all_routes(pattern.url_patterns, route)
+        else:
+            yield route
+
+
+def filled(route: str, ids: dict[str, str]) -> str:
+    """The route with values in place of its converters."""
+    return "/" + re.sub(r"<(\w+):(\w+)>", lambda found: ids.get(found[2], ids.get(found[1], "x")), route)
+
+
+NOBODYS = {"uuid": str(UUID(int=7)), "int": "99999999", "str": "home", "slug": "home", "path": "no.css"}
+
+
+def ask(client: Client, method: str, path: str) -> HttpResponse:
+    return getattr(client, method)(path)  # type: ignore[no-any-return]
+
+
+def signed_in(account: Account) -> Client:
+    client = Client(headers={"host": "localhost"})
+    client.force_login(account, backend=BACKEND)
+    return client
+
+
+def test_every_route_is_in_the_table_and_nothing_else() -> None:
+    routes = set(all_routes())
+    assert routes - set(ROUTES) == set(), "who may open these? say it in ROUTES"
+    assert set(ROUTES) - routes == set(), "these are gone"
+
+
+@pytest.mark.parametrize("route", sorted(ROUTES))
+def test_no_method_makes_the_server_fail(deployment: Deployment, route: str) -> None:
+    client = Client(headers={"host": "localhost"}, raise_request_exception=False)
+    path = filled(route, NOBODYS)
+    for method in METHODS:
+        assert ask(client, method, path).status_code < 500, method
+    if route == "healthz":  # says the same to whoever asks, however
+        return
+    for method in ("put", "patch", "delete", "trace"):
+        assert ask(client, method, path).status_code in (*REFUSED, 400), method
+
+
+@pytest.mark.parametrize("route", sorted(PRIVATE))
+def test_nobody_gets_in_without_signing_in(deployment: Deployment, route: str) -> None:
+    client = Client(headers={"host": "localhost"})
+    for method in METHODS:
+        answer = ask(client, method, filled(route, NOBODYS))
+        assert answer.status_code in REFUSED, method
+        if answer.status_code == 302:
+            assert answer.headers["location"].startswith("/accounts/login"), method
+
+
+@pytest.mark.parametrize("route", sorted(route for route, who in ROUTES.items() if who is F))
+def test_an_old_session_is_asked_again(deployment: Deployment, member: Member, route: str) -> None:
+    client = Person(deployment).join().browser
+    for method in ("get", "post"):
+        answer = ask(client, method, filled(route, NOBODYS))
+        if route == "profile/security/app/remove":
+            assert answer.status_code == 404  # there is none to remove
+        else:
+            assert answer.status_code == 302
+            assert answer.headers["location"].startswith("/accounts/again")
+
+
+@pytest.mark.parametrize("route", sorted(WITH_IDS))
+def test_ids_of_others_do_not_exist(deployment: Deployment, member: Member, route: str) -> None:
+    """The id is real and somebody else's; who asks is signed in afresh."""
+    signed_in(member.account)
+    beside = member.beside()
+    member.ask("revoke_device", beside.device)
+    request = Confirmation.objects.get(subject_ref=UUID(hex=beside.device)).ref.hex
+    passkey = Authenticator.objects.create(
+        user=member.account, type=Authenticator.Type.WEBAUTHN, data={"name": "theirs", "credential": {}}
+    )
+    session = WebSession.objects.filter(account=member.account).first()
+    assert session is not None
+    refs = {"devices": beside.device, "confirmations": request, "profile/security/sessions": session.ref.hex}
+    theirs = {
+        "uuid": str(UUID(hex=next((ref for start, ref in refs.items() if route.startswith(start)), UUID(int=7).hex))),
+        "int": str(passkey.pk),
+    }
+    stranger = Person(deployment).join()
+    stranger.prove()
+    for method in ("get", "head", "post", "put", "patch", "delete"):
+        assert ask(stranger.browser, method, filled(route, theirs)).status_code in (404, 405), method
+    assert Device.objects.get(ref=beside.device).revoked_at is None
+    assert Confirmation.objects.get(ref=request).state == Confirmation.State.PENDING
+    assert Authenticator.objects.filter(pk=passkey.pk).exists()
+    assert WebSession.objects.filter(pk=session.pk).exists()
+
+
+@pytest.mark.parametrize("route", sorted(route for route, who in ROUTES.items() if who is L))
+def test_a_link_that_nobody_sent_opens_nothing(deployment: Deployment, route: str) -> None:
+    client = Client(headers={"host": "localhost"})
+    for token in ("x", "gAAAAAB" + "x" * 120):
+        for method in ("get", "post"):
+            assert ask(client, method, filled(route, {"str": token})).status_code == 410
+
+
+def test_customers_are_not_staff(deployment: Deployment) -> None:
+    customer = Person(deployment).join()
+    customer.prove()
+    for route in [route for route, who in ROUTES.items() if who is S]:
+        for method in METHODS:
+            answer = ask(customer.browser, method, filled(route, NOBODYS))
+            assert answer.status_code in (403, 404, 405), (route, method)
+    assert customer.is_signed_in()
+
+
+WITHOUT_TOKEN = {
+    "appearance": "a colour; other sites are refused by Sec-Fetch-Site",
+    "cookies/choice": "what the browser itself keeps; likewise",
+    "sealed": "changes nothing",
+    "healthz": "changes nothing",
+}
+
+
+@pytest.mark.parametrize("route", sorted(set(ROUTES) - set(WITHOUT_TOKEN)))
+def test_forms_need_their_token(deployment: Deployment, member: Member, route: str) -> None:
+    """Whoever is signed in cannot be made to post by another site."""
+    strict = Client(enforce_csrf_checks=True, headers={"host": "localhost"})
+    strict.cookies = signed_in(member.account).cookies
+    assert strict.post(filled(route, NOBODYS)).status_code in (302, 403, 404, 405)
+    assert strict.get("/overview").status_code == 200  # nobody was signed out
