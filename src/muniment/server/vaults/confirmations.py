@@ -72,10 +72,10 @@ class OpenRequest:
     request: UUID
     vault: UUID
     vault_name: str
-    action: Action
+    action: Confirmation.Action
     subject: UUID
     subject_name: str
-    state: State
+    state: Confirmation.State
     asked_at: datetime
     asked_by: str
     lapses_at: datetime
@@ -224,10 +224,10 @@ def pending_of(deployment: Deployment, account_id: int) -> list[OpenRequest]:
 def _subject_name(row: Confirmation) -> str:
     """The name of the device, or the kind of the slot: what a person knows it by."""
     if row.action == Action.REVOKE_DEVICE:
-        names = Device.objects.filter(ref=row.subject_ref).values_list("name", flat=True)
-    else:
-        names = Slot.objects.filter(vault=row.vault, ref=row.subject_ref).values_list("kind", flat=True)
-    return names.first() or ""
+        device = Device.objects.filter(ref=row.subject_ref).first()
+        return "" if device is None else device.name
+    slot = Slot.objects.filter(vault=row.vault, ref=row.subject_ref).first()
+    return "" if slot is None else slot.kind
 
 
 def confirm(deployment: Deployment, ref: UUID, *, by: Decider) -> Confirmation:
@@ -245,6 +245,7 @@ def confirm(deployment: Deployment, ref: UUID, *, by: Decider) -> Confirmation:
             now=now,
             action=row.action,
             request=row.ref.hex,
+            device=None,
             **_told(by),
         )
         if row.action == Action.REVOKE_DEVICE:
@@ -275,12 +276,13 @@ def refuse(deployment: Deployment, ref: UUID, *, by: Decider) -> Confirmation:
             now=now,
             action=row.action,
             request=row.ref.hex,
+            device=None,
             **_told(by),
         )
     return row
 
 
-def _locked(ref: UUID, by: Decider, *, states: Sequence[State]) -> Confirmation:
+def _locked(ref: UUID, by: Decider, *, states: Sequence[Confirmation.State]) -> Confirmation:
     """The request, under its vault's row. NotPending too where it is of somebody else's vault."""
     rows = Confirmation.objects.select_related("vault", "asked_by").filter(ref=ref)
     if isinstance(by, Owner):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any
+
+from django.db.models import QuerySet
 
 from muniment.server.refusals import Refusal
 from muniment.wire.errors import ErrorCode
@@ -12,14 +13,8 @@ from muniment.wire.errors import ErrorCode
 DAY = timedelta(days=1)
 
 
-class Moments(Protocol):
-    """Times of one day, newest first: a query that is only read as far as it must be."""
-
-    def __getitem__(self, places: slice, /) -> Sequence[datetime]: ...
-
-
-def check_rate(lately: Moments, *, most: int, now: datetime) -> None:
-    """TOO_MANY where there are `most` of the last day's moments already."""
+def check_rate(lately: QuerySet[Any, datetime], *, most: int, now: datetime) -> None:
+    """TOO_MANY where there are `most` already. `lately`: when it was done in the last day, newest first."""
     oldest = list(lately[most - 1 : most])
     if oldest:
         raise Refusal(
