@@ -34,7 +34,7 @@ from muniment.model.ids import PackId, VaultId
 from muniment.wire import messages as wire
 from tests.support.attacked import files_of, whatever_is_there_is_true
 from tests.support.evil import Evil
-from tests.support.inprocess import Machine
+from tests.support.machine import Machine
 from tests.support.memory_vault import RecordingProgress
 from tests.support.raw_device import ask, send
 from tests.support.server import Served
@@ -102,8 +102,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
     make_source(source)
     served = Served(base / "server").start()
     try:
-        alice = Machine(base / "alice", {"MUNIMENT_PATIENCE": "0"})
-        kit = alice.connect(served.url, served.create_account()).expect(0).result["recovery_kit"]
+        alice = Machine(base / "alice", environment={"MUNIMENT_PATIENCE": "0"})
+        kit = alice.join(served.url, served.create_account()).expect(0).result["recovery_kit"]
         snapshot = alice.muniment("backup", source).expect(0).result["snapshot"]
         alice.muniment("snapshots").expect(0)
         vault = alice.connection.vault
@@ -114,7 +114,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
         served.restart()
         yield Kept(served, source, alice, kit, vault, keys, snapshot)
     finally:
-        served.kill()
+        served.close()
 
 
 @dataclass
@@ -316,7 +316,7 @@ def test_bits_of_the_servers_database(kept: Kept, tmp_path: Path) -> None:
         content[at] ^= 1 << rng.randrange(8)
         counter = _write_database(database, content, counter)
         target = tmp_path / f"target-{number}"
-        bare = Machine(tmp_path / "bare", {"MUNIMENT_PATIENCE": "0"})
+        bare = Machine(tmp_path / "bare", environment={"MUNIMENT_PATIENCE": "0"})
         ran = bare.muniment("--kit", kept.kit, "restore", kept.snapshot, "--target", target)
         found = ran.code != 0
         assert not found or ran.error or ran.code == 5, ran

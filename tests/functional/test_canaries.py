@@ -20,7 +20,7 @@ import pytest
 from backports import zstd
 
 from tests.support.evil import Evil
-from tests.support.inprocess import Machine
+from tests.support.machine import Machine
 from tests.support.server import Served
 
 MARKERS = {
@@ -168,13 +168,13 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lived]:
         served.stop()
         yield Lived(served, wire)
     finally:
-        served.kill()
+        served.close()
 
 
 def live(machine: Machine, source: Path, served: Served, evil: Evil, base: Path) -> None:
     """All that a machine does: also what goes wrong, for errors are where things leak."""
     url = evil.url
-    kit = machine.connect(url, served.create_account()).expect(0).result["recovery_kit"]
+    kit = machine.join(url, served.create_account()).expect(0).result["recovery_kit"]
     machine.muniment("backup", source, "--exclude", text("excluded"), "--exclude", text("rule")).expect(0)
     named = ["--set", text("set")]
     machine.muniment("backup", source, *named).expect(0)
@@ -257,12 +257,12 @@ def test_leaky_request_is_found(lived: Lived, tmp_path: Path) -> None:
     try:
         with Evil(served.url) as evil:
             machine = Machine(tmp_path / "machine")
-            machine.connect(evil.url, served.create_account(), "--name", text("name")).expect(0)
+            machine.join(evil.url, served.create_account(), "--name", text("name")).expect(0)
             leaked = Lived(served, recorded(evil))
         served.stop()
         found = search(leaked.places())
     finally:
-        served.kill()
+        served.close()
     assert any("in request" in one for one in found)
     assert any("muniment.sqlite3" in one for one in found)
 

@@ -101,7 +101,7 @@ def test_a_damaged_pack_stops_the_export(machine: Machine, tmp_path: Path, share
         ran = machine.run("export", tmp_path / "export")
     finally:
         victim.write_bytes(sound)
-    assert (ran.code, ran.document["error"]) == (5, "DamagedObject")
+    assert (ran.code, ran.result["error"]) == (5, "DamagedObject")
     assert not (tmp_path / "export" / "vault.json").exists()
 
 

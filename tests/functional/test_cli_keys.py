@@ -68,7 +68,7 @@ def test_a_mistyped_kit_is_found_before_anything_is_asked(machine: Machine, tmp_
     letter = machine.kit[30]
     typo = machine.kit[:30] + ("A" if letter != "A" else "B") + machine.kit[31:]
     ran = stranger(tmp_path, typo).run("snapshots", "--server", "http://127.0.0.1:9")
-    assert (ran.code, ran.document["error"]) == (2, "MistypedCode")
+    assert (ran.code, ran.result["error"]) == (2, "MistypedCode")
 
 
 def test_a_kit_on_paper_is_as_good(shared_server: Served, tmp_path: Path, tree: Path, email: str) -> None:
@@ -118,11 +118,11 @@ def test_a_wrong_passphrase_does_not_spend_the_code(
     code = shared_server.enrol(email)
     other = Machine(tmp_path / "other")
     wrong = other.run("connect", shared_server.url, "--code", code, more={"MUNIMENT_PASSPHRASE": "guess"})
-    assert (wrong.code, wrong.document["error"]) == (1, "WrongSecret")
+    assert (wrong.code, wrong.result["error"]) == (1, "WrongSecret")
     assert not (other.home / "config.toml").exists()
     assert other.done("connect", shared_server.url, "--code", code)["vault"] == machine.vault
     spent = Machine(tmp_path / "third").run("connect", shared_server.url, "--code", code)
-    assert (spent.code, spent.document["error"]) == (4, "NotGranted")
+    assert (spent.code, spent.result["error"]) == (4, "NotGranted")
 
 
 def test_new_and_existing_are_never_guessed_by_what_the_server_says(
@@ -131,10 +131,10 @@ def test_new_and_existing_are_never_guessed_by_what_the_server_says(
     other = Machine(tmp_path / "other")
     refused = other.run("connect", shared_server.url, "--code", shared_server.enrol(email), "--new")
     assert refused.code == 1
-    assert refused.document["error"] == "VaultTaken"
+    assert refused.result["error"] == "VaultTaken"
     fresh = shared_server.create_account("first" + email)
     nothing = other.run("connect", shared_server.url, "--code", fresh, "--existing")
-    assert (nothing.code, nothing.document["error"]) == (2, "UsageError")
+    assert (nothing.code, nothing.result["error"]) == (2, "UsageError")
 
 
 def test_changing_the_passphrase_adds_now_and_removes_later(
@@ -163,12 +163,12 @@ def test_revoking_needs_the_owner(
     )
     other.done("backup", tree)
     asked = machine.run("devices", "revoke", "lost")
-    assert (asked.code, asked.document["error"]) == (4, "NeedsOwnerConfirmation")
+    assert (asked.code, asked.result["error"]) == (4, "NeedsOwnerConfirmation")
     assert other.run("backup").code == 0  # asking alone does nothing
     request = machine.done("status")["pending"][0]
     shared_server.confirm(request)
     shut_out = other.run("backup")
-    assert (shut_out.code, shut_out.document["error"]) == (4, "NotGranted")
+    assert (shut_out.code, shut_out.result["error"]) == (4, "NotGranted")
     assert machine.done("snapshots")  # what it stored stays
 
 
@@ -179,7 +179,7 @@ def test_a_slot_is_revoked_by_asking(machine: Machine) -> None:
     kits = [slot["slot"] for slot in machine.done("keys", "list") if slot["kind"] == "kit"]
     assert len(kits) == 2
     asked = machine.run("keys", "revoke", kits[0][:10])
-    assert (asked.code, asked.document["error"]) == (4, "NeedsOwnerConfirmation")
+    assert (asked.code, asked.result["error"]) == (4, "NeedsOwnerConfirmation")
     own = next(slot["slot"] for slot in machine.done("keys", "list") if slot["kind"] == "device")
     assert machine.run("keys", "revoke", own).code == 2
 
@@ -198,7 +198,7 @@ def test_a_passphrase_comes_from_a_file_or_a_command(
     nobody = Machine(tmp_path / "nobody", prefix=unset)
     ran = nobody.run("connect", shared_server.url, "--code", shared_server.enrol(email))
     assert ran.code == 2
-    assert "MUNIMENT_PASSPHRASE" in ran.document["advice"]
+    assert "MUNIMENT_PASSPHRASE" in ran.result["advice"]
 
 
 def bring_forward(served: Served) -> None:
@@ -213,7 +213,7 @@ def test_a_confirmed_removal_is_folded_into_the_list_by_the_next_holder_of_the_k
     machine: Machine, shared_server: Served, tmp_path: Path, tree: Path
 ) -> None:
     kit_slot = next(slot["slot"] for slot in machine.done("keys", "list") if slot["kind"] == "kit")
-    request = machine.run("keys", "revoke", kit_slot).document["message"].rpartition(" ")[2]
+    request = machine.run("keys", "revoke", kit_slot).result["message"].rpartition(" ")[2]
     shared_server.confirm(request)
     assert stranger(tmp_path, machine.kit).run("snapshots").code == 0  # the delay runs
     bring_forward(shared_server)
@@ -230,11 +230,11 @@ def test_no_kit_is_made_that_cannot_be_written(machine: Machine, tmp_path: Path)
     before = machine.done("keys", "list")
     for place in (tmp_path, Path("/proc/kit.html")):
         ran = machine.run("keys", "recovery-kit", "--kit-file", place)
-        assert (ran.code, ran.document["error"]) == (2, "UsageError")
+        assert (ran.code, ran.result["error"]) == (2, "UsageError")
     assert machine.done("keys", "list") == before
 
 
 def test_a_kit_that_nobody_can_type_is_asked_for_by_name(tmp_path: Path) -> None:
     ran = Machine(tmp_path / "never connected").run("keys", "test-kit")
     assert ran.code == 2
-    assert "MUNIMENT_RECOVERY_KIT" in ran.document["advice"]
+    assert "MUNIMENT_RECOVERY_KIT" in ran.result["advice"]

@@ -141,9 +141,9 @@ def test_snapshots_are_named_by_latest_prefix_and_date(machine: Machine, tree: P
     for name in (made["snapshot"], made["snapshot"][:10], made["time"][:10]):
         assert machine.done("ls", f"{name}:{tree}", "--set", "named")["snapshot"] == made["snapshot"]
     unknown = machine.run("ls", "0000000000")
-    assert (unknown.code, unknown.document["error"]) == (1, "UnknownSnapshot")
+    assert (unknown.code, unknown.result["error"]) == (1, "UnknownSnapshot")
     early = machine.run("ls", "2001-01-01")
-    assert (early.code, early.document["error"]) == (1, "UnknownSnapshot")
+    assert (early.code, early.result["error"]) == (1, "UnknownSnapshot")
     nonsense = machine.run("restore", "the day before", "--target", tree)
     assert nonsense.code == 2
 
@@ -181,9 +181,9 @@ def test_a_file_that_keeps_changing_is_named_and_the_exit_code_says_so(
 ) -> None:
     ran = machine.run("backup", restless.parent, "--set", "restless")
     assert ran.code == 3
-    assert ran.document["errors"] == 1
-    assert [problem["path"] for problem in ran.document["problems"]] == [str(restless)]
-    assert ran.document["problems"][0]["problem"] == "changed"
+    assert ran.result["errors"] == 1
+    assert [problem["path"] for problem in ran.result["problems"]] == [str(restless)]
+    assert ran.result["problems"][0]["problem"] == "changed"
     assert (
         machine.done("ls", f"latest:{restless}", "--set", "restless")["entries"][0]["flags"][-1] == "changed"
     )
@@ -234,9 +234,9 @@ def test_status_gives_a_verdict(machine: Machine, tree: Path) -> None:
     machine.done("backup", tree, "--set", "standing")
     status = machine.run("status", "--check")
     assert status.code in (0, 3)
-    standing = {one["name"]: one for one in status.document["sets"]}
+    standing = {one["name"]: one for one in status.result["sets"]}
     assert standing["standing"]["verdict"] == "unscheduled"
-    assert status.document["stored_bytes"] > 0
+    assert status.result["stored_bytes"] > 0
 
 
 def test_devices_and_events_tell_what_happened(machine: Machine, tree: Path) -> None:

@@ -30,7 +30,7 @@ def status_after(machine: Machine, days: float) -> Ran:
 
 
 def verdicts(ran: Ran) -> dict[str, str]:
-    return {one["name"]: one["verdict"] for one in ran.document["sets"]}
+    return {one["name"]: one["verdict"] for one in ran.result["sets"]}
 
 
 def test_a_set_is_good_only_while_something_keeps_it_so(machine: Machine, tmp_path: Path) -> None:
@@ -43,16 +43,16 @@ def test_a_set_is_good_only_while_something_keeps_it_so(machine: Machine, tmp_pa
 
     fresh = status_after(machine, 0)
     assert verdicts(fresh) == {"daily": "good", "papers": "unscheduled"}
-    assert (fresh.code, fresh.document["verdict"]) == (0, "unscheduled")
-    assert fresh.document["message"] == "Everything is backed up, papers by hand only."
+    assert (fresh.code, fresh.result["verdict"]) == (0, "unscheduled")
+    assert fresh.result["message"] == "Everything is backed up, papers by hand only."
 
     days = status_after(machine, 4)
     assert verdicts(days) == {"daily": "bad", "papers": "unscheduled"}
-    assert (days.code, days.document["verdict"]) == (3, "bad")
+    assert (days.code, days.result["verdict"]) == (3, "bad")
 
     week = status_after(machine, 7.1)
     assert verdicts(week) == {"daily": "bad", "papers": "bad"}
-    assert {one["name"]: one["reason"] for one in week.document["sets"]} == {
+    assert {one["name"]: one["reason"] for one in week.result["sets"]} == {
         "daily": "no backup for too long",
         "papers": "no backup for too long, and none is scheduled",
     }
@@ -60,7 +60,7 @@ def test_a_set_is_good_only_while_something_keeps_it_so(machine: Machine, tmp_pa
 
 def test_a_set_that_was_never_backed_up_is_bad(machine: Machine, tmp_path: Path) -> None:
     nothing = machine.run("status", "--check")
-    assert (nothing.code, nothing.document["verdict"]) == (3, "bad")
+    assert (nothing.code, nothing.result["verdict"]) == (3, "bad")
     machine.done("sets", "add", "later", tmp_path)
     named = machine.run("status", "--check")
     assert (named.code, verdicts(named)) == (3, {"later": "bad"})

@@ -83,10 +83,10 @@ def test_a_copied_state_begins_a_new_installation_and_the_other_must_enrol_anew(
     shutil.copytree(machine.home, twin.home)
     copied = twin.run("backup", more={"MUNIMENT_HOME": str(twin.home)})
     assert copied.code == 0
-    assert "new installation" in copied.stderr
+    assert "new installation" in copied.err
     original = machine.run("backup")
-    assert (original.code, original.document["error"]) == (5, "DeviceCloned")
-    assert "enrol" in original.document["advice"].lower()
+    assert (original.code, original.result["error"]) == (5, "DeviceCloned")
+    assert "enrol" in original.result["advice"].lower()
 
     machine.connect(shared_server.url, shared_server.enrol(email), "--name", "the original")
     assert machine.done("backup")["new_bytes"] == 0
@@ -140,7 +140,7 @@ def test_ctrl_c_keeps_what_is_sealed_and_says_how_to_go_on(server: Served, tmp_p
     ran = stopped.run("backup", tree)
     assert not order.exists()
     assert ran.code == 130, ran.said
-    assert "again" in ran.document["advice"]
+    assert "again" in ran.result["advice"]
     partial = [one for one in machine.done("snapshots") if one["partial"]]
     assert len(partial) == 1
 
@@ -156,7 +156,7 @@ def test_two_runs_of_one_set_at_once(machine: Machine, tree: Path) -> None:
     wait_until(lambda: list((machine.state() / "locks").glob("*")), seconds=30)
     time.sleep(0.5)
     second = machine.run("backup", tree)
-    assert (second.code, second.document["error"]) == (1, "AlreadyRunning")
+    assert (second.code, second.result["error"]) == (1, "AlreadyRunning")
     assert machine.end(slow).code == 0
 
 
@@ -179,7 +179,7 @@ def test_packs_lost_by_the_server_are_read_and_stored_again(
         path.unlink()
     verified = machine.run("verify", "--read-data")
     assert verified.code == 5
-    assert verified.document["damaged"]
+    assert verified.result["damaged"]
     (tree / "new").write_bytes(b"new")
     again = machine.run("backup")
     assert again.code == 0, again.said

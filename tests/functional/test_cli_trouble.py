@@ -36,10 +36,10 @@ def tree(tmp_path: Path) -> Path:
 
 def test_an_error_is_one_object_with_its_exit_code(machine: Machine) -> None:
     ran = machine.run("restore", "latest", "--target", "/tmp/never")
-    assert ran.document == {
+    assert ran.result == {
         "error": "UnknownSnapshot",
-        "message": ran.document["message"],
-        "advice": ran.document["advice"],
+        "message": ran.result["message"],
+        "advice": ran.result["advice"],
         "exit": ran.code,
     }
     assert ran.code == 1
@@ -63,13 +63,13 @@ def test_an_error_is_one_object_with_its_exit_code(machine: Machine) -> None:
 def test_usage_is_exit_code_2(machine: Machine, words: list[str]) -> None:
     ran = machine.run(*words)
     assert ran.code == 2, ran.said
-    assert ran.document["exit"] == 2
+    assert ran.result["exit"] == 2
 
 
 def test_a_machine_that_is_not_connected_is_told_how(tmp_path: Path) -> None:
     ran = Machine(tmp_path / "home").run("backup", tmp_path)
     assert ran.code == 2
-    assert "muniment connect" in ran.document["advice"]
+    assert "muniment connect" in ran.result["advice"]
 
 
 def test_a_server_that_restarts_during_the_run_is_waited_for(server: Served, tmp_path: Path) -> None:
@@ -91,10 +91,10 @@ def test_an_allowance_that_is_used_up(tmp_path: Path, tree: Path) -> None:
     try:
         machine = Machine(tmp_path / "home").connect(served.url, served.create_account())
         ran = machine.run("backup", tree)
-        assert (ran.code, ran.document["error"]) == (4, "VaultFull")
-        assert "allowance" in ran.document["advice"]
+        assert (ran.code, ran.result["error"]) == (4, "VaultFull")
+        assert "allowance" in ran.result["advice"]
     finally:
-        served.kill()
+        served.close()
 
 
 def test_a_code_taken_to_another_server_is_not_spent_there(
@@ -103,7 +103,7 @@ def test_a_code_taken_to_another_server_is_not_spent_there(
     code = shared_server.create_account("elsewhere@trouble.org")
     machine = Machine(tmp_path / "home")
     ran = machine.run("connect", server.url, "--code", code)
-    assert (ran.code, ran.document["error"]) == (5, "UntrustedServer")
+    assert (ran.code, ran.result["error"]) == (5, "UntrustedServer")
     assert machine.connect(shared_server.url, code).vault
 
 
@@ -120,10 +120,10 @@ def test_tls_self_is_pinned_by_code_and_kit(tmp_path: Path, tree: Path) -> None:
         try:
             ran = machine.run("backup", "--server", other.url)
         finally:
-            other.kill()
-        assert (ran.code, ran.document["error"]) == (5, "UntrustedServer")
+            other.close()
+        assert (ran.code, ran.result["error"]) == (5, "UntrustedServer")
     finally:
-        served.kill()
+        served.close()
 
 
 def test_a_wrong_clock_is_told(machine: Machine, tree: Path, tmp_path: Path) -> None:
@@ -147,29 +147,30 @@ def test_a_target_that_cannot_be_written(machine: Machine, tree: Path, tmp_path:
     (tmp_path / "file").write_text("in the way")
     ran = machine.run("restore", "latest", "--target", tmp_path / "file" / "below")
     assert ran.code == 1
-    assert ran.document["error"] == "TargetFull"
+    assert ran.result["error"] == "TargetFull"
 
 
 def test_lost_device_secrets_are_told_with_what_to_do(machine: Machine, tree: Path) -> None:
     next((machine.home / "credentials").iterdir()).unlink()
     ran = machine.run("backup", tree)
     assert ran.code == 1
-    assert "enrol" in ran.document["advice"]
+    assert "enrol" in ran.result["advice"]
 
 
 def test_configuration_that_does_not_parse(machine: Machine) -> None:
     (machine.home / "config.toml").write_text("vaults = [")
     ran = machine.run("status")
     assert ran.code == 2
-    assert "config.toml" in ran.document["message"]
+    assert "config.toml" in ran.result["message"]
 
 
 # --- for people
 
 
 def plain(machine: Machine, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [word for word in machine.command(*words) if word != "--json"]
-    return subprocess.run(command, capture_output=True, text=True, env=machine.surroundings(), timeout=60)
+    return subprocess.run(
+        machine.command(*words), capture_output=True, text=True, env=machine.surroundings(), timeout=60
+    )
 
 
 def test_people_get_a_verdict_first(machine: Machine, tree: Path) -> None:
@@ -191,9 +192,7 @@ def test_people_get_a_verdict_first(machine: Machine, tree: Path) -> None:
 
 def test_a_terminal_gets_one_live_line(machine: Machine, tree: Path) -> None:
     (tree / "large").write_bytes(os.urandom(3_000_000))
-    command = [
-        word for word in machine.command("backup", str(tree), "--limit-up", "2048") if word != "--json"
-    ]
+    command = machine.command("backup", str(tree), "--limit-up", "2048")
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         command,

@@ -23,16 +23,16 @@ from muniment.format.pack import PackBuilder
 from muniment.model.ids import PackId, VaultId
 from muniment.model.packs import PackKind
 from muniment.wire import messages as wire
-from tests.support.attacked import World, files_of, whatever_is_there_is_true
+from tests.support.attacked import AttackedVault, files_of, whatever_is_there_is_true
 from tests.support.evil import Evil, Exchange
 from tests.support.forger import Forger
-from tests.support.inprocess import Machine, Ran
+from tests.support.machine import Machine, Ran
 
 change = msgspec.structs.replace
 
 
 @pytest.fixture
-def evil(attacked: World) -> Iterator[Evil]:
+def evil(attacked: AttackedVault) -> Iterator[Evil]:
     with Evil(attacked.url) as proxy:
         yield proxy
 
@@ -50,7 +50,7 @@ NO_VAULT: dict[str, tuple[str, int]] = {
 @pytest.mark.parametrize("options", [(), ("--existing",)], ids=["code-says", "flag-says"])
 @pytest.mark.parametrize("name", NO_VAULT)
 def test_no_key_is_made_because_a_server_says_so(
-    attacked: World, evil: Evil, name: str, options: tuple[str, ...], tmp_path: Path
+    attacked: AttackedVault, evil: Evil, name: str, options: tuple[str, ...], tmp_path: Path
 ) -> None:
     match name:
         case "enrol-shows-none":
@@ -61,13 +61,13 @@ def test_no_key_is_made_because_a_server_says_so(
             evil.rewrite("keys", wire.VaultKeys, lambda said: change(said, signed=None, slots=[], heads=[]))
         case "keys-without-list":
             evil.rewrite("keys", wire.VaultKeys, lambda said: change(said, signed=None))
-    ran = Machine(tmp_path / "new").connect(evil.url, attacked.codes.pop(), *options)
+    ran = Machine(tmp_path / "new").join(evil.url, attacked.codes.pop(), *options)
     assert (ran.error, ran.code) == NO_VAULT[name], ran
     assert not evil.sent_after_attack
 
 
 def test_connected_machine_does_not_believe_that_its_vault_is_gone(
-    attacked: World, evil: Evil, tmp_path: Path
+    attacked: AttackedVault, evil: Evil, tmp_path: Path
 ) -> None:
     evil.usurp("keys", lambda exchange: exchange.refuse("not_found", status=404))
     ran = attacked.alice.copy_to(tmp_path / "alice").muniment("backup", attacked.tree, server=evil.url)
@@ -113,18 +113,18 @@ DERIVATIONS = {
 
 @pytest.mark.parametrize("name", DERIVATIONS)
 def test_key_derivation_is_neither_weakened_nor_inflated(
-    attacked: World, evil: Evil, name: str, tmp_path: Path
+    attacked: AttackedVault, evil: Evil, name: str, tmp_path: Path
 ) -> None:
     evil.rewrite("keys", wire.VaultKeys, slot_of("passphrase", DERIVATIONS[name]))
     begun = time.process_time()
-    ran = Machine(tmp_path / "new").connect(evil.url, attacked.codes.pop())
+    ran = Machine(tmp_path / "new").join(evil.url, attacked.codes.pop())
     assert (ran.error, ran.code) == ("WeakKeyDerivation", 5), ran
     assert time.process_time() - begun < 10
     assert evil.routes[-1] == "keys"
 
 
 @pytest.mark.parametrize("kind", ["kit", "device"])
-def test_mauled_slot_is_no_oracle(attacked: World, kind: str, tmp_path: Path) -> None:
+def test_mauled_slot_is_no_oracle(attacked: AttackedVault, kind: str, tmp_path: Path) -> None:
     """Whichever byte of what a secret decides on is changed: the same error, the same requests."""
     said = attacked.says(attacked.alice)
     own = attacked.alice.connection.device.hex
@@ -167,7 +167,7 @@ class Victim:
 
     machine: Machine
     source: Path
-    world: World
+    world: AttackedVault
 
     def back_up(self, evil: Evil, *, code: int = 0) -> Ran:
         return self.machine.muniment("backup", self.source, server=evil.url).expect(code)
@@ -180,9 +180,9 @@ class Victim:
 
 
 @pytest.fixture
-def victim(attacked: World, tmp_path: Path) -> Victim:
+def victim(attacked: AttackedVault, tmp_path: Path) -> Victim:
     machine = Machine(tmp_path / "victim")
-    machine.connect(attacked.url, attacked.codes.pop(), "--name", "victim").expect(0)
+    machine.join(attacked.url, attacked.codes.pop(), "--name", "victim").expect(0)
     source = tmp_path / "mine"
     source.mkdir()
     (source / "secret").write_bytes(b"what the hostile holder knows that I have " * 100)
@@ -213,7 +213,7 @@ def poison(forger: Forger, known: bytes, name: str) -> None:
     "name", ["chunk-is-garbage", "pack-is-not-there", "sealed-by-the-operator", "not-a-pack"]
 )
 def test_poisoned_index_is_not_believed(
-    attacked: World, evil: Evil, victim: Victim, name: str, tmp_path: Path
+    attacked: AttackedVault, evil: Evil, victim: Victim, name: str, tmp_path: Path
 ) -> None:
     known = (victim.source / "secret").read_bytes()
     if name == "sealed-by-the-operator":
@@ -267,7 +267,7 @@ def test_session_lies_do_no_harm(evil: Evil, victim: Victim, name: str, tmp_path
 
 
 def test_what_the_vault_lost_is_stored_again(
-    attacked: World, victim: Victim, evil: Evil, tmp_path: Path
+    attacked: AttackedVault, victim: Victim, evil: Evil, tmp_path: Path
 ) -> None:
     """The server says that it holds everything and holds nothing; then a commit finds packs missing."""
     swallowed: set[str] = set()
@@ -313,7 +313,7 @@ def test_acknowledgement_of_another_snapshot_is_refused(victim: Victim, evil: Ev
 # --- history hidden from a list
 
 
-def hide(attacked: World, evil: Evil, *hidden: str) -> None:
+def hide(attacked: AttackedVault, evil: Evil, *hidden: str) -> None:
     names = {attacked.snapshots[one] for one in hidden}
 
     def keep(said: wire.SnapshotPage) -> wire.SnapshotPage:
@@ -325,7 +325,7 @@ def hide(attacked: World, evil: Evil, *hidden: str) -> None:
 @pytest.mark.parametrize("hidden", ["alice-1", "bob-1", "alice-2", "bob-2"])
 @pytest.mark.parametrize("command", ["snapshots", "restore", "verify"])
 def test_hidden_snapshot_is_noticed(
-    attacked: World, evil: Evil, hidden: str, command: str, tmp_path: Path
+    attacked: AttackedVault, evil: Evil, hidden: str, command: str, tmp_path: Path
 ) -> None:
     """By a machine that never listed the history, and by whatever asks for all of it anew."""
     hide(attacked, evil, hidden)
@@ -344,14 +344,16 @@ def test_hidden_snapshot_is_noticed(
         assert not (tmp_path / "target").exists()
 
 
-def test_what_was_listed_before_cannot_be_taken_back(attacked: World, evil: Evil, tmp_path: Path) -> None:
+def test_what_was_listed_before_cannot_be_taken_back(
+    attacked: AttackedVault, evil: Evil, tmp_path: Path
+) -> None:
     machine = attacked.alice.copy_to(tmp_path / "alice")
     hide(attacked, evil, *attacked.snapshots)
     shown = machine.muniment("snapshots", server=evil.url).expect(0).result
     assert [one["id"] for one in shown] == [one.snapshot for one in attacked.history(attacked.alice)]
 
 
-def test_only_new_snapshots_are_fetched(attacked: World, evil: Evil, tmp_path: Path) -> None:
+def test_only_new_snapshots_are_fetched(attacked: AttackedVault, evil: Evil, tmp_path: Path) -> None:
     """Of a history that this machine has listed, one request asks for what came since."""
     machine = attacked.alice.copy_to(tmp_path / "alice")
     shutil.rmtree(machine.home / "state")
@@ -378,6 +380,6 @@ def test_only_new_snapshots_are_fetched(attacked: World, evil: Evil, tmp_path: P
     assert fetched("snapshots") == [0]
 
 
-def test_vault_ids_do_not_cross(attacked: World) -> None:
+def test_vault_ids_do_not_cross(attacked: AttackedVault) -> None:
     """The vaults of the rows above are two: else 'another vault' would mean nothing."""
     assert attacked.stranger.connection.vault != VaultId.parse(attacked.vault.hex)

@@ -28,10 +28,10 @@ from muniment.model.entry import Entry, Extent, PageRef, PageType
 from muniment.model.ids import ChunkId, PackId, PageId
 from muniment.model.packs import BlockRole, ChunkAddress
 from muniment.wire import messages as wire
-from tests.support.attacked import World, files_of, whatever_is_there_is_true
+from tests.support.attacked import AttackedVault, files_of, whatever_is_there_is_true
 from tests.support.evil import Evil, Exchange
 from tests.support.forger import Forger, directory, entry, file
-from tests.support.inprocess import Machine, Ran
+from tests.support.machine import Machine, Ran
 
 Packs = dict[str, bytearray]
 
@@ -51,7 +51,7 @@ class Stored:
 
 
 @pytest.fixture(scope="module")
-def stored(attacked: World) -> Stored:
+def stored(attacked: AttackedVault) -> Stored:
     infos = attacked.packs_of(attacked.snapshots["alice-2"])
     packs = {info.pack: bytearray(attacked.pack(info.pack)) for info in infos}
     blocks = {pack: read_index(attacked.keys, bytes(content)).blocks for pack, content in packs.items()}
@@ -89,8 +89,8 @@ def pages_under(keys: VaultKeys, root: PageRef | None, packs: Packs) -> set[Page
 # --- without the key
 
 
-def flip(role: BlockRole, *, every: bool = False) -> Callable[[World, Stored, Packs], None]:
-    def twist(world: World, stored: Stored, packs: Packs) -> None:
+def flip(role: BlockRole, *, every: bool = False) -> Callable[[AttackedVault, Stored, Packs], None]:
+    def twist(world: AttackedVault, stored: Stored, packs: Packs) -> None:
         rng = random.Random(3)
         for pack, block in stored.of_role(role)[: None if every else 1]:
             packs[pack][block.address.offset + rng.randrange(block.address.length)] ^= 1 << rng.randrange(8)
@@ -98,10 +98,10 @@ def flip(role: BlockRole, *, every: bool = False) -> Callable[[World, Stored, Pa
     return twist
 
 
-def exchange_blocks(first: BlockRole, second: BlockRole) -> Callable[[World, Stored, Packs], None]:
+def exchange_blocks(first: BlockRole, second: BlockRole) -> Callable[[AttackedVault, Stored, Packs], None]:
     """Each in the other's place, as far as it fits."""
 
-    def twist(world: World, stored: Stored, packs: Packs) -> None:
+    def twist(world: AttackedVault, stored: Stored, packs: Packs) -> None:
         one_pack, one = stored.of_role(first)[0]
         two_pack, two = stored.of_role(second)[-1]
         assert one is not two
@@ -114,21 +114,21 @@ def exchange_blocks(first: BlockRole, second: BlockRole) -> Callable[[World, Sto
     return twist
 
 
-def drop_block(world: World, stored: Stored, packs: Packs) -> None:
+def drop_block(world: AttackedVault, stored: Stored, packs: Packs) -> None:
     for pack, blocks in stored.blocks.items():
         size, span = len(packs[pack]), stored.span(blocks[0])
         del packs[pack][span]
         packs[pack] += bytes(size - len(packs[pack]))
 
 
-def repeat_block(world: World, stored: Stored, packs: Packs) -> None:
+def repeat_block(world: AttackedVault, stored: Stored, packs: Packs) -> None:
     for pack, blocks in stored.blocks.items():
         size, span = len(packs[pack]), stored.span(blocks[0])
         packs[pack][span.stop : span.stop] = packs[pack][span]
         del packs[pack][size:]
 
 
-def exchange_packs(world: World, stored: Stored, packs: Packs) -> None:
+def exchange_packs(world: AttackedVault, stored: Stored, packs: Packs) -> None:
     names = list(packs)
     for name, other in zip(names, names[1:] + names[:1], strict=True):
         packs[name] = bytearray(stored.packs[other])
@@ -136,7 +136,7 @@ def exchange_packs(world: World, stored: Stored, packs: Packs) -> None:
         raise AssertionError("one pack cannot be exchanged")
 
 
-def stranger_pack(world: World, stored: Stored, packs: Packs) -> None:
+def stranger_pack(world: AttackedVault, stored: Stored, packs: Packs) -> None:
     """What another vault holds, in place of everything."""
     newest = world.history(world.stranger)[-1].snapshot
     info = world.packs_of(newest, machine=world.stranger)[0]
@@ -145,28 +145,28 @@ def stranger_pack(world: World, stored: Stored, packs: Packs) -> None:
         packs[pack][: len(content)] = content[: len(packs[pack])]
 
 
-def fill(byte: int) -> Callable[[World, Stored, Packs], None]:
-    def twist(world: World, stored: Stored, packs: Packs) -> None:
+def fill(byte: int) -> Callable[[AttackedVault, Stored, Packs], None]:
+    def twist(world: AttackedVault, stored: Stored, packs: Packs) -> None:
         for pack in packs:
             packs[pack] = bytearray([byte]) * len(packs[pack])
 
     return twist
 
 
-def cut(world: World, stored: Stored, packs: Packs) -> None:
+def cut(world: AttackedVault, stored: Stored, packs: Packs) -> None:
     for pack in packs:
         del packs[pack][len(packs[pack]) // 2 :]
 
 
-def empty(world: World, stored: Stored, packs: Packs) -> None:
+def empty(world: AttackedVault, stored: Stored, packs: Packs) -> None:
     for pack in packs:
         packs[pack] = bytearray()
 
 
-def other_header(at: int, value: int) -> Callable[[World, Stored, Packs], None]:
+def other_header(at: int, value: int) -> Callable[[AttackedVault, Stored, Packs], None]:
     """The clear header: epoch, kind, version. A restore does not read it; verifying does."""
 
-    def twist(world: World, stored: Stored, packs: Packs) -> None:
+    def twist(world: AttackedVault, stored: Stored, packs: Packs) -> None:
         for pack in packs:
             packs[pack][at] = value
 
@@ -212,19 +212,21 @@ def serve(evil: Evil, packs: Packs) -> None:
     evil.usurp("get_pack", trick)
 
 
-def restore(world: World, evil: Evil, target: Path, snapshot: str = "latest") -> Ran:
+def restore(world: AttackedVault, evil: Evil, target: Path, snapshot: str = "latest") -> Ran:
     """On a bare machine, by the kit: nothing cached, nothing known."""
     bare = Machine(target.with_name("bare"))
     snapshot = world.snapshots["alice-2"] if snapshot == "latest" else snapshot
     return bare.muniment("--kit", world.kit, "restore", snapshot, "--target", target, server=evil.url)
 
 
-def verify(world: World, evil: Evil, home: Path, snapshot: str) -> Ran:
+def verify(world: AttackedVault, evil: Evil, home: Path, snapshot: str) -> Ran:
     return Machine(home).muniment("--kit", world.kit, "verify", "--read-data", snapshot, server=evil.url)
 
 
 @pytest.mark.parametrize("name", [*WITHOUT_KEY, *ONLY_VERIFY])
-def test_other_bytes_are_never_restored(attacked: World, stored: Stored, name: str, tmp_path: Path) -> None:
+def test_other_bytes_are_never_restored(
+    attacked: AttackedVault, stored: Stored, name: str, tmp_path: Path
+) -> None:
     packs = {pack: bytearray(content) for pack, content in stored.packs.items()}
     (WITHOUT_KEY | ONLY_VERIFY)[name](attacked, stored, packs)
     target = tmp_path / "target"
@@ -263,7 +265,7 @@ MISSING = {
 @pytest.mark.parametrize("name", MISSING)
 @pytest.mark.parametrize("which", ["data", "pages"])
 def test_discarded_packs_are_noticed(
-    attacked: World, stored: Stored, name: str, which: str, tmp_path: Path
+    attacked: AttackedVault, stored: Stored, name: str, which: str, tmp_path: Path
 ) -> None:
     """Acknowledged, then thrown away. What is still there is restored; what is not is named."""
     pages = {pack for pack, _ in stored.of_role(BlockRole.PAGE)}
@@ -293,7 +295,7 @@ def named(ran: Ran) -> set[Path]:
     return {Path(problem["path"]) for problem in problems}
 
 
-def test_endless_range_is_given_up(attacked: World, tmp_path: Path) -> None:
+def test_endless_range_is_given_up(attacked: AttackedVault, tmp_path: Path) -> None:
     with Evil(attacked.url) as evil:
         evil.usurp(
             "get_pack", lambda exchange: exchange.answer(b"\0" * (exchange.range[1] + (1 << 20)), status=206)
@@ -303,7 +305,7 @@ def test_endless_range_is_given_up(attacked: World, tmp_path: Path) -> None:
     assert not whatever_is_there_is_true(attacked.tree, tmp_path / "target")
 
 
-def test_packs_that_are_no_longer_listed_are_noticed(attacked: World, tmp_path: Path) -> None:
+def test_packs_that_are_no_longer_listed_are_noticed(attacked: AttackedVault, tmp_path: Path) -> None:
     with Evil(attacked.url) as evil:
         evil.rewrite(
             "snapshot_packs", wire.SnapshotPacks, lambda said: msgspec.structs.replace(said, packs=[])
@@ -518,7 +520,7 @@ def memory() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", WITH_KEY)
-def test_forged_trees_are_refused(attacked: World, name: str, tmp_path: Path, memory: None) -> None:
+def test_forged_trees_are_refused(attacked: AttackedVault, name: str, tmp_path: Path, memory: None) -> None:
     forged = WITH_KEY[name]
     forger = Forger(attacked.keys)
     snapshot = forger.snapshot(forged.make(forger))

@@ -22,10 +22,10 @@ from muniment.format.head import open_head
 from muniment.model.ids import DeviceId, SlotId, SnapshotId
 from muniment.model.packs import PackKind
 from muniment.wire import messages as wire
-from tests.support.attacked import World
+from tests.support.attacked import AttackedVault
 from tests.support.evil import Evil, Exchange
 from tests.support.forger import record_of
-from tests.support.inprocess import Machine
+from tests.support.machine import Machine
 
 Says = wire.VaultKeys
 change = msgspec.structs.replace
@@ -36,7 +36,7 @@ class Row:
     """`twist` makes what the machine is shown out of what the server says. `error`, `code`: how it stops."""
 
     id: str
-    twist: Callable[[World, Says], Says]
+    twist: Callable[[AttackedVault, Says], Says]
     error: str = "DamagedObject"
     code: int = 5
     machine: str = "alice"
@@ -49,11 +49,11 @@ def flip(content: bytes, at: int, bit: int = 0) -> bytes:
 
 
 def slots(
-    change_one: Callable[[World, wire.WrappedSlot], wire.WrappedSlot | None],
-) -> Callable[[World, Says], Says]:
+    change_one: Callable[[AttackedVault, wire.WrappedSlot], wire.WrappedSlot | None],
+) -> Callable[[AttackedVault, Says], Says]:
     """Twist each wrapped key; None leaves it out."""
 
-    def twist(world: World, said: Says) -> Says:
+    def twist(world: AttackedVault, said: Says) -> Says:
         twisted = [change_one(world, slot) for slot in said.slots]
         return change(said, slots=[slot for slot in twisted if slot is not None])
 
@@ -61,19 +61,19 @@ def slots(
 
 
 def signed(
-    body: Callable[[World, wire.SignedSlotList], wire.SignedSlotList | None],
-) -> Callable[[World, Says], Says]:
-    def twist(world: World, said: Says) -> Says:
+    body: Callable[[AttackedVault, wire.SignedSlotList], wire.SignedSlotList | None],
+) -> Callable[[AttackedVault, Says], Says]:
+    def twist(world: AttackedVault, said: Says) -> Says:
         assert said.signed is not None
         return change(said, signed=body(world, said.signed))
 
     return twist
 
 
-def lines(change_list: Callable[[wire.SlotList], wire.SlotList]) -> Callable[[World, Says], Says]:
+def lines(change_list: Callable[[wire.SlotList], wire.SlotList]) -> Callable[[AttackedVault, Says], Says]:
     """Another list under the MAC of the true one: all that a server without the key can write."""
 
-    def body(world: World, true: wire.SignedSlotList) -> wire.SignedSlotList:
+    def body(world: AttackedVault, true: wire.SignedSlotList) -> wire.SignedSlotList:
         shown = msgspec.msgpack.decode(true.body, type=wire.SlotList)
         return change(true, body=msgspec.msgpack.encode(change_list(shown)))
 
@@ -81,11 +81,11 @@ def lines(change_list: Callable[[wire.SlotList], wire.SlotList]) -> Callable[[Wo
 
 
 def head_of(
-    name: str, twist_record: Callable[[World, wire.HeadRecord], wire.HeadRecord | None]
-) -> Callable[[World, Says], Says]:
+    name: str, twist_record: Callable[[AttackedVault, wire.HeadRecord], wire.HeadRecord | None]
+) -> Callable[[AttackedVault, Says], Says]:
     """Twist the newest head of a machine; None hides it."""
 
-    def twist(world: World, said: Says) -> Says:
+    def twist(world: AttackedVault, said: Says) -> Says:
         device = getattr(world, name).connection.device.hex
         heads = [twist_record(world, record) if record.device == device else record for record in said.heads]
         return change(said, heads=[record for record in heads if record is not None])
@@ -93,23 +93,23 @@ def head_of(
     return twist
 
 
-def of_stage(stage: str, *fields: str) -> Callable[[World, Says], Says]:
+def of_stage(stage: str, *fields: str) -> Callable[[AttackedVault, Says], Says]:
     """What the server said before, in these fields: it was true once."""
     return lambda world, said: change(said, **{name: getattr(world.shown[stage], name) for name in fields})
 
 
-def kind_of(world: World, slot: wire.WrappedSlot) -> str:
+def kind_of(world: AttackedVault, slot: wire.WrappedSlot) -> str:
     listed = msgspec.msgpack.decode(world.shown["now"].signed.body, type=wire.SlotList)
     return next(info.kind for info in listed.slots if info.slot == slot.slot)
 
 
-def is_own(world: World, slot: wire.WrappedSlot) -> bool:
+def is_own(world: AttackedVault, slot: wire.WrappedSlot) -> bool:
     listed = msgspec.msgpack.decode(world.shown["now"].signed.body, type=wire.SlotList)
     own = world.alice.connection.device.hex
     return any(info.slot == slot.slot and info.device == own for info in listed.slots)
 
 
-def replaced_vault_key(world: World, said: Says) -> Says:
+def replaced_vault_key(world: AttackedVault, said: Says) -> Says:
     """All that an operator can do: a vault key of his own, wrapped for the device, in a list of his own."""
     fake = VaultKeys.generate(world.vault)
     slot = SlotId.random()
@@ -123,12 +123,12 @@ def replaced_vault_key(world: World, said: Says) -> Says:
     return change(said, signed=mine, slots=[wire.WrappedSlot(slot=slot.hex, wrapped=wrapped)], heads=[])
 
 
-def planted_slot(world: World, said: Says) -> Says:
+def planted_slot(world: AttackedVault, said: Says) -> Says:
     planted = wire.WrappedSlot(slot=SlotId.random().hex, wrapped=said.slots[0].wrapped)
     return change(said, slots=[*said.slots, planted])
 
 
-def swapped_slots(world: World, said: Says) -> Says:
+def swapped_slots(world: AttackedVault, said: Says) -> Says:
     """The own key under another slot's name, and the other way round."""
     own = next(slot for slot in said.slots if is_own(world, slot))
     other = next(slot for slot in said.slots if not is_own(world, slot))
@@ -138,29 +138,29 @@ def swapped_slots(world: World, said: Says) -> Says:
     )
 
 
-def forked(world: World, record: wire.HeadRecord) -> wire.HeadRecord:
+def forked(world: AttackedVault, record: wire.HeadRecord) -> wire.HeadRecord:
     """With the vault key: another snapshot of the same number, well sealed."""
     head = open_head(world.keys, record.head)
     return record_of(world.keys, replace(head, ended_ns=head.ended_ns + 1), received_at=record.received_at)
 
 
-def leapt(world: World, record: wire.HeadRecord) -> wire.HeadRecord:
+def leapt(world: AttackedVault, record: wire.HeadRecord) -> wire.HeadRecord:
     """With the vault key: a newer snapshot whose parents do not lead to what was seen."""
     head = open_head(world.keys, record.head)
     ahead = replace(head, counter=head.counter + 2, parent=SnapshotId(b"\x07" * 32))
     return record_of(world.keys, ahead, received_at=record.received_at + 1)
 
 
-def earlier(world: World, record: wire.HeadRecord) -> wire.HeadRecord:
+def earlier(world: AttackedVault, record: wire.HeadRecord) -> wire.HeadRecord:
     history = [old for old in world.history(world.alice) if old.device == record.device]
     return history[0]
 
 
-def of_stranger(world: World, record: wire.HeadRecord) -> wire.HeadRecord:
+def of_stranger(world: AttackedVault, record: wire.HeadRecord) -> wire.HeadRecord:
     return change(world.says(world.stranger).heads[0], device=record.device, set_id=record.set_id)
 
 
-def of_newer_epoch(world: World, record: wire.HeadRecord) -> wire.HeadRecord:
+def of_newer_epoch(world: AttackedVault, record: wire.HeadRecord) -> wire.HeadRecord:
     return as_snapshot(record, record.head[:12] + (7).to_bytes(4) + record.head[16:])
 
 
@@ -246,12 +246,12 @@ ROWS = [
 
 
 @pytest.fixture
-def alice(attacked: World, tmp_path: Path) -> Machine:
+def alice(attacked: AttackedVault, tmp_path: Path) -> Machine:
     return attacked.alice.copy_to(tmp_path / "alice")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.id)
-def test_machine_stops_at_false_keys_and_history(attacked: World, row: Row, tmp_path: Path) -> None:
+def test_machine_stops_at_false_keys_and_history(attacked: AttackedVault, row: Row, tmp_path: Path) -> None:
     machine = (
         attacked.alice.copy_to(tmp_path / "alice") if row.machine == "alice" else Machine(tmp_path / "bare")
     )
@@ -271,7 +271,7 @@ def test_machine_stops_at_false_keys_and_history(attacked: World, row: Row, tmp_
         machine.muniment("snapshots").expect(0)
 
 
-def test_honest_proxy_changes_nothing(attacked: World, alice: Machine) -> None:
+def test_honest_proxy_changes_nothing(attacked: AttackedVault, alice: Machine) -> None:
     """The harness itself does no harm, or the rows above would mean nothing."""
     with Evil(attacked.url) as evil:
         shown = alice.muniment("snapshots", server=evil.url).expect(0).result
@@ -279,7 +279,9 @@ def test_honest_proxy_changes_nothing(attacked: World, alice: Machine) -> None:
         assert not evil.attacked
 
 
-def test_conflict_at_commit_does_not_make_older_history_believed(attacked: World, tmp_path: Path) -> None:
+def test_conflict_at_commit_does_not_make_older_history_believed(
+    attacked: AttackedVault, tmp_path: Path
+) -> None:
     """An honest face at the start; then "somebody else was first", and an older state to go on from."""
     machine = attacked.alice.copy_to(tmp_path / "alice")
     answered: list[str] = []
@@ -311,20 +313,20 @@ class Hidden:
     id: str
     route: str
     answer: type[wire.Message]
-    twist: Callable[[World, Any], Any]
+    twist: Callable[[AttackedVault, Any], Any]
     error: str = "DamagedObject"
-    named: Callable[[World], list[str]] = lambda world: []
+    named: Callable[[AttackedVault], list[str]] = lambda world: []
 
 
-def without_snapshot(name: str) -> Callable[[World, wire.SnapshotPage], wire.SnapshotPage]:
-    def twist(world: World, said: wire.SnapshotPage) -> wire.SnapshotPage:
+def without_snapshot(name: str) -> Callable[[AttackedVault, wire.SnapshotPage], wire.SnapshotPage]:
+    def twist(world: AttackedVault, said: wire.SnapshotPage) -> wire.SnapshotPage:
         kept = [record for record in said.snapshots if record.snapshot != world.snapshots[name]]
         return change(said, snapshots=kept)
 
     return twist
 
 
-def packs_of_tree(world: World) -> tuple[str, str]:
+def packs_of_tree(world: AttackedVault) -> tuple[str, str]:
     """Of Alice's first snapshot: the pack that its root lies in, and one that has only data."""
     record = next(one for one in world.history(world.alice) if one.snapshot == world.snapshots["alice-1"])
     root = open_head(world.keys, record.head).root
@@ -334,10 +336,10 @@ def packs_of_tree(world: World) -> tuple[str, str]:
     return root.block.pack_id.hex, data
 
 
-def without_pack(place: int) -> Callable[[World, wire.SnapshotPacks], wire.SnapshotPacks]:
+def without_pack(place: int) -> Callable[[AttackedVault, wire.SnapshotPacks], wire.SnapshotPacks]:
     """From the set of one snapshot alone: others that need the pack have it still."""
 
-    def twist(world: World, said: wire.SnapshotPacks) -> wire.SnapshotPacks:
+    def twist(world: AttackedVault, said: wire.SnapshotPacks) -> wire.SnapshotPacks:
         if said.snapshot != world.snapshots["alice-1"]:
             return said
         left_out = packs_of_tree(world)[place]
@@ -346,13 +348,15 @@ def without_pack(place: int) -> Callable[[World, wire.SnapshotPacks], wire.Snaps
     return twist
 
 
-def only_device_slots(world: World, said: Says) -> Says:
+def only_device_slots(world: AttackedVault, said: Says) -> Says:
     return change(said, slots=[slot for slot in said.slots if kind_of(world, slot) == "device"])
 
 
 @pytest.mark.parametrize("kind", ["kit", "passphrase"])
-def test_a_way_in_that_the_server_keeps_back_is_told(attacked: World, alice: Machine, kind: str) -> None:
-    """Nothing is wrong yet, and backups go on. But who loses the machine would stand before a locked vault."""
+def test_a_way_in_that_the_server_keeps_back_is_told(
+    attacked: AttackedVault, alice: Machine, kind: str
+) -> None:
+    """Nothing is wrong yet, and backups go on. But who loses the machine stands before a locked vault."""
     listed = msgspec.msgpack.decode(attacked.shown["now"].signed.body, type=wire.SlotList)
     (hidden,) = [info.slot for info in listed.slots if info.kind == kind]
     with Evil(attacked.url) as evil:
@@ -388,7 +392,7 @@ HIDDEN = [
 
 @pytest.mark.parametrize("row", HIDDEN, ids=lambda row: row.id)
 def test_export_does_not_believe_a_server_that_hides(
-    attacked: World, alice: Machine, row: Hidden, tmp_path: Path
+    attacked: AttackedVault, alice: Machine, row: Hidden, tmp_path: Path
 ) -> None:
     place = tmp_path / "export"
     with Evil(attacked.url) as evil:
@@ -404,7 +408,7 @@ def test_export_does_not_believe_a_server_that_hides(
 
 
 def test_export_opens_packs_rather_than_believe_the_hash_beside_them(
-    attacked: World, alice: Machine, tmp_path: Path
+    attacked: AttackedVault, alice: Machine, tmp_path: Path
 ) -> None:
     """One bit in the first block: the server gives the hash of what it gives."""
     _, victim = packs_of_tree(attacked)
@@ -430,7 +434,7 @@ def test_export_opens_packs_rather_than_believe_the_hash_beside_them(
     assert not (tmp_path / "export" / "packs" / victim[:2] / victim).exists()
 
 
-def test_export_takes_more_than_is_needed(attacked: World, alice: Machine, tmp_path: Path) -> None:
+def test_export_takes_more_than_is_needed(attacked: AttackedVault, alice: Machine, tmp_path: Path) -> None:
     """A pack too many in a set costs its bytes and nothing else."""
     more = attacked.packs_of(attacked.snapshots["alice-2"])
 

@@ -20,7 +20,7 @@ from muniment.crypto.codes import RecoveryKit
 from muniment.server.identity import load_identity, public_key_of, self_certificate
 from muniment.wire import messages as wire
 from tests.support.evil import Evil, Exchange
-from tests.support.inprocess import Machine
+from tests.support.machine import Machine
 from tests.support.server import Served
 
 change = msgspec.structs.replace
@@ -41,10 +41,10 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plain]:
     served = Served(base / "server").start()
     try:
         alice = Machine(base / "alice")
-        kit = alice.connect(served.url, served.create_account()).expect(0).result["recovery_kit"]
+        kit = alice.join(served.url, served.create_account()).expect(0).result["recovery_kit"]
         yield Plain(served, alice, kit)
     finally:
-        served.kill()
+        served.close()
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_nothing_is_sent_to_the_wrong_server(
     evil.rewrite("server", wire.ServerInfo, twist)
     machine = Machine(tmp_path / "new")
     if way == "connect":
-        ran = machine.connect(evil.url, plain.served.enrol())
+        ran = machine.join(evil.url, plain.served.enrol())
     else:
         ran = machine.muniment("--kit", plain.kit, "snapshots", server=evil.url)
     assert (ran.error, ran.code) == (error, code), ran
@@ -97,14 +97,14 @@ def test_other_key_behind_tls_gets_no_request(tmp_path: Path) -> None:
     try:
         code = served.create_account()
         alice = Machine(tmp_path / "alice")
-        kit = alice.connect(served.url, code).expect(0).result["recovery_kit"]
+        kit = alice.join(served.url, code).expect(0).result["recovery_kit"]
         other = tmp_path / "other"
         other.mkdir()
         certificate = self_certificate(other, load_identity(other), host="127.0.0.1", now=datetime.now(UTC))
         with Evil(served.url, certificate=certificate) as evil:
             for ran in (
                 alice.muniment("snapshots", server=evil.url),
-                Machine(tmp_path / "new").connect(evil.url, served.enrol()),
+                Machine(tmp_path / "new").join(evil.url, served.enrol()),
                 Machine(tmp_path / "bare").muniment("--kit", kit, "snapshots", server=evil.url),
             ):
                 assert (ran.error, ran.code) == ("UntrustedServer", 5), ran
@@ -117,7 +117,7 @@ def test_other_key_behind_tls_gets_no_request(tmp_path: Path) -> None:
             alice.muniment("snapshots", server=evil.url).expect(0)
         assert RecoveryKit.parse(kit).pinned
     finally:
-        served.kill()
+        served.close()
 
 
 def test_plain_http_is_not_spoken_to_another_machine(alice: Machine) -> None:
@@ -221,7 +221,7 @@ def test_answer_of_another_shape_is_refused(alice: Machine, evil: Evil, name: st
     ran = alice.muniment("snapshots", server=evil.url)
     assert (ran.error, ran.code) == ("MunimentError", 1), ran
     assert evil.routes == ["keys"]
-    shown = alice.apart("snapshots", "--server", evil.url, as_json=False)
+    shown = alice.told("snapshots", "--server", evil.url)
     assert "\x1b" not in shown.out + shown.err
     assert "Traceback" not in shown.err
 
@@ -275,7 +275,7 @@ def test_error_text_is_neutralised(alice: Machine, evil: Evil, code: str) -> Non
     evil.usurp("keys", lambda exchange: exchange.answer(
         wire.ErrorReply(error=code, message=NASTY * 50, advice=NASTY, request=NASTY, reason=NASTY), status=403
     ))  # fmt: skip
-    shown = alice.apart("snapshots", "--server", evil.url, as_json=False, MUNIMENT_PATIENCE="0")
+    shown = alice.told("snapshots", "--server", evil.url, MUNIMENT_PATIENCE="0")
     assert shown.code not in (0, 5)
     assert shown.err
     assert not CONTROL.search(shown.out + shown.err), repr(shown.out + shown.err)
@@ -289,7 +289,7 @@ def test_names_from_the_server_are_neutralised(alice: Machine, evil: Evil) -> No
         said, events=[change(said.events[0], kind=NASTY, detail={NASTY: NASTY})]
     ))  # fmt: skip
     for command in (["devices", "list"], ["events"]):
-        shown = alice.apart(*command, "--server", evil.url, as_json=False)
+        shown = alice.told(*command, "--server", evil.url)
         assert shown.code == 0, shown
         assert "owned" in shown.out
         assert not CONTROL.search(shown.out + shown.err), repr(shown.out)

@@ -68,12 +68,12 @@ def assert_backup_survives(world: World, proxy: FlakyProxy, faults: list[Fault])
     assert sent_again(proxy) == []
     if ran.code != 0:
         assert {fault.kind for fault in proxy.fired} & CUT_SHORT, f"{proxy.fired}: {ran.said}"
-        assert ran.document["message"]
+        assert ran.result["message"]
         ran = world.back_up()
     else:
         assert world.snapshots() == before + 1
     assert ran.code == 0, ran.said
-    world.assert_sound(ran.document["snapshot"])
+    world.assert_sound(ran.result["snapshot"])
 
 
 def sent_again(proxy: FlakyProxy) -> list[str]:

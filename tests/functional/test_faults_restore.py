@@ -59,8 +59,8 @@ def test_a_target_that_is_full(machine: Machine, tree: Path, small_disk: Path, t
         prefix = [sys.executable, "-c", _LIMITED]
     cramped = Machine(machine.home, prefix=prefix)
     ran = cramped.run("restore", f"latest:{tree}", "--target", small_disk / "out")
-    assert (ran.code, ran.document["error"]) == (1, "TargetFull"), ran.said
-    assert "room" in ran.document["advice"]
+    assert (ran.code, ran.result["error"]) == (1, "TargetFull"), ran.said
+    assert "room" in ran.result["advice"]
     for path in (small_disk / "out").rglob("file*"):
         if path.is_file() and ".muniment-restore-" not in str(path):
             assert path.read_bytes() == (tree / path.parent.name / path.name).read_bytes()
@@ -72,8 +72,8 @@ def test_a_target_that_is_full(machine: Machine, tree: Path, small_disk: Path, t
 def test_a_target_that_cannot_be_written(machine: Machine, tree: Path, target: str) -> None:
     ran = machine.run("restore", "latest", "--target", target)
     assert ran.code == 1, ran.said
-    assert target in ran.document["message"]
-    assert ran.document["advice"]
+    assert target in ran.result["message"]
+    assert ran.result["advice"]
 
 
 def test_a_target_that_is_occupied(machine: Machine, tree: Path, tmp_path: Path) -> None:
@@ -98,23 +98,23 @@ def test_a_target_that_is_occupied(machine: Machine, tree: Path, tmp_path: Path)
 @pytest.mark.parametrize("name", ["0123456789ab", "1999-12-31"])
 def test_a_snapshot_that_is_not_there(machine: Machine, tree: Path, tmp_path: Path, name: str) -> None:
     ran = machine.run("restore", name, "--target", tmp_path / "out")
-    assert (ran.code, ran.document["error"]) == (1, "UnknownSnapshot")
-    assert name in ran.document["message"]
-    assert "muniment snapshots" in ran.document["advice"]
+    assert (ran.code, ran.result["error"]) == (1, "UnknownSnapshot")
+    assert name in ran.result["message"]
+    assert "muniment snapshots" in ran.result["advice"]
     assert not (tmp_path / "out").exists()
 
 
 def test_a_path_that_is_not_in_the_snapshot(machine: Machine, tree: Path, tmp_path: Path) -> None:
     ran = machine.run("restore", f"latest:{tree}/third", "--target", tmp_path / "out")
     assert ran.code in (1, 2), ran.said
-    assert f"{tree}/third" in ran.document["message"]
-    assert ran.document["advice"]
+    assert f"{tree}/third" in ran.result["message"]
+    assert ran.result["advice"]
 
 
 def named_in(ran: Ran, *, problem: str = "") -> set[Path]:
     """The paths that a restore reported, as they were when they were backed up."""
     return {
-        Path(trouble["path"]) for trouble in ran.document["problems"] if problem in ("", trouble["problem"])
+        Path(trouble["path"]) for trouble in ran.result["problems"] if problem in ("", trouble["problem"])
     }
 
 
@@ -144,7 +144,7 @@ def test_a_damaged_pack_is_named_and_all_else_restored(
     out = tmp_path / "out"
     ran = machine.run("restore", f"latest:{tree}", "--target", out)
     assert ran.code == 5, ran.said
-    assert ran.document["damaged_packs"], "the pack is named"
+    assert ran.result["damaged_packs"], "the pack is named"
     lost = named_in(ran, problem="damaged")
     assert lost, "the files are named"
     whole = [path for path in tree.rglob("file*") if path not in lost]
@@ -155,7 +155,7 @@ def test_a_damaged_pack_is_named_and_all_else_restored(
         assert not (out / tree.name / path.relative_to(tree)).exists(), "never a wrong byte"
     verified = machine.run("verify", "--read-data", "latest")
     assert verified.code == 5, verified.said
-    assert set(ran.document["damaged_packs"]) <= {damaged["pack"] for damaged in verified.document["damaged"]}
+    assert set(ran.result["damaged_packs"]) <= {damaged["pack"] for damaged in verified.result["damaged"]}
 
 
 def test_what_was_lost_and_is_still_here_is_stored_again(

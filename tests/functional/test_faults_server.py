@@ -55,9 +55,9 @@ def assert_good_run(machine: Machine, tree: Path, target: Path) -> None:
 def test_a_server_that_is_away(server: Served, machine: Machine, tree: Path, tmp_path: Path) -> None:
     with server.absent():
         ran = machine.run("backup", tree, more={"MUNIMENT_PATIENCE": "1"})
-    assert (ran.code, ran.document["error"]) == (1, "ServerUnreachable")
-    assert f"{server.url} cannot be reached" in ran.document["message"]
-    assert "again" in ran.document["advice"]
+    assert (ran.code, ran.result["error"]) == (1, "ServerUnreachable")
+    assert f"{server.url} cannot be reached" in ran.result["message"]
+    assert "again" in ran.result["advice"]
     assert_good_run(machine, tree, tmp_path / "out")
 
 
@@ -98,9 +98,9 @@ def test_a_server_out_of_room(server: Served, machine: Machine, tree: Path, tmp_
     soft, hard = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (1 << 20, hard))
     ran = machine.run("backup", tree, more={"MUNIMENT_PATIENCE": "1"})
-    assert (ran.code, ran.document["error"]) == (1, "ServerUnreachable")
+    assert (ran.code, ran.result["error"]) == (1, "ServerUnreachable")
     assert "room" in ran.said
-    assert "operator" in ran.document["advice"]
+    assert "operator" in ran.result["advice"]
     assert machine.done("snapshots") == []
     assert [
         path for path in (server.data / "objects").glob("*/packs/*/*") if path.stat().st_size > 1 << 20
@@ -112,9 +112,9 @@ def test_a_server_out_of_room(server: Served, machine: Machine, tree: Path, tmp_
 def test_a_vault_over_its_allowance(server: Served, machine: Machine, tree: Path, tmp_path: Path) -> None:
     server.admin("set-allowance", EMAIL, str(3 << 20))
     ran = machine.run("backup", tree)
-    assert (ran.code, ran.document["error"]) == (4, "VaultFull")
-    assert "allowance" in ran.document["message"]
-    assert "larger allowance" in ran.document["advice"]
+    assert (ran.code, ran.result["error"]) == (4, "VaultFull")
+    assert "allowance" in ran.result["message"]
+    assert "larger allowance" in ran.result["advice"]
     assert machine.done("snapshots") == []
     server.admin("set-allowance", EMAIL, str(1 << 30))
     assert_good_run(machine, tree, tmp_path / "out")
@@ -130,9 +130,9 @@ def test_a_machine_revoked_in_the_middle_of_a_run(
     (pending,) = server.admin("confirm")["requests"]
     server.confirm(pending["request"])
     ran = machine.end(running)
-    assert (ran.code, ran.document["error"]) == (4, "NotGranted"), ran.said
+    assert (ran.code, ran.result["error"]) == (4, "NotGranted"), ran.said
     assert "revoked" in ran.said
-    assert "muniment admin enrol" in ran.document["advice"]
+    assert "muniment admin enrol" in ran.result["advice"]
     assert machine.run("snapshots").code == 4
     assert other.done("snapshots") == []
     other.done("backup", tree)
@@ -176,7 +176,7 @@ def test_stopped_on_a_slow_line(server: Served, machine: Machine, tree: Path, tm
     ran = machine.end(running)
     assert ran.code == 130, ran.said
     assert time.monotonic() - begun < 45, "all of it would take another minute"
-    assert "again" in ran.document["advice"]
+    assert "again" in ran.result["advice"]
     left = {path.name for path in machine.state().glob("spool/*/*.pack")}
     assert left
     done = machine.done("backup")

@@ -43,7 +43,7 @@ def run_racing(machine: Machine, orders: dict[str, Any], *arguments: str | Path)
 
 
 def problems(ran: Ran) -> dict[str, str]:
-    return {Path(problem["path"]).name: problem["problem"] for problem in ran.document["problems"]}
+    return {Path(problem["path"]).name: problem["problem"] for problem in ran.result["problems"]}
 
 
 def assert_good_run(machine: Machine, tree: Path, target: Path) -> None:
@@ -108,9 +108,9 @@ def test_a_wrong_clock_is_told_and_harms_nothing(
 ) -> None:
     ran = run_racing(machine, {"clock": days * 86_400}, "backup", tree)
     assert ran.code == 0, ran.said
-    assert "clock is" in ran.stderr
-    assert ("ahead of" if days > 0 else "behind") in ran.stderr
-    assert "Set the clock" in ran.stderr
+    assert "clock is" in ran.err
+    assert ("ahead of" if days > 0 else "behind") in ran.err
+    assert "Set the clock" in ran.err
     (tree / "file1").write_bytes(b"changed under a wrong clock")
     assert_good_run(machine, tree, tmp_path / "after")
     assert [entry["set"] for entry in machine.done("snapshots")] == ["default", "default"]
@@ -126,13 +126,13 @@ def test_a_vault_of_a_newer_format_is_left_alone(shared_server: Served, tree: Pa
     present = Machine(tmp_path / "present")
     ran = present.run("connect", shared_server.url, "--code", shared_server.enrol(email))
     assert ran.code == 1, ran.said
-    assert ran.document["error"] == "NewerFormat"
-    assert "newer version" in ran.document["advice"]
+    assert ran.result["error"] == "NewerFormat"
+    assert "newer version" in ran.result["advice"]
     reading = present.run(
         "restore", "latest", "--target", tmp_path / "out", more={"MUNIMENT_RECOVERY_KIT": future.kit}
     )
     assert reading.code == 1, reading.said
-    assert reading.document["error"] == "NewerFormat"
+    assert reading.result["error"] == "NewerFormat"
     assert not (tmp_path / "out").exists()
     # Nothing was added by the present machine, and the one of the future goes on.
     assert len(future.done("snapshots")) == 1

@@ -16,10 +16,10 @@ import pytest
 
 from muniment.format.page import encode_leaf
 from muniment.model.entry import Entry, Owner, PageRef, PageType
-from tests.support.attacked import World
+from tests.support.attacked import AttackedVault
 from tests.support.evil import Evil
 from tests.support.forger import ForgedPack, Forger, directory, entry, file, link
-from tests.support.inprocess import Machine, Ran
+from tests.support.machine import Machine, Ran
 
 OUTSIDE = b"@OUTSIDE@"
 """Stands for the absolute path of the directory that must not be touched."""
@@ -181,7 +181,7 @@ def outside(tmp_path: Path) -> Path:
     return place
 
 
-def attack(attacked: World, make: MakeTree, outside: Path, target: Path, *options: str) -> Ran:
+def attack(attacked: AttackedVault, make: MakeTree, outside: Path, target: Path, *options: str) -> Ran:
     forger = Forger(attacked.keys)
     snapshot = forger.snapshot(forge(forger, make, outside))
     bare = Machine(target.with_name("bare"))
@@ -195,7 +195,7 @@ def attack(attacked: World, make: MakeTree, outside: Path, target: Path, *option
 @pytest.mark.parametrize("options", [(), ("--overwrite", "always", "--special")], ids=["plain", "reckless"])
 @pytest.mark.parametrize("name", TREES)
 def test_nothing_leaves_the_target(
-    attacked: World, name: str, options: tuple[str, ...], outside: Path, tmp_path: Path
+    attacked: AttackedVault, name: str, options: tuple[str, ...], outside: Path, tmp_path: Path
 ) -> None:
     before = picture(outside)
     beside = sorted(path.name for path in tmp_path.iterdir())
@@ -231,7 +231,7 @@ TRAPS: dict[str, Callable[[Path, Path], None]] = {
 @pytest.mark.parametrize("overwrite", ["never", "older", "always"])
 @pytest.mark.parametrize("trap", TRAPS)
 def test_what_lies_in_the_target_leads_nowhere(
-    attacked: World, trap: str, overwrite: str, outside: Path, tmp_path: Path
+    attacked: AttackedVault, trap: str, overwrite: str, outside: Path, tmp_path: Path
 ) -> None:
     """An honest tree into a target in which somebody left traps."""
     target = tmp_path / "target"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,9 @@ from muniment.client.state import chunk_index, page_cache
 from muniment.client.transport import server as transport
 from muniment.engine import ports
 from tests.support.machine import differences
-from tests.support.world import World, make_world
+from tests.support.world import World, world, worlds
+
+__all__ = ["world", "worlds"]
 
 MOMENTS = ("before", "after")
 CONTEXT = ("before", "inside", "after")
@@ -152,24 +153,6 @@ NOT_KILLED = {
 """Port methods without a kill in these tables, and why."""
 
 
-@pytest.fixture(scope="module")
-def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[World]]:
-    made: list[World] = []
-    yield made
-    for world in made:
-        world.close()
-
-
-@pytest.fixture
-def world(worlds: list[World], tmp_path_factory: pytest.TempPathFactory) -> World:
-    """The world that the tests before left; a new one where they left it broken."""
-    if not worlds or not worlds[-1].sound:
-        if worlds:
-            worlds[-1].close()
-        worlds.append(make_world(tmp_path_factory.mktemp("kills") / "world"))
-    return worlds[-1]
-
-
 def kill(world: World, moment: str, point: str, *command: str | Path, nth: int = 1) -> None:
     """Run the command, which dies at the point."""
     world.machine_order.write_text(f"{moment} {nth} {point}")
@@ -184,7 +167,7 @@ def end_well(world: World) -> None:
     ran = world.back_up()
     assert ran.code == 0, ran.said
     assert world.snapshots() == before + 1
-    world.assert_sound(ran.document["snapshot"])
+    world.assert_sound(ran.result["snapshot"])
     assert world.received_twice() == []
     assert world.offered_again() == []
     assert not list(world.machine.state().glob("spool/*/*")), "the spool is empty after a good run"
@@ -240,7 +223,7 @@ def test_first_backup_killed_at(world: World, point: str) -> None:
             kill(world, moment, point, "backup", "--set", name, world.source)
         ran = world.machine.run("backup", "--set", name)
         assert ran.code == 0, ran.said
-        world.assert_sound(ran.document["snapshot"])
+        world.assert_sound(ran.result["snapshot"])
         assert world.received_twice() == []
         assert world.offered_again() == []
 

@@ -11,13 +11,14 @@ import inspect
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from muniment.server.store import local, port
-from tests.support.world import World, make_world
+from tests.support.world import World, world, worlds
+
+__all__ = ["world", "worlds"]
 
 MOMENTS = ("before", "after")
 CONTEXT = ("before", "inside", "after")
@@ -97,24 +98,6 @@ NOT_KILLED = {
 """Steps without a kill in these tables, and why."""
 
 
-@pytest.fixture(scope="module")
-def worlds() -> Iterator[list[World]]:
-    made: list[World] = []
-    yield made
-    for world in made:
-        world.close()
-
-
-@pytest.fixture
-def world(worlds: list[World], tmp_path_factory: pytest.TempPathFactory) -> World:
-    """The world that the tests before left; a new one where they left it broken."""
-    if not worlds or not worlds[-1].sound:
-        if worlds:
-            worlds[-1].close()
-        worlds.append(make_world(tmp_path_factory.mktemp("kills") / "world"))
-    return worlds[-1]
-
-
 def await_death(world: World, point: str, *, seconds: float = 120) -> None:
     """Wait until the server has died at the point."""
     process = world.served.process
@@ -146,7 +129,7 @@ def test_server_killed_during_backup_at(world: World, point: str) -> None:
             come_back(world)
             ran = world.machine.end(running)
             assert ran.code == 0, ran.said
-        world.assert_sound(ran.document["snapshot"])
+        world.assert_sound(ran.result["snapshot"])
         assert world.received_twice() == []
 
 
@@ -159,13 +142,13 @@ def test_impatient_backup_fails_clearly_and_is_repeated(world: World, point: str
             ran = world.machine.run("backup", more={"MUNIMENT_PATIENCE": "0.3"})
             await_death(world, point)
             assert ran.code == 1, ran.said
-            assert ran.document["error"] == "ServerUnreachable"
+            assert ran.result["error"] == "ServerUnreachable"
             assert world.served.url in ran.said
-            assert "again" in ran.document["advice"]
+            assert "again" in ran.result["advice"]
             come_back(world)
         ran = world.back_up()
         assert ran.code == 0, ran.said
-        world.assert_sound(ran.document["snapshot"])
+        world.assert_sound(ran.result["snapshot"])
         assert world.received_twice() == []
         assert world.offered_again() == []
 
@@ -191,7 +174,7 @@ def test_server_killed_while_a_machine_leaves_at(world: World, point: str) -> No
                 assert world.machine.end(running).code == 0
         ran = world.back_up()
         assert ran.code == 0, ran.said
-        world.assert_sound(ran.document["snapshot"])
+        world.assert_sound(ran.result["snapshot"])
         assert world.received_twice() == []
 
 
@@ -221,7 +204,7 @@ def test_server_killed_while_it_starts_at(world: World, point: str) -> None:
             come_back(world)
         ran = world.back_up()
         assert ran.code == 0, ran.said
-        world.assert_sound(ran.document["snapshot"])
+        world.assert_sound(ran.result["snapshot"])
         assert world.received_twice() == []
 
 
@@ -239,7 +222,7 @@ def test_server_killed_while_a_commit_is_repeated_at(world: World, point: str) -
             come_back(world)
             ran = world.machine.end(running)
             assert ran.code == 0, ran.said
-        world.assert_sound(ran.document["snapshot"])
+        world.assert_sound(ran.result["snapshot"])
         assert world.received_twice() == []
 
 
@@ -280,7 +263,7 @@ def test_server_asked_to_stop_during_upload(world: World) -> None:
         come_back(world)
         ran = world.machine.end(running)
         assert ran.code == 0, ran.said
-        world.assert_sound(ran.document["snapshot"])
+        world.assert_sound(ran.result["snapshot"])
         assert world.received_twice() == []
 
 

@@ -22,13 +22,13 @@ from muniment.crypto.codes import RecoveryKit
 from muniment.crypto.keys import VaultKeys
 from muniment.model.ids import VaultId
 from muniment.wire import messages as wire
-from tests.support.inprocess import Machine
+from tests.support.machine import Machine
 from tests.support.raw_device import ask, send
 from tests.support.server import Served
 
 
 @dataclass
-class World:
+class AttackedVault:
     """`alice` made the vault and has seen everything.
 
     `shown`: what the server said to `GET keys` at each stage. `stranger` has a vault of its own.
@@ -113,29 +113,29 @@ def make_tree(root: Path) -> None:
             os.utime(path, ns=(1_600_000_000_123_456_789, 1_600_000_000_123_456_789))
 
 
-def make_world(base: Path) -> World:
+def make_attacked(base: Path) -> AttackedVault:
     served = Served(base / "server").start()
     try:
         return _furnish(served, base)
     except BaseException:
-        served.kill()
+        served.close()
         raise
 
 
-def _furnish(served: Served, base: Path) -> World:
+def _furnish(served: Served, base: Path) -> AttackedVault:
     tree = base / "tree"
     make_tree(tree)
     alice, bob, stranger = (Machine(base / name) for name in ("alice", "bob", "stranger"))
-    connected = alice.connect(served.url, served.create_account(), "--name", "alice").expect(0).result
+    connected = alice.join(served.url, served.create_account(), "--name", "alice").expect(0).result
     kit = RecoveryKit.parse(connected["recovery_kit"])
     vault = VaultId.parse(connected["vault"])
     first = ask(served.url, "GET", f"/vaults/{vault}/keys", wire.VaultKeys, token=alice.secrets.token)
     keys = unwrap_any(first, vault, kit=kit)
-    world = World(served, tree, alice, bob, stranger, connected["recovery_kit"], vault, keys)
+    world = AttackedVault(served, tree, alice, bob, stranger, connected["recovery_kit"], vault, keys)
     world.shown["new"] = first
     world.snapshots["alice-1"] = alice.muniment("backup", tree).expect(0).result["snapshot"]
     world.shown["one"] = world.says(alice)
-    bob.connect(served.url, served.enrol(), "--name", "bob").expect(0)
+    bob.join(served.url, served.enrol(), "--name", "bob").expect(0)
     (base / "of-bob").mkdir()
     (base / "of-bob/note").write_text("bob was here")
     world.snapshots["bob-1"] = bob.muniment("backup", base / "of-bob").expect(0).result["snapshot"]
@@ -146,7 +146,7 @@ def _furnish(served: Served, base: Path) -> World:
     world.snapshots["bob-2"] = bob.muniment("backup", base / "of-bob").expect(0).result["snapshot"]
     alice.muniment("snapshots").expect(0)
     bob.muniment("snapshots").expect(0)
-    stranger.connect(served.url, served.create_account("stranger@example.org")).expect(0)
+    stranger.join(served.url, served.create_account("stranger@example.org")).expect(0)
     stranger.muniment("backup", tree / "many/3").expect(0)
     world.shown["now"] = world.says(alice)
     world.codes = make_codes(served, 60)
@@ -154,12 +154,12 @@ def _furnish(served: Served, base: Path) -> World:
 
 
 @pytest.fixture(scope="module")
-def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    made = make_world(tmp_path_factory.mktemp("attacked"))
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AttackedVault]:
+    made = make_attacked(tmp_path_factory.mktemp("attacked"))
     try:
         yield made
     finally:
-        made.served.kill()
+        made.served.close()
 
 
 # --- what came out

@@ -5,6 +5,7 @@ process like any other: it has its own environment and output, and can be killed
 
     python -m tests.support.nursery ORDER client          # watched as in tests.support.killing
     python -m tests.support.nursery ORDER server DIR
+    python -m tests.support.nursery - client              # not watched: the program as it is
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from typing import Any
 
 from tests.support.killing import Orders, watch_imports
 
+REPOSITORY = Path(__file__).parents[2]
 _UNKNOWN = 255 << 8
 """The wait status given to children whose end nobody saw: exit code 255."""
 
@@ -87,11 +90,14 @@ class Child:
 class Nursery:
     """The parent, as a test sees it. `begin` may be called from one thread at a time."""
 
-    def __init__(self, order: Path, *preload: str, environment: Mapping[str, str] | None = None) -> None:
-        self._directory = Path(tempfile.mkdtemp(dir=order.parent))
+    def __init__(
+        self, order: Path | None, *preload: str, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._directory = Path(tempfile.mkdtemp(prefix="nursery-", dir=order.parent if order else None))
         self._births = 0
         self._parent = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.nursery", str(order), *preload],
+            [sys.executable, "-m", "tests.support.nursery", str(order or "-"), *preload],
+            cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -112,7 +118,7 @@ class Nursery:
         errors = stderr or self._directory / f"{name}.err"
         os.mkfifo(fifo)
         request = {"name": name, "argv": list(argv), "env": dict(environment)}
-        request |= {"stdout": str(fifo), "stderr": str(errors)}
+        request |= {"stdout": str(fifo), "stderr": str(errors), "cwd": os.getcwd()}
         assert self._parent.stdin is not None
         self._parent.stdin.write(json.dumps(request) + "\n")
         self._parent.stdin.flush()
@@ -131,6 +137,7 @@ class Nursery:
         assert self._parent.stdin is not None
         self._parent.stdin.close()
         self._parent.wait(30)
+        shutil.rmtree(self._directory)
 
     def _listen(self) -> None:
         assert self._parent.stdout is not None
@@ -158,11 +165,14 @@ def _preload(role: str, *details: str) -> None:
     if role == "client":
         cli = import_module("muniment.main.cli")
         import_module("muniment.main.client")
-        for name in ("backup", "connect", "restore", "snapshots", "sets", "devices", "keys"):
+        for name in cli.COMMANDS.keys() - cli.SERVER_COMMANDS:
             import_module(cli.COMMANDS[name][0].partition(":")[0])
         return
     serve = import_module("muniment.main.serve")
-    config = import_module("muniment.server.config").ServerConfig(data=Path(details[0]))
+    database = os.environ.get(serve.DATABASE_URL, "")
+    config = import_module("muniment.server.config").ServerConfig(
+        data=Path(details[0]), database_url=database
+    )
     serve.load_embedded("serve", config)
     import_module("muniment.main.admin")
     import_module("uvicorn.protocols.http.httptools_impl")
@@ -172,6 +182,7 @@ def _live(request: Any) -> None:
     """What the child is; never returns."""
     os.environ.clear()
     os.environ.update(request["env"])
+    os.chdir(request["cwd"])
     devnull = os.open(os.devnull, os.O_RDONLY)
     stdout = os.open(request["stdout"], os.O_WRONLY)
     stderr = os.open(request["stderr"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -199,7 +210,8 @@ def _tell(**news: Any) -> None:
 
 def main() -> None:
     order, role, *details = sys.argv[1:]
-    watch_imports(Orders(order))
+    if order != "-":
+        watch_imports(Orders(order))
     _preload(role, *details)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)

@@ -25,9 +25,9 @@ from typing import Any
 import pytest
 
 from tests.support.databases import environment_for
+from tests.support.nursery import REPOSITORY, Child, Nursery
 
 START_SECONDS = 60
-REPOSITORY = Path(__file__).parents[2]
 
 
 @dataclass
@@ -42,8 +42,10 @@ class Served:
     environment: dict[str, str] = field(default_factory=dict)
     prefix: Sequence[str] = ()
     config: dict[str, float] = field(default_factory=dict)
+    nursery: Nursery | None = None
+    """Where its processes come from, unless they have a prefix or a config of their own; made when needed."""
     url: str = ""
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[str] | Child | None = None
 
     @property
     def pid(self) -> int:
@@ -61,15 +63,16 @@ class Served:
 
     def start(self, *, port: int = 0) -> Served:
         """Start, and wait until it says that it listens. A restarted server keeps its port."""
-        command = [
-            *self.prefix, *self._program("serve"),
-            "--data", str(self.data), "--port", str(port), "--json", *self.options,
-        ]  # fmt: skip
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, cwd=REPOSITORY,
-                env={**os.environ, **environment_for(self.data), **self.environment},
-            )  # fmt: skip
+        arguments = ["--data", str(self.data), "--port", str(port), "--json", *self.options]
+        environment = {**os.environ, **environment_for(self.data), **self.environment}
+        if self._is_warm:
+            self.process = self._warm().begin(["serve", *arguments], environment=environment, stderr=self.log)
+        else:
+            with self.log.open("ab") as log:
+                self.process = subprocess.Popen(
+                    [*self.prefix, *self._program("serve"), *arguments], stdout=subprocess.PIPE, stderr=log,
+                    cwd=REPOSITORY, env=environment, text=True,
+                )  # fmt: skip
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -77,6 +80,15 @@ class Served:
             raise AssertionError(f"the server did not start:\n{self.log.read_text()[-4000:]}")
         self.url = json.loads(line)["url"]
         return self
+
+    @property
+    def _is_warm(self) -> bool:
+        return not (self.prefix or self.config)
+
+    def _warm(self) -> Nursery:
+        if self.nursery is None:
+            self.nursery = Nursery(None, "server", str(self.data), environment=environment_for(self.data))
+        return self.nursery
 
     def _program(self, name: str) -> list[str]:
         if self.config:
@@ -90,6 +102,13 @@ class Served:
     def kill(self) -> None:
         """SIGKILL: no farewell."""
         self._end(signal.SIGKILL)
+
+    def close(self) -> None:
+        """SIGKILL, and nothing more of it afterwards."""
+        self.kill()
+        if self.nursery is not None:
+            self.nursery.close()
+            self.nursery = None
 
     def restart(self) -> Served:
         """Start again on the same directory and port, after `stop` or `kill`."""
@@ -128,10 +147,16 @@ class Served:
         return json.loads(done.stdout)
 
     def try_admin(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        words = [*arguments, "--data", str(self.data), "--json"]
+        environment = {**os.environ, **environment_for(self.data)}
+        if self._is_warm:
+            child = self._warm().begin(["admin", *words], environment=environment)
+            said, errors = child.communicate(120)
+            return subprocess.CompletedProcess(words, child.wait(), said, errors)
         return subprocess.run(
-            [*self._program("admin"), *arguments, "--data", str(self.data), "--json"],
+            [*self._program("admin"), *words],
             capture_output=True, text=True, timeout=120, check=False, cwd=REPOSITORY,
-            env={**os.environ, **environment_for(self.data)},
+            env=environment,
         )  # fmt: skip
 
     def create_account(self, email: str = "owner@example.org") -> str:
@@ -167,7 +192,7 @@ def server(tmp_path: Path) -> Iterator[Served]:
     try:
         yield served
     finally:
-        served.kill()
+        served.close()
 
 
 @pytest.fixture(scope="module")
@@ -177,4 +202,4 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     try:
         yield served
     finally:
-        served.kill()
+        served.close()

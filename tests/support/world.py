@@ -10,7 +10,6 @@ import os
 import random
 import shutil
 import sqlite3
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.killing import CENSUS, RECORD, SMALL_PACKS
 from tests.support.machine import Machine, Ran, differences
 from tests.support.nursery import Nursery
@@ -26,38 +27,11 @@ from tests.support.server import Served, wait_until
 
 
 @dataclass
-class WarmServed(Served):
-    """A server whose processes come from a nursery."""
-
-    nursery: Nursery | None = None
-
-    def start(self, *, port: int = 0) -> WarmServed:
-        assert self.nursery is not None
-        arguments = ["serve", "--data", str(self.data), "--port", str(port), "--json", *self.options]
-        child = self.nursery.begin(arguments, environment=dict(os.environ), stderr=self.log)
-        self.process = child  # type: ignore[assignment]
-        line = child.stdout.readline()
-        if not line:
-            child.wait(60)
-            raise AssertionError(f"the server did not start:\n{self.log.read_text()[-4000:]}")
-        self.url = line.partition('"url": "')[2].partition('"')[0]
-        return self
-
-    def try_admin(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        assert self.nursery is not None
-        words = ["admin", *arguments, "--data", str(self.data), "--json"]
-        child = self.nursery.begin(words, environment=dict(os.environ))
-        said, errors = child.communicate(120)
-        assert child.returncode is not None
-        return subprocess.CompletedProcess(words, child.returncode, said, errors)
-
-
-@dataclass
 class World:
     """`order` files are those of `tests.support.killing`, for the server's process and the machine's."""
 
     root: Path
-    served: WarmServed
+    served: Served
     machine: Machine
     server_order: Path
     machine_order: Path
@@ -171,10 +145,9 @@ class World:
         self.sound = True
 
     def close(self) -> None:
-        self.served.kill()
-        for nursery in (self.served.nursery, self.machine.nursery):
-            if nursery is not None:
-                nursery.close()
+        self.served.close()
+        if self.machine.nursery is not None:
+            self.machine.nursery.close()
 
 
 def make_world(root: Path, *, census: bool = False, connect: bool = True) -> World:
@@ -186,7 +159,7 @@ def make_world(root: Path, *, census: bool = False, connect: bool = True) -> Wor
     if census:
         ours[CENSUS], theirs[CENSUS] = str(root / "machine.census"), str(root / "server.census")
     data = root / "server"
-    served = WarmServed(data, nursery=Nursery(server_order, "server", str(data), environment=theirs))
+    served = Served(data, nursery=Nursery(server_order, "server", str(data), environment=theirs))
     machine = Machine(root / "home", nursery=Nursery(machine_order, "client", environment=ours))
     world = World(root, served, machine, server_order, machine_order, root / "source")
     try:
@@ -199,6 +172,25 @@ def make_world(root: Path, *, census: bool = False, connect: bool = True) -> Wor
         world.close()
         raise
     return world
+
+
+@pytest.fixture(scope="module")
+def worlds() -> Iterator[list[World]]:
+    """All that the tests of a module used up, and the one in use."""
+    made: list[World] = []
+    yield made
+    for world in made:
+        world.close()
+
+
+@pytest.fixture
+def world(worlds: list[World], tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The world that the tests before left; a new one where they left it broken."""
+    if not worlds or not worlds[-1].sound:
+        if worlds:
+            worlds[-1].close()
+        worlds.append(make_world(tmp_path_factory.mktemp("kills") / "world"))
+    return worlds[-1]
 
 
 def _plant(world: World) -> None:

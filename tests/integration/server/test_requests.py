@@ -448,4 +448,4 @@ def test_tls_self_serves_the_identity_that_codes_carry(tmp_path: Path) -> None:
         served.restart()
         assert ssl.get_server_certificate(("127.0.0.1", served.port)) == certificate, "kept for life"
     finally:
-        served.kill()
+        served.close()

@@ -103,7 +103,7 @@ def test_a_sender_that_falls_silent_is_let_go(tmp_path: Path) -> None:
             wait_until(lambda: _incoming(served) == 0)
         assert device.put(pack).created
     finally:
-        served.kill()
+        served.close()
 
 
 def test_a_message_that_does_not_end_is_not_waited_for(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_message_that_does_not_end_is_not_waited_for(tmp_path: Path) -> None:
             assert b" 499 " in answer.partition(b"\r\n")[0], answer
             assert within <= time.monotonic() - begun < within + 10
     finally:
-        served.kill()
+        served.close()
 
 
 def test_a_slot_is_removed_after_the_owner_s_word_and_the_delay(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_slot_is_removed_after_the_owner_s_word_and_the_delay(tmp_path: Path) 
         wait_until(lambda: {slot.slot for slot in device.keys().slots} == {slots[1]})
         assert device.keys().removals == [removal]
     finally:
-        served.kill()
+        served.close()
 
 
 def test_stops_within_a_second_even_while_someone_sends(server: Served) -> None:
@@ -221,12 +221,14 @@ def test_one_server_per_directory(server: Served) -> None:
     second = Served(server.data)
     with pytest.raises(AssertionError, match="another server is using"):
         second.start()
+    second.close()
 
 
 def test_a_taken_port_is_one_clear_line(server: Served, tmp_path: Path) -> None:
     second = Served(tmp_path / "second")
     with pytest.raises(AssertionError, match=r"cannot serve on 127\.0\.0\.1 port"):
         second.start(port=server.port)
+    second.close()
 
 
 def test_admin_works_with_and_without_the_server(tmp_path: Path) -> None:
@@ -247,7 +249,7 @@ def test_admin_works_with_and_without_the_server(tmp_path: Path) -> None:
         assert served.try_admin("confirm", "ab" * 16).returncode == 2, "no decision without a reason"
         assert served.try_admin("create-account", "no address").returncode == 2
     finally:
-        served.kill()
+        served.close()
 
 
 def test_the_identity_is_made_once_and_private(server: Served) -> None:
@@ -268,7 +270,7 @@ def test_files_are_the_operator_s_alone(tmp_path: Path) -> None:
     try:
         RawDevice.enrol(served.url, served.create_account()).back_up(RawPack())
     finally:
-        served.kill()
+        served.close()
     paths = list(served.data.rglob("*"))
     assert len(paths) > 10
     assert [path for path in paths if path.stat().st_mode & 0o077] == []
@@ -298,7 +300,7 @@ def test_out_of_disk_is_said_and_nothing_half_written_stays(tmp_path: Path) -> N
         assert device.put(RawPack(content=secrets.token_bytes(2 * MIB))).created
         assert device.keys().vault.used == 2 * MIB
     finally:
-        served.kill()
+        served.close()
 
 
 _LIMIT = """
