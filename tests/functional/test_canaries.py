@@ -121,6 +121,7 @@ def make_source(root: Path) -> None:
     (inner / text("name")).write_bytes(MARKERS["content"] * 50 + os.urandom(1000) + MARKERS["tail"])
     (inner / "link").symlink_to(text("target"))
     (inner / "sized").write_bytes(MARKERS["content"] + bytes(SIZE - len(MARKERS["content"])))
+    (inner / "noise").write_bytes(os.urandom(300_000))  # a pack above the least size
     (root / text("excluded")).write_bytes(MARKERS["content"])
     with contextlib.suppress(OSError):
         os.setxattr(inner / text("name"), MARKERS["attribute-name"], MARKERS["attribute"])
@@ -224,6 +225,7 @@ def test_sizes_of_packs_tell_little(lived: Lived) -> None:
     packs = [path for path in stored if path.is_file() and "packs" in path.parts]
     sizes = [path.stat().st_size for path in packs]
     assert len(sizes) > 2
+    assert max(sizes) > 64 << 10
     assert all(size >= 64 << 10 for size in sizes)
     assert all(size & (size - 1) == 0 for size in sizes if size <= 4 << 20)
     assert all((size >> (size.bit_length() - 5)) << (size.bit_length() - 5) == size for size in sizes)

@@ -52,7 +52,7 @@ def try_without(clause: Clause, folder: Path) -> Outcome:
     switched = folder / clause.id
     environment = {
         **os.environ,
-        "PYTHONPATH": str(Path(__file__).with_name("switched")),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).with_name("switched")), *_paths()]),
         "MUNIMENT_SWITCH_OFF": clause.enforce,
         "MUNIMENT_SWITCHED_TO": permissive(clause),
         "MUNIMENT_SWITCHED": str(switched),
@@ -68,6 +68,10 @@ def try_without(clause: Clause, folder: Path) -> Outcome:
     if done.returncode == _FAILED:
         return Outcome(clause.id, "CAUGHT", next((line for line in lines if line.startswith("FAILED")), last))
     return Outcome(clause.id, "SURVIVED" if done.returncode == 0 else f"EXIT {done.returncode}", last)
+
+
+def _paths() -> list[str]:
+    return [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
 
 
 def main() -> int:
