@@ -16,7 +16,8 @@ from django.test import Client
 
 from muniment.server.accounts.models import Account
 from muniment.server.deployment import Deployment
-from tests.support.visitor import PASSWORD, Form, forms_in, mails_to, text_of
+from muniment.server.mail.models import Mail
+from tests.support.visitor import PASSWORD, Form, forms_in, mail_of, text_of
 
 
 def some_address() -> str:
@@ -62,11 +63,8 @@ class Person:
         return self.post(action, **{**filled, **values})
 
     def mails(self, subject: str, *, to: str = "") -> list[EmailMessage]:
-        return [
-            mail
-            for mail in mails_to(self.deployment.config.data, to or self.email)
-            if mail["Subject"] == subject
-        ]
+        rows = Mail.objects.filter(to=to or self.email, subject=subject).order_by("id")
+        return [mail_of(row.to, row.subject, row.text) for row in rows]
 
     def link(self, subject: str, *, to: str = "") -> str:
         """The path of the first link in the newest mail with that subject."""

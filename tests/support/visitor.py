@@ -6,10 +6,10 @@ visitor.sign_up("a@example.org", "quiet lantern harbour")
 
 from __future__ import annotations
 
-import email
-import email.policy
 import re
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from html.parser import HTMLParser
@@ -63,7 +63,7 @@ class Visitor:
         return self.client.get(path, **more)
 
     def submit(self, page: httpx2.Response, action: str | None = None, **values: str) -> httpx2.Response:
-        """Send the page's form (the last one whose action is `action`, or that has none), filled with `values`."""
+        """Send the page's form (the last with this action, or with none), filled with `values`."""
         found = [form for form in forms_of(page) if form.method == "post"]
         chosen = [form for form in found if form.action == (action or "")]
         assert chosen, f"no form for {action!r} on {page.url}: {[form.action for form in found]}"
@@ -113,14 +113,17 @@ def forms_in(html: str) -> list[Form]:
 
 
 def mails_to(data: Path, address: str) -> list[EmailMessage]:
-    """Oldest first."""
-    found = []
-    for path in sorted((data / "mailbox").glob("*.eml")):
-        mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
-        if mail["To"] == address:
-            assert isinstance(mail, EmailMessage)
-            found.append(mail)
-    return found
+    """Oldest first, from the mailbox of a server on SQLite."""
+    with closing(sqlite3.connect(data / "muniment.sqlite3", timeout=30)) as rows:
+        query = 'select subject, text from mail_mail where "to" = ? order by id'
+        return [mail_of(address, *row) for row in rows.execute(query, (address,))]
+
+
+def mail_of(address: str, subject: str, text: str) -> EmailMessage:
+    mail = EmailMessage()
+    mail["To"], mail["Subject"] = address, subject
+    mail.set_content(text)
+    return mail
 
 
 def text_of(mail: EmailMessage) -> str:

@@ -64,6 +64,31 @@ def enrol(
     _show_code(code, as_json=as_json)
 
 
+@admin_app.command("sign-in-link")
+def sign_in_link(email: Email, data: Data, as_json: Json = False) -> None:
+    """Print a link with which the account's owner sets a password.
+
+    It works once, for seven days. Hand it to nobody else.
+    """
+    operator = _operator(data)
+    try:
+        link = operator.sign_in_link(_checked_email(email))
+    except Exception as error:
+        _explain(error)
+    print(json.dumps({"link": link}) if as_json else link)
+
+
+@admin_app.command("forget-child")
+def forget_child(email: Email, data: Data, as_json: Json = False) -> None:
+    """Delete an account that turned out to be a child's, with all it holds, at once."""
+    operator = _operator(data)
+    try:
+        operator.forget_child(_checked_email(email))
+    except Exception as error:
+        _explain(error)
+    print(json.dumps({"forgotten": True}) if as_json else "Everything of that account is deleted.")
+
+
 @admin_app.command("confirm")
 def confirm(
     data: Data,
@@ -97,6 +122,24 @@ def confirm(
         _explain(error)
     shown = describe(row)
     print(json.dumps(shown) if as_json else _line(shown))
+
+
+@admin_app.command("mailbox")
+def mailbox(
+    data: Data,
+    to: Annotated[str, typer.Option(help="Only mails to this address.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Show the mails that wait to be sent; without a mail server they stay for a week."""
+    mails = _operator(data).mails(to=to)
+    if as_json:
+        shown = [{"to": mail.to, "subject": mail.subject, "text": mail.text} for mail in mails]
+        print(json.dumps({"mails": shown}))
+        return
+    for mail in mails:
+        print(f"To: {mail.to}\nSubject: {mail.subject}\n\n{mail.text}\n{'-' * 40}")
+    if not mails:
+        print("No mail waits.")
 
 
 @admin_app.command("requests")
@@ -183,6 +226,8 @@ def _line(shown: Mapping[str, object]) -> str:
 _EXPLAINED = {
     "AccountExists": "the address has an account already; `admin enrol` makes a code for another device",
     "NoSuchAccount": "no account has this address; `admin create-account` makes one",
+    "NeverServed": "serve the site once, so that its address is known",
+    "HeldByLaw": "the account can be used no more, but a hold keeps what is there; the rest is tried again",
     "NotPending": "no such request waits",
     "ValueError": "that is not an id",
 }

@@ -23,12 +23,17 @@ from django.db import connections
 
 from muniment.main.allocator import SERVER, keep_buffers
 from muniment.model.codes import EnrolmentCode, server_key_hash
+from muniment.server.accounts.children import forget_child
 from muniment.server.accounts.enrolment import create_account, find_account, make_code
+from muniment.server.accounts.recovery import first_sign_in_path
 from muniment.server.config import ServerConfig, Tls
 from muniment.server.data_lock import locked
 from muniment.server.deployment import Deployment, utc_now
 from muniment.server.identity import load_identity, public_key_of, self_certificate
 from muniment.server.logs import SERVICE, start_logging
+from muniment.server.mail.mail_server import mail_server
+from muniment.server.mail.mailbox import newest_mails
+from muniment.server.mail.models import Mail
 from muniment.server.privacy.requests.erasing import replay_erasures
 from muniment.server.privacy.requests.machine import Advanced, advance_requests, open_requests
 from muniment.server.privacy.requests.models import Request
@@ -41,6 +46,7 @@ from muniment.server.vaults.allowances import set_allowance
 from muniment.server.vaults.confirmations import describe, pending_requests
 from muniment.server.vaults.leftovers import clear_all_uploads
 from muniment.server.vaults.models import Confirmation
+from muniment.server.web.context import deploy
 
 _SERVED_AS = "server.json"
 
@@ -56,13 +62,19 @@ def open_deployment(config: ServerConfig) -> Deployment:
     with _one_migrates(config.data):
         call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
         post_shipped(now=utc_now())
-    return Deployment(config, LocalObjects(config.objects), utc_now)
+    deployment = Deployment(
+        config, LocalObjects(config.objects), utc_now, url=_served_as(config).get("url", "")
+    )
+    deploy(deployment)  # mails that are caused from here on need it
+    return deployment
 
 
 def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
-    """Serve until told to stop. Raises DataInUse, OSError, SystemCheckError, StatementEdited."""
+    """Serve until told to stop. Raises BadMailUrl, DataInUse, OSError, SystemCheckError, StatementEdited."""
     start_logging()
     keep_buffers(SERVER)
+    if config.smtp_url:
+        mail_server(config.smtp_url)  # a wrong address is told now, not when the first mail should go
     os.umask(0o077)
     config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(config.data):
@@ -79,8 +91,8 @@ def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
         connections.close_all()  # threads open their own
         identity = load_identity(config.data)
         listener = listen(config)
-        _remember_how(config)
         url = url_of(config, listener)
+        _remember_how(config, url=config.url(listening=url))
         deployment = replace(deployment, url=config.url(listening=url))
         run_service(
             make_service(deployment, identity=public_key_of(identity)),
@@ -103,21 +115,24 @@ def _certificate(config: ServerConfig) -> tuple[Path, Path] | None:
             return config.tls_cert, config.tls_key
 
 
-def _remember_how(config: ServerConfig) -> None:
-    """So that codes made later say whether the certificate is to be pinned."""
+def _remember_how(config: ServerConfig, *, url: str) -> None:
+    """So that codes made later say whether the certificate is to be pinned, and links where the site is."""
     path = config.data / _SERVED_AS
     temporary = path.with_name(f".{_SERVED_AS}.{secrets.token_hex(4)}")
-    temporary.write_text(json.dumps({"tls": config.tls.value}), encoding="utf-8")
+    temporary.write_text(json.dumps({"tls": config.tls.value, "url": url}), encoding="utf-8")
     temporary.replace(path)
 
 
 def _is_pinned(config: ServerConfig) -> bool:
-    if config.tls is Tls.SELF:
-        return True
+    return config.tls is Tls.SELF or _served_as(config).get("tls") == Tls.SELF.value
+
+
+def _served_as(config: ServerConfig) -> dict[str, str]:
+    """How it was served last; empty where it never was."""
     with contextlib.suppress(FileNotFoundError):
-        served_as = json.loads((config.data / _SERVED_AS).read_text(encoding="utf-8"))
-        return bool(served_as.get("tls") == Tls.SELF.value)
-    return False
+        known: dict[str, str] = json.loads((config.data / _SERVED_AS).read_text(encoding="utf-8"))
+        return known
+    return {}
 
 
 @contextlib.contextmanager
@@ -128,6 +143,10 @@ def _one_migrates(data: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+class NeverServed(Exception):
+    """Nobody knows yet under which address the site is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +182,21 @@ class Operator:
             )
         return self._code(secret, new_vault=new_vault)
 
+    def sign_in_link(self, email: str) -> str:
+        """A link with which the owner of the account sets a password. Raises NoSuchAccount, NeverServed."""
+        account = find_account(email)
+        url = _served_as(self.deployment.config).get("url")
+        if url is None:
+            raise NeverServed
+        return url + first_sign_in_path(account, now=self.deployment.now())
+
+    def forget_child(self, email: str) -> None:
+        """Of an account that turned out to be a child's: end it now, and delete all of it without any delay.
+
+        Raises NoSuchAccount; HeldByLaw.
+        """
+        forget_child(self.deployment, find_account(email))
+
     def pending(self) -> list[Confirmation]:
         return pending_requests()
 
@@ -176,6 +210,10 @@ class Operator:
     def advance_requests(self) -> Advanced:
         """Do what is due of people's requests about their own data."""
         return advance_requests(self.deployment)
+
+    def mails(self, *, to: str) -> list[Mail]:
+        """What waits to be sent, or stays where no mail server is set up; newest first."""
+        return newest_mails(to=to)
 
     def open_requests(self) -> list[Request]:
         return open_requests()

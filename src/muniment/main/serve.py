@@ -22,10 +22,14 @@ from muniment.server.config import ServerConfig, Tls
 from muniment.server.data_lock import DataInUse
 from muniment.server.database import BadDatabaseUrl
 from muniment.server.keyfiles import site_secret
+from muniment.server.mail.mail_server import BadMailUrl
 from muniment.server.privacy.terms import StatementRefused
 from muniment.server.settings import django_settings
 
 _DEFAULTS = ServerConfig(data=Path())
+SMTP_URL = "MUNIMENT_SMTP_URL"
+"""The variable with the mail server's address: it may hold a password, too."""
+
 DATABASE_URL = "MUNIMENT_DATABASE_URL"
 """The variable with PostgreSQL's address. No option: those are seen by all who list processes."""
 
@@ -62,6 +66,9 @@ def serve_command(
         list[str] | None,
         typer.Option(help="Name the website answers to; https://NAME where a proxy does TLS. Repeatable."),
     ] = None,
+    mail_from: Annotated[
+        str, typer.Option(help="Sender of mails. The mail server's address comes from MUNIMENT_SMTP_URL.")
+    ] = _DEFAULTS.mail_from,
     as_json: Annotated[bool, typer.Option("--json", help="Say where it listens as one JSON object.")] = False,
 ) -> None:
     """Serve vaults from DATA until stopped."""
@@ -76,6 +83,8 @@ def serve_command(
         allowance=allowance,
         pending_cap=pending_cap,
         hosts=tuple(site_host or ()),
+        smtp_url=os.environ.get(SMTP_URL, ""),
+        mail_from=mail_from,
     )
     run_server(config, announce=_announce_json if as_json else _announce)
 
@@ -88,6 +97,8 @@ def run_server(config: ServerConfig, *, announce: Callable[[str], None]) -> None
         load_embedded("serve", config)(config, announce=announce)
     except (BadDatabaseUrl, ImproperlyConfigured) as error:
         _fail(f"{DATABASE_URL}: {error}")
+    except BadMailUrl as error:
+        _fail(f"{SMTP_URL}: {error}")
     except DatabaseError as error:
         _fail(f"the database cannot be used: {error}")
     except DataInUse:

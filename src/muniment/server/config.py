@@ -36,6 +36,10 @@ class ServerConfig:
     hosts: tuple[str, ...] = ()
     """Names people reach the website under, beside the address it listens on: `backup.example.org`. Written
     `https://backup.example.org` where a proxy before us does TLS for it. The first one is used in mails."""
+    smtp_url: str = ""
+    """The operator's mail server (`server.mail.delivery` says which form). Empty: mails stay in the mailbox,
+    which `muniment admin mailbox` shows, and on a loopback address the page `/mailbox`."""
+    mail_from: str = "Muniment <noreply@localhost>"
     form_size: int = 512 * 1024
     """Bytes that a form on the website may have."""
     allowance: int = TIB
@@ -97,6 +101,11 @@ class ServerConfig:
     def is_https(self) -> bool:
         """Whether people's browsers speak TLS, be it to us or to a proxy."""
         return self.tls is not Tls.OFF or self.is_behind_tls
+
+    @property
+    def shows_mailbox(self) -> bool:
+        """Whether `/mailbox` shows everybody's mail: only where nobody but this machine can look."""
+        return not self.smtp_url and not self.hosts and self.host in ("127.0.0.1", "::1", "localhost")
 
     def url(self, *, listening: str) -> str:
         """Where people reach the website; `listening` is what it would be by the socket alone."""

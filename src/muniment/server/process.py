@@ -21,6 +21,7 @@ from muniment.server.dataplane.application import make_application, refuse_proto
 from muniment.server.dataplane.calls import Threads
 from muniment.server.deployment import Deployment
 from muniment.server.logs import SERVICE
+from muniment.server.mail.delivery import deliver_due
 from muniment.server.privacy.requests.machine import advance_requests
 from muniment.server.vaults.closing import clear_closed_vaults
 from muniment.server.vaults.expiry import forget_expired
@@ -30,6 +31,7 @@ from muniment.server.web.gathering import GatheredBodies
 from muniment.wire.messages import PREFIX
 
 _TIDY_SECONDS = 600.0
+_DELIVER_SECONDS = 5.0
 _STOP_SECONDS = 1
 _WEBSITE_THREADS = 8
 
@@ -41,9 +43,10 @@ def make_service(deployment: Deployment, *, identity: bytes) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(service: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
-        tidying = asyncio.create_task(_tidy(deployment, threads))
+        timed = [asyncio.create_task(work(deployment, threads)) for work in (_tidy, _deliver)]
         yield
-        tidying.cancel()
+        for task in timed:
+            task.cancel()
         threads.stop()
 
     return Starlette(
@@ -61,6 +64,15 @@ def _website(config: ServerConfig) -> ASGIApp:
     django_application: Any = get_wsgi_application()
     adapted: Any = WSGIMiddleware(django_application, workers=_WEBSITE_THREADS)
     return GatheredBodies(cast(ASGIApp, adapted), most=config.form_size, seconds=config.stranger_stall)
+
+
+async def _deliver(deployment: Deployment, threads: Threads) -> None:
+    while True:
+        await asyncio.sleep(_DELIVER_SECONDS)
+        try:
+            await threads.run_domain(deliver_due, deployment)
+        except Exception as error:
+            SERVICE.warning("mail could not be sent", exc_info=error)
 
 
 async def _tidy(deployment: Deployment, threads: Threads) -> None:

@@ -44,6 +44,7 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
             "muniment.server.privacy.consent.apps.ConsentConfig",
             "muniment.server.privacy.requests.apps.RequestsConfig",
             *sign_in.APPS,
+            "muniment.server.mail.apps.MailConfig",
             "muniment.server.vaults.apps.VaultsConfig",
         ],
         "MIDDLEWARE": [

@@ -1,37 +1,64 @@
-"""Sends messages. So far into `DATA/mailbox`, one file each."""
+"""The one way to write to people: queued in the transaction of what a message tells about, and sent after.
+
+    send(PasswordChanged(), to=account, now=now)
+
+So nothing is told that did not happen, and what happened is told even if the process dies in between.
+Marketing goes only to accounts that said yes to its class, and is asked again when it is sent.
+"""
 
 from __future__ import annotations
 
-import os
-import secrets
 from dataclasses import asdict
 from datetime import datetime
-from email.message import EmailMessage
-from typing import Protocol
+from typing import Any
 
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser
 from django.template.loader import render_to_string
 
 from muniment.server.mail.messages import Message
+from muniment.server.mail.models import Mail
+from muniment.server.mail.suppression import may_send_marketing, unsubscribe_token
+from muniment.server.privacy.ledger.entries import record
+from muniment.server.privacy.ledger.kinds import Kind
+from muniment.server.privacy.statement import read_statement
+from muniment.server.privacy.terms import MessageClass
 from muniment.server.web.context import deployment
 
-
-class HasAddress(Protocol):
-    """An account."""
-
-    email: str
+_CLAUSES = {MessageClass.SERVICE: "P47"}
+_OTHERS = "P20"
 
 
-def send(message: Message, *, to: HasAddress | str, now: datetime) -> None:
-    """Called in the transaction of what it tells about."""
-    email = to if isinstance(to, str) else to.email
-    mail = EmailMessage()
-    mail["To"], mail["Subject"], mail["Date"] = email, message.subject, now
-    mail["X-Muniment-Class"] = message.message_class.value
-    context = {**asdict(message), "site": deployment().url, "to": email}
-    mail.set_content(render_to_string(message.template, context))
-    folder = deployment().config.data / "mailbox"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    name = folder / f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}.eml"
-    temporary = name.with_suffix(".part")
-    temporary.write_bytes(bytes(mail))
-    os.replace(temporary, name)
+def send(message: Message, *, to: AbstractBaseUser | str, now: datetime) -> bool:
+    """Queue the message; False where it is marketing that nobody asked for. Only inside `writing()`.
+
+    `to` is an account, or an address: then the mail belongs to the account that has the address, if one does.
+    """
+    account: Any = _account_of(to) if isinstance(to, str) else to
+    email = to if isinstance(to, str) else account.email
+    declared = read_statement().messages[message.message_class]
+    if declared.opt_in and not may_send_marketing(email, account, purpose=declared.purpose, now=now):
+        return False
+    site = deployment().url
+    unsubscribe = f"{site}/unsubscribe/{unsubscribe_token(email)}" if declared.opt_in else ""
+    context = {**asdict(message), "site": site, "to": email, "unsubscribe": unsubscribe}  # type: ignore[call-overload]
+    Mail.objects.create(
+        account=account, to=email, message=type(message).__name__, message_class=declared.name.value,
+        subject=message.subject, text=_with_foot(render_to_string(message.template, context), unsubscribe),
+        unsubscribe=unsubscribe, queued_at=now, next_at=now,
+    )  # fmt: skip
+    record(
+        Kind.MAIL_QUEUED, clause=_CLAUSES.get(message.message_class, _OTHERS), now=now, subject=account,
+        payload={"class": declared.name.value, "message": type(message).__name__},
+    )  # fmt: skip
+    return True
+
+
+def _with_foot(text: str, unsubscribe: str) -> str:
+    return (
+        f"{text.rstrip()}\n\n--\nYou asked for this. Not any more: {unsubscribe}\n" if unsubscribe else text
+    )
+
+
+def _account_of(email: str) -> Any:
+    return get_user_model()._default_manager.filter(email=email.lower()).first()

@@ -7,6 +7,7 @@ from django.urls import path
 from muniment.server.site.cookies import choose_cookies, cookies, gpc_support
 from muniment.server.site.home import editions, home, one_edition, sealed, sealed_archive
 from muniment.server.site.ledger import ledger_checkpoint, ledger_entries, ledger_key, ledger_proof
+from muniment.server.site.mails import mailbox, unsubscribe
 from muniment.server.site.receipts import receipt, receipt_json
 from muniment.server.site.statement import (
     data,
@@ -33,6 +34,8 @@ urlpatterns = [
     path("cookies/choice", choose_cookies, name="choose_cookies"),
     path(".well-known/gpc.json", gpc_support, name="gpc_support"),
     path("editions/<slug:name>", one_edition, name="edition"),
+    path("unsubscribe/<str:token>", unsubscribe, name="unsubscribe"),
+    path("mailbox", mailbox, name="mailbox"),
     path("receipt/<uuid:ref>/<slug:mark>", receipt, name="receipt"),
     path("receipt/<uuid:ref>/<slug:mark>.json", receipt_json, name="receipt_json"),
     path("privacy", statement, name="statement"),

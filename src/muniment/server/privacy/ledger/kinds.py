@@ -15,6 +15,8 @@ class Kind(StrEnum):
     GUARDIAN_AGREED = "guardian_agreed"
     GUARDIAN_REFUSED = "guardian_refused"
     CHILD_FORGOTTEN = "child_forgotten"
+    MAIL_QUEUED = "mail_queued"
+    OPTED_OUT = "opted_out"
     REQUEST_RECEIVED = "request_received"
     REQUEST_VERIFIED = "request_verified"
     REQUEST_DONE = "request_done"

@@ -1,0 +1,132 @@
+"""Sends what is queued, through the operator's mail server; without one, mails stay in the mailbox.
+
+    deliver_due(deployment)
+
+A mail that the server took is deleted at once. One that it refused is tried again, less and less often, for
+three days. Mail has no pixel, loads nothing, and its links are the ones its text shows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from email.utils import format_datetime, make_msgid
+from html import escape
+
+from django.core.mail import EmailMultiAlternatives
+from django.core.mail.backends.smtp import EmailBackend
+
+from muniment.server.deployment import Deployment
+from muniment.server.logs import SERVICE
+from muniment.server.mail.mail_server import mail_server
+from muniment.server.mail.models import Mail
+from muniment.server.mail.suppression import may_send_marketing
+from muniment.server.privacy.statement import read_statement
+from muniment.server.privacy.terms import MessageClass
+from muniment.server.transactions import writing
+
+_AT_ONCE = 100
+_GIVEN_UP_AFTER = timedelta(days=3)
+_KEPT_IN_MAILBOX = timedelta(days=7)
+_LINK = re.compile(r"https?://\S+")
+
+
+def deliver_due(deployment: Deployment) -> int:
+    """Send what is due; returns how many the server took. Without a mail server, drops what is a week old."""
+    config = deployment.config
+    if not config.smtp_url:
+        with writing():
+            old = deployment.now() - _KEPT_IN_MAILBOX
+            Mail.objects.filter(queued_at__lt=old).delete()
+        return 0
+    due = list(
+        Mail.objects.select_related("account").filter(next_at__lte=deployment.now()).order_by("id")[:_AT_ONCE]
+    )
+    if not due:
+        return 0
+    sent = 0
+    backend = mail_server(config.smtp_url)
+    try:
+        with _open(backend):
+            for row in due:
+                sent += _deliver(row, backend, sender=config.mail_from, now=deployment.now())
+    except OSError as error:
+        SERVICE.warning("the mail server cannot be reached", exc_info=error)
+        _put_off(due, now=deployment.now())
+    return sent
+
+
+def letter(row: Mail, *, sender: str) -> EmailMultiAlternatives:
+    """The mail as it goes out: text, and the same as plain HTML."""
+    headers = {
+        "Date": format_datetime(row.queued_at),
+        "Message-ID": make_msgid(domain=sender.rpartition("@")[2].rstrip("> ") or "localhost"),
+        "Auto-Submitted": "auto-generated",
+    }
+    if row.unsubscribe:
+        headers["List-Unsubscribe"] = f"<{row.unsubscribe}>"
+        headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    mail = EmailMultiAlternatives(row.subject, row.text, sender, [row.to], headers=headers)
+    mail.attach_alternative(as_html(row.text), "text/html")
+    return mail
+
+
+def as_html(text: str) -> str:
+    """The same words; addresses can be clicked, nothing is loaded, and where one comes from is not told."""
+    parts, at = [], 0
+    for found in _LINK.finditer(text):
+        parts.append(escape(text[at : found.start()]))
+        parts.append(f'<a href="{escape(found[0])}" rel="noreferrer">{escape(found[0])}</a>')
+        at = found.end()
+    parts.append(escape(text[at:]))
+    body = "".join(f"<p>{part}</p>" for part in "".join(parts).replace("\n\n", "\0").split("\0"))
+    head = '<!doctype html><html lang="en"><meta charset="utf-8">'
+    return f"{head}<body>{body.replace(chr(10), '<br>')}</body></html>"
+
+
+@contextmanager
+def _open(backend: EmailBackend) -> Iterator[None]:
+    backend.open()
+    try:
+        yield
+    finally:
+        backend.close()
+
+
+def _deliver(row: Mail, backend: EmailBackend, *, sender: str, now: datetime) -> int:
+    if not _is_wanted(row, now=now):
+        with writing():
+            row.delete()
+        return 0
+    try:
+        taken = backend.send_messages([letter(row, sender=sender)])
+    except OSError as error:  # every SMTP error is one
+        SERVICE.warning("the mail server refused a mail", exc_info=error)
+        taken = 0
+    if not taken:
+        _put_off([row], now=now)
+        return 0
+    with writing():
+        row.delete()
+    return 1
+
+
+def _is_wanted(row: Mail, *, now: datetime) -> bool:
+    """Asked again now: what was wanted when it was queued may have been withdrawn since."""
+    declared = read_statement().messages[MessageClass(row.message_class)]
+    if not declared.opt_in:
+        return True
+    return may_send_marketing(row.to, row.account, purpose=declared.purpose, now=now)
+
+
+def _put_off(rows: list[Mail], *, now: datetime) -> None:
+    with writing():
+        for row in rows:
+            if now - row.queued_at >= _GIVEN_UP_AFTER:
+                row.delete()
+                SERVICE.warning("a mail was given up after three days")
+            else:
+                pause = min(timedelta(minutes=2**row.tries), timedelta(hours=6))
+                Mail.objects.filter(pk=row.pk).update(tries=row.tries + 1, next_at=now + pause)

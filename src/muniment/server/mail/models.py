@@ -1,0 +1,57 @@
+"""Rows of mail: what is still to be sent (or stands in the mailbox), and who wants nothing more."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypeVar
+
+from django.conf import settings
+from django.db import models
+
+from muniment.server.privacy.registry import Erase, Placement, personal, public
+
+Field = TypeVar("Field", bound="models.Field[Any, Any]")
+
+
+def _letter(field: Field) -> Field:
+    return personal(
+        field, category="correspondence", purposes=("service_mail",), keep="mail", erase=Erase.DELETE
+    )
+
+
+class Mail(models.Model):
+    """A message from when it was caused until it is sent. Without a mail server it stays: the mailbox."""
+
+    subject_path: ClassVar[str] = "account"
+    placement: ClassVar[Placement] = Placement.REGION
+
+    id = public(models.BigAutoField(primary_key=True), why="a row number, meaningless outside this database")
+    account = _letter(
+        models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, related_name="+")
+    )
+    to = _letter(models.EmailField())
+    message = _letter(models.CharField(max_length=60))
+    message_class = _letter(models.CharField(max_length=15))
+    subject = _letter(models.CharField(max_length=200))
+    text = _letter(models.TextField())
+    # What takes the recipient off the list; empty for service mail.
+    unsubscribe = _letter(models.CharField(max_length=500, blank=True))
+    queued_at = _letter(models.DateTimeField())
+    tries = public(models.SmallIntegerField(default=0), why="how often a mail server refused")
+    next_at = public(models.DateTimeField(), why="when it is tried again")
+
+    class Meta:
+        indexes: ClassVar = [models.Index(fields=["next_at"], name="mail_by_turn")]
+
+
+class Suppression(models.Model):
+    """An address that wants no marketing: a keyed hash recognises it, and can tell it to nobody."""
+
+    subject_path: ClassVar[str] = ""
+    placement: ClassVar[Placement] = Placement.REGION
+
+    id = public(models.BigAutoField(primary_key=True), why="a row number, meaningless outside this database")
+    address = public(
+        models.BinaryField(max_length=32, unique=True),
+        why="a keyed hash: it recognises an address that somebody gives, and names none",
+    )
+    at = public(models.DateTimeField(), why="when an address that nobody can read was added")

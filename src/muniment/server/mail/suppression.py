@@ -1,0 +1,108 @@
+"""Taking people off the list: at once, without a cookie, without signing in (RFC 8058)."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.utils.crypto import salted_hmac
+
+from muniment.server.mail.models import Mail, Suppression
+from muniment.server.privacy.consent.choices import Subject, choose, is_granted
+from muniment.server.privacy.consent.effect import State
+from muniment.server.privacy.consent.notices import notice_for
+from muniment.server.privacy.ledger.entries import record
+from muniment.server.privacy.ledger.kinds import Kind
+from muniment.server.privacy.statement import read_statement
+from muniment.server.transactions import writing
+
+_SALT = "muniment.mail.suppression"
+_METHOD = "one-click link in a mail"
+
+
+class LinkUnknown(Exception):
+    """The link was not made here."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipient:
+    email: str
+    account: Any
+
+
+def unsubscribe_token(email: str) -> str:
+    """Sealed, so that nothing about the recipient can be read in the link."""
+    return _box().encrypt(email.lower().encode()).decode().rstrip("=")
+
+
+def wants_no_marketing(email: str) -> bool:
+    return Suppression.objects.filter(address=_hash(email)).exists()
+
+
+def may_send_marketing(email: str, account: Any, *, purpose: str, now: datetime) -> bool:
+    """Whether the account said yes to it and the address did not say no."""
+    if account is None or wants_no_marketing(email):
+        return False
+    return is_granted(Subject(account), purpose, gpc=False, now=now)
+
+
+def check_link(token: str) -> None:
+    """Raises LinkUnknown."""
+    _open(token)
+
+
+def opt_out(token: str, *, now: datetime) -> None:
+    """No marketing to the address of the link, from now on; what was queued goes. Again changes nothing.
+
+    Raises LinkUnknown.
+    """
+    recipient = _open(token)
+    with writing():
+        _, is_new = Suppression.objects.get_or_create(address=_hash(recipient.email), defaults={"at": now})
+        Mail.objects.filter(to__iexact=recipient.email).exclude(message_class="service").delete()
+        if recipient.account is not None:
+            _withdraw(recipient.account, now=now)
+        if is_new:
+            record(
+                Kind.OPTED_OUT, clause="P44", payload={"method": _METHOD}, now=now, subject=recipient.account
+            )
+
+
+def welcome_back(email: str) -> None:
+    """The address's owner said yes again, signed in. Only inside `writing()`."""
+    Suppression.objects.filter(address=_hash(email)).delete()
+
+
+def _withdraw(account: Any, *, now: datetime) -> None:
+    statement = read_statement()
+    for message in statement.messages.values():
+        if message.opt_in and is_granted(Subject(account), message.purpose, gpc=False, now=now):
+            purpose = statement.purposes[message.purpose]
+            choose(
+                Subject(account), purpose.name, State.WITHDRAWN, notice=notice_for(purpose, gpc=False),
+                method=_METHOD, now=now,
+            )  # fmt: skip
+
+
+def _open(token: str) -> _Recipient:
+    try:
+        email = _box().decrypt(token + "=" * (-len(token) % 4)).decode()
+    except (InvalidToken, ValueError) as error:
+        raise LinkUnknown from error
+    return _Recipient(email, get_user_model()._default_manager.filter(email=email).first())
+
+
+def _hash(email: str) -> bytes:
+    return salted_hmac(_SALT, email.lower(), algorithm="sha256").digest()
+
+
+def _box() -> Fernet:
+    derived = HKDF(SHA256(), 32, salt=None, info=b"muniment/unsubscribe")
+    return Fernet(base64.urlsafe_b64encode(derived.derive(settings.SECRET_KEY.encode())))
