@@ -88,6 +88,7 @@ NOT_KILLED = {
     "writing@_delete_batch": "closing a vault, as above",
     "writing@_finish": "closing a vault, as above",
     "writing@discard": "removes what a refused request stored; what stays goes when the vault is closed",
+    "writing@revoke_own_device": "one transaction, asked on the website by a person who asks again",
     "writing@set_allowance": "run by the operator's command, not by the server",
     "writing@open_kit_session": "one transaction; a repeat makes another token",
     "writing@quarantine_pack": "one transaction that any later read repeats",
