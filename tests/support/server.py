@@ -28,6 +28,8 @@ from tests.support.databases import environment_for
 from tests.support.nursery import REPOSITORY, Child, Nursery
 
 START_SECONDS = 60
+_SHAPE_DJANGO = ("--host", "--mail-from", "--site-host", "--tls")
+"""Options that Django's settings are made from: a process in which Django is set up already comes too late."""
 
 
 @dataclass
@@ -83,7 +85,8 @@ class Served:
 
     @property
     def _is_warm(self) -> bool:
-        return not (self.prefix or self.config)
+        shaped = any(option.startswith(_SHAPE_DJANGO) for option in self.options)
+        return not (self.prefix or self.config or shaped or "MUNIMENT_SMTP_URL" in self.environment)
 
     def _warm(self) -> Nursery:
         if self.nursery is None:

@@ -49,7 +49,7 @@ def test_an_operator_names_hosts_and_the_statement_holds_there(tmp_path: Path) -
         served.kill()
 
 
-@pytest.mark.clause("P65", "P68")
+@pytest.mark.clause("P65")
 def test_every_answer_tells_browsers_to_keep_to_themselves(shared_server: Served) -> None:
     for path, status in (("/", 200), ("/no/such/page", 404), ("/overview", 302), ("/healthz", 200)):
         answer = get(shared_server, path)
