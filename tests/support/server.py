@@ -29,7 +29,7 @@ from tests.support.nursery import REPOSITORY, Child, Nursery
 
 START_SECONDS = 60
 _SHAPE_DJANGO = ("--host", "--mail-from", "--site-host", "--tls")
-"""Options that Django's settings are made from: a process in which Django is set up already comes too late."""
+"""Options that Django's settings are made from: a process in which Django is set up comes too late."""
 
 
 @dataclass
