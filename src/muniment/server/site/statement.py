@@ -7,10 +7,11 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from muniment.server.privacy.data_map import data_map_document, holdings
-from muniment.server.privacy.figures import figures, recorded
+from muniment.server.privacy.figures import figures
 from muniment.server.privacy.operator import read_operator
 from muniment.server.privacy.proof import LIMITS, proofs, read_evidence, summary, tally
 from muniment.server.privacy.readable import readable
+from muniment.server.privacy.recorded import recorded
 from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.versions.acceptance import held_by
 from muniment.server.privacy.versions.history import history_of
