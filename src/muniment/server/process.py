@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
+from muniment.server.accounts.unconfirmed import forget_unconfirmed
 from muniment.server.config import ServerConfig
 from muniment.server.dataplane.application import make_application, refuse_protocol
 from muniment.server.dataplane.calls import Threads
@@ -23,8 +24,8 @@ from muniment.server.deployment import Deployment
 from muniment.server.logs import SERVICE
 from muniment.server.mail.delivery import deliver_due
 from muniment.server.privacy.requests.machine import advance_requests
+from muniment.server.privacy.retention.sweep import sweep_once
 from muniment.server.vaults.closing import clear_closed_vaults
-from muniment.server.vaults.expiry import forget_expired
 from muniment.server.vaults.leftovers import clear_expired_uploads
 from muniment.server.web.context import deploy
 from muniment.server.web.gathering import GatheredBodies
@@ -89,8 +90,9 @@ async def _tidy(deployment: Deployment, threads: Threads) -> None:
 
 def _tidy_once(deployment: Deployment) -> int:
     advanced = advance_requests(deployment)
-    cleared = clear_expired_uploads(deployment) + clear_closed_vaults(deployment) + forget_expired(deployment)
-    return cleared + advanced.done
+    forgotten = forget_unconfirmed(now=deployment.now()) + sum(sweep_once(deployment).values())
+    cleared = clear_expired_uploads(deployment) + clear_closed_vaults(deployment)
+    return cleared + forgotten + advanced.done
 
 
 class _Server(uvicorn.Server):

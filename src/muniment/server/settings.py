@@ -43,6 +43,7 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
             "muniment.server.privacy.versions.apps.VersionsConfig",
             "muniment.server.privacy.consent.apps.ConsentConfig",
             "muniment.server.privacy.requests.apps.RequestsConfig",
+            "muniment.server.privacy.retention.apps.RetentionConfig",
             *sign_in.APPS,
             "muniment.server.mail.apps.MailConfig",
             "muniment.server.vaults.apps.VaultsConfig",
@@ -58,6 +59,7 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
             "muniment.server.web.csrf.FormsOfOurOwn",
             *sign_in.MIDDLEWARE,
             "muniment.server.web.choices.hear_signal",
+            "muniment.server.web.recipients.admit_recipients",
             "muniment.server.web.cookies.drop_unasked",
         ],
         "TEMPLATES": [

@@ -18,6 +18,8 @@ from muniment.server.accounts.models import Account
 from muniment.server.deployment import Deployment
 from muniment.server.privacy.ledger.entries import entries_of
 from muniment.server.privacy.ledger.kinds import Kind
+from muniment.server.privacy.retention.models import Sweep
+from muniment.server.privacy.retention.sweep import sweep_once
 from muniment.server.privacy.statement import shipped_texts
 from muniment.server.privacy.terms import StatementBroken
 from muniment.server.privacy.versions.acceptance import (
@@ -50,7 +52,6 @@ from muniment.server.privacy.versions.posting import (
     turn_versions,
 )
 from muniment.server.transactions import writing
-from muniment.server.vaults.expiry import forget_expired
 from muniment.server.vaults.models import Session
 from muniment.server.vaults.refs import parse_ref
 from tests.support.domain import Clock, Member
@@ -107,6 +108,12 @@ def spend(clock: Clock, days: int, post: Post | None = None) -> None:
         clock.turn(days=1)
         give_notices(post or Post(), now=clock())
         turn_versions(now=clock())
+
+
+def sweep_now(deployment: Deployment) -> None:
+    """The sweep of the day, whatever day other tests have swept."""
+    Sweep.objects.all().delete()
+    sweep_once(deployment)
 
 
 @pytest.mark.clause("P83", aspect="allowed")
@@ -281,14 +288,14 @@ def test_a_shorter_period_deletes_nothing_before_its_notice_ran_out(member: Memb
     Session.objects.filter(ref=parse_ref(opened.session)).update(closed_at=clock())
     clock.turn(days=9)
     post_statement(*shorter_sessions(), now=clock())
-    forget_expired(member.deployment)
+    sweep_now(member.deployment)
     assert days_of("session", now=clock()) == 30
     assert Session.objects.filter(ref=parse_ref(opened.session)).exists()
     spend(clock, NOTICE_DAYS + 1)
     assert days_of("session", now=clock()) == 7
     again = member.open_session()
     Session.objects.filter(ref=parse_ref(again.session)).update(closed_at=clock() - timedelta(days=8))
-    forget_expired(member.deployment)
+    sweep_now(member.deployment)
     assert not Session.objects.filter(ref=parse_ref(again.session)).exists()
 
 

@@ -23,6 +23,7 @@ class Mail(models.Model):
 
     subject_path: ClassVar[str] = "account"
     placement: ClassVar[Placement] = Placement.REGION
+    ended: ClassVar[dict[str, tuple[str, ...]]] = {"mail": ("queued_at",)}
 
     id = public(models.BigAutoField(primary_key=True), why="a row number, meaningless outside this database")
     account = _letter(

@@ -144,6 +144,7 @@ class KitToken(models.Model):
 
     subject_path: ClassVar[str] = "kit__slot__vault__owner"
     placement: ClassVar[Placement] = Placement.REGION
+    ended: ClassVar[dict[str, tuple[str, ...]]] = {"session": ("expires_at",)}
 
     id = row_id()
     kit = credential(
@@ -158,6 +159,7 @@ class Session(models.Model):
 
     subject_path: ClassVar[str] = "vault__owner"
     placement: ClassVar[Placement] = Placement.REGION
+    ended: ClassVar[dict[str, tuple[str, ...]]] = {"session": ("closed_at", "ends_at")}
 
     class Purpose(models.TextChoices):
         BACKUP = "backup"

@@ -36,6 +36,7 @@ class EnrolmentCode(models.Model):
 
     subject_path: ClassVar[str] = "account"
     placement: ClassVar[Placement] = Placement.REGION
+    ended: ClassVar[dict[str, tuple[str, ...]]] = {"enrolment": ("expires_at", "device__enrolled_at")}
 
     id = row_id()
     secret_sha256 = credential(models.BinaryField(max_length=32, unique=True), keep="enrolment")

@@ -49,6 +49,7 @@ class SecurityEvent(models.Model):
 
     subject_path: ClassVar[str] = "account"
     placement: ClassVar[Placement] = Placement.REGION
+    ended: ClassVar[dict[str, tuple[str, ...]]] = {"security_log": ("at",), "security_ip": ("at",)}
 
     class Kind(models.TextChoices):
         SIGNED_UP = "signed_up", "Account made"

@@ -57,6 +57,7 @@ class ConsentEvent(models.Model):
 
     subject_path: ClassVar[str] = "subject"
     placement: ClassVar[Placement] = Placement.REGION
+    ended: ClassVar[dict[str, tuple[str, ...]]] = {"browser_choice": ("at",)}
 
     id = public(models.BigAutoField(primary_key=True), why="a row number: the order of what was said")
     subject = _agreement(

@@ -17,6 +17,7 @@ class Kind(StrEnum):
     CHILD_FORGOTTEN = "child_forgotten"
     MAIL_QUEUED = "mail_queued"
     OPTED_OUT = "opted_out"
+    RETENTION_SWEPT = "retention_swept"
     REQUEST_RECEIVED = "request_received"
     REQUEST_VERIFIED = "request_verified"
     REQUEST_DONE = "request_done"

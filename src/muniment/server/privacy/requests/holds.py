@@ -43,6 +43,12 @@ def hold_on(account: int, *, now: datetime) -> str | None:
     return None if row is None else row.reason
 
 
+def people_on_hold(*, now: datetime) -> list[int]:
+    """Row numbers of the accounts that a hold is in force on."""
+    rows = Hold.objects.filter(begins_at__lte=now, ends_at__gt=now)
+    return list(rows.values_list("subject_id", flat=True).distinct())
+
+
 def _in_force(account: int, *, now: datetime) -> Hold | None:
     rows = Hold.objects.filter(subject=account, begins_at__lte=now, ends_at__gt=now)
     return rows.order_by("-ends_at").first()

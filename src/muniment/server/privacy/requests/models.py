@@ -67,6 +67,7 @@ class Request(models.Model):
 
     subject_path: ClassVar[str] = "subject"
     placement: ClassVar[Placement] = Placement.REGION
+    ended: ClassVar[dict[str, tuple[str, ...]]] = {"request": ("closed_at",)}
     # What an erasure puts where emptying is not enough: a refusal always has a reason.
     cleared: ClassVar[dict[str, str]] = {"reason": "forgotten with the person"}
 
@@ -154,6 +155,7 @@ class Erasure(models.Model):
 
     subject_path: ClassVar[str] = "subject"
     placement: ClassVar[Placement] = Placement.REGION
+    ended: ClassVar[dict[str, tuple[str, ...]]] = {"request": ("done_at",)}
 
     id = public(models.BigAutoField(primary_key=True), why=_ROW)
     request = public(

@@ -1,0 +1,1 @@
+"""Retention: what is past its period goes every night, as the columns themselves declare it."""

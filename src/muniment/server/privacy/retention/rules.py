@@ -1,0 +1,108 @@
+"""What is past its period, read off the declarations.
+
+A column says how long it is kept (`keep="session"`), the statement how many days that are, and the model from
+when they count:
+
+    ended: ClassVar = {"session": ("closed_at", "ends_at")}
+
+The period is over once any of these lies so many days back. A row goes when the columns of the period are
+declared to be deleted; where they are declared to be emptied, only they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
+from typing import Any
+
+from django.db import models
+from django.db.models import Q
+
+from muniment.server.privacy.registry import Erase, Personal
+from muniment.server.privacy.rows_about import SELF, PersonalTable, tables_about
+from muniment.server.privacy.statement import read_statement
+from muniment.server.privacy.versions.in_force import days_of
+
+_IN_OTHER_WAYS = frozenset({"unconfirmed"})
+"""Periods that end whole accounts: `accounts.unconfirmed`."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Columns of one table that are kept for one period of days."""
+
+    table: PersonalTable
+    period: str
+    clocks: tuple[str, ...]
+    columns: tuple[str, ...]
+    erase: Erase
+
+    @property
+    def name(self) -> str:
+        return f"{self.table.label}: {self.period}"
+
+    def overdue(self, *, now: datetime) -> models.QuerySet[models.Model]:
+        """Rows that hold anything of the period although it is over, those of people on hold among them."""
+        before = now - timedelta(days=days_of(self.period, now=now))
+        over = reduce(or_, (Q(**{f"{clock}__lte": before}) for clock in self.clocks))
+        held = [Q(pk__in=[])]
+        for name, empty in self.emptied().items():
+            field = self.table.model._meta.get_field(name)
+            held.append(~Q(**{name: empty}) if empty is not None else Q(**{f"{name}__isnull": False}))
+            assert isinstance(field, models.Field)
+        rows = self.table.model._default_manager.filter(over)
+        return rows if self.erase is Erase.DELETE and not self._optional() else rows.filter(reduce(or_, held))
+
+    def emptied(self) -> dict[str, Any]:
+        """The columns of the period as they are when nothing is in them."""
+        instead: Mapping[str, Any] = getattr(self.table.model, "cleared", {})
+        empty = {}
+        for name in self.columns:
+            field = self.table.model._meta.get_field(name)
+            assert isinstance(field, models.Field)
+            empty[name] = None if field.null else instead.get(name, field.get_default())
+        return empty
+
+    def on_hold(self, people: list[int]) -> Q:
+        """Rows about these people."""
+        return Q(**{"pk__in" if self.table.path == SELF else f"{self.table.path}__in": people})
+
+    def _optional(self) -> bool:
+        """Whether rows without any of these columns are kept for something else."""
+        return all(self.table.model._meta.get_field(name).null for name in self.columns)  # type: ignore[union-attr]
+
+
+def rules() -> list[Rule]:
+    """Every rule that the declarations make."""
+    days = read_statement().days
+    found = []
+    for table in tables_about():
+        clocks: Mapping[str, tuple[str, ...]] = getattr(table.model, "ended", {})
+        for period, erase in dict.fromkeys(_kept_for_days(table, days)):
+            columns = tuple(
+                column.name for column in table.personal if _keep(column.declaration) == (period, erase)
+            )
+            found.append(Rule(table, period, tuple(clocks.get(period, ())), columns, erase))
+    return found
+
+
+def complaints() -> list[str]:
+    """Columns kept for days whose models do not say from when."""
+    return [
+        f"{rule.table.label} keeps {', '.join(rule.columns)} for {rule.period!r} and says not when that ends"
+        for rule in rules()
+        if not rule.clocks
+    ]
+
+
+def _kept_for_days(table: PersonalTable, days: Mapping[str, int]) -> list[tuple[str, Erase]]:
+    kept = [_keep(column.declaration) for column in table.personal]
+    return [one for one in kept if one[0] in days and one[0] not in _IN_OTHER_WAYS]
+
+
+def _keep(declared: object) -> tuple[str, Erase]:
+    assert isinstance(declared, Personal)
+    return declared.keep, declared.erase
