@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
 from django.template import Context, Template
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muniment.server.privacy.consent.effect import Consents
+from muniment.server.privacy.gate.decide import SubjectFacts
+from muniment.server.privacy.signals import Signals
+from muniment.server.privacy.statement import read_statement
+from muniment.server.privacy.terms import Basis, Purpose, Recipient, RecipientKind
 from muniment.server.web.appearance import Appearance
 from muniment.server.web.csp import OURS_ALONE, WIDENED, NotWidened, policy
 from muniment.server.web.hosts import host_name, is_served, served_names
+from muniment.server.web.recipients import sources_of
 from muniment.server.web.templatetags.web import NotAState, NotOutside, external_link, seal, state
 
 
@@ -23,6 +32,54 @@ def test_the_policy_names_nobody_else_until_somebody_is_allowed() -> None:
     assert "http" not in OURS_ALONE
     assert "unsafe" not in OURS_ALONE
     assert policy({}) == OURS_ALONE
+
+
+PIXELS = Recipient(
+    "pixels", "a partner", RecipientKind.ADVERTISING_PARTNER, frozenset({"offers"}), frozenset({"browser.ip"}),
+    "IE", "C-1", date(2027, 1, 1), date(2026, 1, 1), origins=frozenset({"https://pixels.example"}),
+)  # fmt: skip
+WITH_PIXELS = replace(
+    read_statement(),
+    purposes={"offers": Purpose("offers", "", Basis.CONSENT, gpc=True)},
+    recipients={"pixels": PIXELS},
+)
+YES = SubjectFacts("IE", is_adult=True, consents=Consents(frozenset({("offers", "pixels")})))
+JUNE = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+@pytest.mark.clause("P57", aspect="off")
+def test_a_release_lets_pages_load_from_nobody_whatever_somebody_allows() -> None:
+    assert sources_of(read_statement(), YES, signals=Signals(), now=JUNE) == {}
+    assert policy(sources_of(read_statement(), YES, signals=Signals(), now=JUNE)) == OURS_ALONE
+
+
+@pytest.mark.clause("P57", aspect="allowed")
+def test_a_partner_may_be_loaded_from_after_a_yes() -> None:
+    found = sources_of(WITH_PIXELS, YES, signals=Signals(), now=JUNE)
+    assert found == {directive: ["https://pixels.example"] for directive in WIDENED}
+    assert "https://pixels.example" in policy(found)
+
+
+@pytest.mark.clause("P57", aspect="beyond")
+@pytest.mark.parametrize(
+    ("changed", "gpc", "partner", "year"),
+    [({"consents": Consents()}, False, {}, 2026), ({}, True, {}, 2026),
+     ({"is_adult": False}, False, {}, 2026), ({"objected": frozenset({"offers"})}, False, {}, 2026),
+     ({"is_restricted": True}, False, {}, 2026), ({}, False, {"contract": ""}, 2026), ({}, False, {"reviewed": date(2025, 1, 1)}, 2026),
+     ({}, False, {"country": "US"}, 2026), ({}, False, {"purposes": frozenset()}, 2026),
+     ({}, False, {}, 2028)],
+)  # fmt: skip
+def test_nothing_is_loaded_from_a_partner_who_may_not_know(
+    changed: dict[str, Any], gpc: bool, partner: dict[str, Any], year: int
+) -> None:
+    statement = replace(WITH_PIXELS, recipients={"pixels": replace(PIXELS, **partner)})
+    subject, now = replace(YES, **changed), JUNE.replace(year=year)
+    assert sources_of(statement, subject, signals=Signals(gpc=gpc), now=now) == {}
+
+
+def test_a_partner_of_another_basis_is_never_loaded_from() -> None:
+    contract = {"offers": Purpose("offers", "", Basis.CONTRACT)}
+    assert sources_of(replace(WITH_PIXELS, purposes=contract), YES, signals=Signals(), now=JUNE) == {}
 
 
 def test_an_allowed_origin_is_added_where_it_is_allowed() -> None:
