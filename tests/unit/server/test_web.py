@@ -35,8 +35,8 @@ def test_the_policy_names_nobody_else_until_somebody_is_allowed() -> None:
 
 
 PIXELS = Recipient(
-    "pixels", "a partner", RecipientKind.ADVERTISING_PARTNER, frozenset({"offers"}), frozenset({"browser.ip"}),
-    "IE", "C-1", date(2027, 1, 1), date(2026, 1, 1), origins=frozenset({"https://pixels.example"}),
+    "pixels", "a partner", RecipientKind.ADVERTISING_PARTNER, frozenset({"offers"}),
+    frozenset({"browser.ip"}), "IE", "C-1", date(2027, 1, 1), date(2026, 1, 1), origins=frozenset({"https://pixels.example"}),
 )  # fmt: skip
 WITH_PIXELS = replace(
     read_statement(),
@@ -65,7 +65,8 @@ def test_a_partner_may_be_loaded_from_after_a_yes() -> None:
     ("changed", "gpc", "partner", "year"),
     [({"consents": Consents()}, False, {}, 2026), ({}, True, {}, 2026),
      ({"is_adult": False}, False, {}, 2026), ({"objected": frozenset({"offers"})}, False, {}, 2026),
-     ({"is_restricted": True}, False, {}, 2026), ({}, False, {"contract": ""}, 2026), ({}, False, {"reviewed": date(2025, 1, 1)}, 2026),
+     ({"is_restricted": True}, False, {}, 2026), ({}, False, {"contract": ""}, 2026),
+     ({}, False, {"reviewed": date(2025, 1, 1)}, 2026),
      ({}, False, {"country": "US"}, 2026), ({}, False, {"purposes": frozenset()}, 2026),
      ({}, False, {}, 2028)],
 )  # fmt: skip
