@@ -1,8 +1,8 @@
 """Django's protection against forms of other sites, for pages that send no referrer.
 
 A page under `Referrer-Policy: no-referrer` posts its forms with `Origin: null`, which says nothing. The
-browser still says, where no page can forge it, whether the form came from our own origin: `Sec-Fetch-Site`. The
-token is checked as ever.
+browser still says, where no page can forge it, whether the form came from our own origin:
+`Sec-Fetch-Site`. The token is checked as ever.
 """
 
 from __future__ import annotations
