@@ -9,6 +9,7 @@ from django.contrib.auth.hashers import make_password
 
 from muniment.server.accounts import mails
 from muniment.server.accounts.acceptance import accept_in_force
+from muniment.server.accounts.links import LinkKind, make_token
 from muniment.server.accounts.models import Account, SecurityEvent, WebSession
 from muniment.server.accounts.security_log import note
 from muniment.server.accounts.sign_up import confirm_address
@@ -61,3 +62,9 @@ def change_password(account: Account, password: str, *, visit: Visit, now: datet
         account.save(update_fields=["password"])
         note(Event.PASSWORD_CHANGED, account=account, visit=visit, now=now, method="profile")
         send(mails.PasswordChanged(), to=account, now=now)
+
+
+def first_sign_in_path(account: Account, *, now: datetime) -> str:
+    """Where the owner of an account that an operator made sets the first password."""
+    token = make_token(LinkKind.FIRST_SIGN_IN, account, email=account.email, now=now)
+    return f"/accounts/password/set/{token}"

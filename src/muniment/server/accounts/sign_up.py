@@ -136,10 +136,11 @@ def guardian_agrees(account: Account, *, visit: Visit, now: datetime) -> None:
 
 def guardian_refuses(account: Account, *, now: datetime) -> None:
     """Nothing of the minor's is kept: the account never could be used."""
+    email = account.email
     with writing():
-        send(mails.GuardianRefused(), to=account.email, now=now)
-        record(Kind.GUARDIAN_REFUSED, clause="P49", payload={"answer": "refused"}, now=now)
         account.delete()
+        record(Kind.GUARDIAN_REFUSED, clause="P49", payload={"answer": "refused"}, now=now)
+        send(mails.GuardianRefused(), to=email, now=now)
 
 
 def waits_for_guardian(account: Account) -> bool:

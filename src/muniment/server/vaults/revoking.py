@@ -23,8 +23,9 @@ def revoke_own_device(account_id: int, ref: UUID, *, now: datetime) -> None:
         if device is None:
             raise NoSuchDevice
         vaults = Vault.objects.filter(grants__device=device, closing_at=None).order_by("id")
-        for vault in vaults:
-            revoke_at(lock_vault(vault), ref, now=now)
+        # All vaults' rows before the device's: who commits takes them in that order too.
+        for vault in [lock_vault(vault) for vault in vaults]:
+            revoke_at(vault, ref, now=now)
         Device.objects.filter(pk=device.pk, revoked_at=None).update(revoked_at=now)
 
 
