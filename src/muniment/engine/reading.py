@@ -143,7 +143,7 @@ class Reader:
         held = list(filter(None, sizes[:count]))
         if not held or batch is None:
             return Gathered(part, start, start + count, None, 0)
-        return Gathered(part, start, start + count, batch, batch.add_all(held))
+        return Gathered(part, start, start + count, batch, self._store.gather(batch, held))
 
     def unreadable(self, part: Slice, place: int) -> Draft:
         """What was never read: metadata alone."""

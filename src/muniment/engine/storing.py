@@ -1,8 +1,8 @@
 """Names chunks, stores the new ones, and tells where all of them are: the work given to threads.
 
-A thread takes a batch of megabytes: all its ids, one look-up, then new chunks joined in walk order into
-blocks. A chunk that two batches bring at once is claimed by the first; the other waits for its address, but
-only after it has published its own, so that no two ever wait for each other.
+A thread takes a batch of megabytes: all its ids (those of small new files come with it), one look-up, then
+new chunks joined in walk order into blocks. A chunk that two batches bring at once is claimed by the first; the
+other waits for its address, but only after it has published its own, so that no two ever wait for each other.
 
 beside     store                                       submit, close
 store      safe: claims under one condition            safe
@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from blake3 import blake3
 
@@ -43,7 +43,7 @@ class Batch:
     `extents` has one extent per piece, in order, once the batch was submitted and is done.
     """
 
-    __slots__ = ("_buffers", "_extents", "_future", "buffer", "end", "lengths", "starts", "view")
+    __slots__ = ("_buffers", "_extents", "_future", "buffer", "digests", "end", "lengths", "starts", "view")
 
     def __init__(self, buffers: BufferPool) -> None:
         self._buffers = buffers
@@ -51,6 +51,8 @@ class Batch:
         self.view = memoryview(self.buffer)
         self.starts: list[int] = []
         self.lengths: list[int] = []
+        self.digests: list[bytes | None] = []
+        """What pieces are named by, where that is known already."""
         self.end = 0
         """End of the last piece."""
         self._future: Future[list[Extent]] | None = None
@@ -64,13 +66,19 @@ class Batch:
         """The next `length` bytes of the buffer are a piece; returns its place among the pieces."""
         self.starts.append(self.end)
         self.lengths.append(length)
+        self.digests.append(None)
         self.end += length
         return len(self.lengths) - 1
 
-    def add_all(self, lengths: Sequence[int]) -> int:
-        """`add` of many; returns the place of the first."""
-        first = len(self.lengths)
+    def add_named(self, lengths: Sequence[int], *, key: bytes) -> int:
+        """`add` of many small ones, named here; returns the place of the first.
+
+        A piece of some kilobytes is hashed in less time than threads need to hand the interpreter to each
+        other and back, and it is still in the core's cache.
+        """
+        first, view = len(self.lengths), self.view
         ends = list(accumulate(lengths, initial=self.end))
+        self.digests += [blake3(view[start:end], key=key).digest(16) for start, end in pairwise(ends)]
         self.end = ends.pop()
         self.starts += ends
         self.lengths += lengths
@@ -147,6 +155,10 @@ class ChunkStore:
 
     # --- the walking thread
 
+    def gather(self, batch: Batch, lengths: Sequence[int]) -> int:
+        """Small pieces that lie behind the batch's last; returns the place of the first."""
+        return batch.add_named(lengths, key=self._key)
+
     def submit(self, batch: Batch) -> None:
         """Give the batch to the threads. How many are in flight, the buffers bound."""
         batch.start(self._pool.submit(self._run, batch))
@@ -174,8 +186,8 @@ class ChunkStore:
         key, view, lengths = self._key, batch.view, batch.lengths
         ids = ChunkId.trusted(
             [
-                blake3(view[start : start + length], key=key).digest(16)
-                for start, length in zip(batch.starts, lengths, strict=True)
+                digest or blake3(view[start : start + length], key=key).digest(16)
+                for digest, start, length in zip(batch.digests, batch.starts, lengths, strict=True)
             ]
         )
         # Of equal pieces the last is named; which one is stored makes no difference.

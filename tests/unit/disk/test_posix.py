@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,55 @@ def test_attributes_of_files_directories_and_links(disk: PosixDisk, tmp_path: Pa
     assert root.xattrs(b"directory") == [(b"user.d", b"")]
     assert root.xattrs(b"link") == []
     file.close()
+    root.close()
+
+
+def test_many_files_are_read_at_once_up_to_the_first_that_is_not_as_it_was_found(
+    disk: PosixDisk, tmp_path: Path
+) -> None:
+    """Each kind of surprise, in second place: the first is read, and nothing from the surprise on."""
+    surprises: dict[str, Callable[[Path], object]] = {
+        "grown": lambda path: path.write_bytes(b"changed, and longer"),
+        "cut": lambda path: path.write_bytes(b"c"),
+        "touched": lambda path: os.utime(path, ns=(1, 2)),
+        "vanished": lambda path: path.unlink(),
+        "attributed": lambda path: os.setxattr(path, "user.a", b"1"),
+        "link": lambda path: (path.unlink(), path.symlink_to("../other")),
+        "fifo": lambda path: (path.unlink(), os.mkfifo(path)),
+        "directory": lambda path: (path.unlink(), path.mkdir()),
+        "replaced": (tmp_path / "other").rename,
+    }
+    for kind, happen in surprises.items():
+        (tmp_path / "other").write_bytes(b"22222")
+        place = tmp_path / kind
+        place.mkdir()
+        for name, content in (("1", b"one"), ("2", b"22222"), ("3", b"three")):
+            (place / name).write_bytes(content)
+        root = disk.open_root(bytes(place))
+        names = [b"1", b"2", b"3"]
+        found = [root.stat(name) for name in names]
+        happen(place / "2")
+        buffer = bytearray(64)
+        assert root.read_unchanged(names, found, memoryview(buffer)) == 1, kind
+        assert buffer.startswith(b"one")
+        root.close()
+
+
+def test_many_files_and_directories_are_read_one_behind_another(disk: PosixDisk, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"aa")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "c").touch()
+    (tmp_path / "d").write_bytes(b"d")
+    os.utime(tmp_path / "d", ns=(1, 10**18))
+    (tmp_path / "e").mkdir()
+    os.setxattr(tmp_path / "e", "user.e", b"1")
+    root = disk.open_root(bytes(tmp_path))
+    names = [b"a", b"b", b"c", b"d", b"e"]
+    found = [root.stat(name) for name in names]
+    buffer = bytearray(8)
+    assert root.read_unchanged(names, found, memoryview(buffer)) == 4
+    assert bytes(buffer) == b"aad" + bytes(5)
+    assert os.stat(tmp_path / "d").st_atime_ns == 1
     root.close()
 
 
