@@ -1,8 +1,9 @@
 """Names chunks, stores the new ones, and tells where all of them are: the work given to threads.
 
 A thread takes a batch of megabytes: all its ids (those of small new files come with it), one look-up, then
-new chunks joined in walk order into blocks. A chunk that two batches bring at once is claimed by the first; the
-other waits for its address, but only after it has published its own, so that no two ever wait for each other.
+new chunks joined in walk order into blocks. A chunk that two batches bring at once is claimed by the first;
+the other waits for its address, but only after it has published its own, so that no two ever wait for each
+other.
 
 beside     store                                       submit, close
 store      safe: claims under one condition            safe
