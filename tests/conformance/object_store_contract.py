@@ -154,6 +154,17 @@ class ObjectStoreContract:
             mine, key=lambda i: i.key
         )
 
+    def test_removes_all_of_a_folder_and_nothing_beside_it(self, objects: ObjectStore) -> None:
+        mine = [fresh_key("ab" * 16, kind) for kind in ("packs", "packs", "heads")]
+        others = [fresh_key("ab" * 15 + "ac", "packs"), fresh_key("cd" * 16, "packs")]
+        for name in (*mine, *others):
+            objects.put(name, b"x")
+        assert objects.remove_all("ab" * 16) == 3
+        assert objects.remove_all("ab" * 16) == 0
+        assert sorted(item.key for item in objects.list("")) == sorted(others)
+        objects.put(mine[0], b"again")
+        assert read_object(objects, mine[0]) == b"again"
+
     def test_what_is_there_can_be_made_durable_again(self, objects: ObjectStore) -> None:
         name = key()
         objects.put(name, b"once more")

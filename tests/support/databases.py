@@ -30,6 +30,7 @@ from muniment.server.config import ServerConfig
 _SOCKET = "MUNIMENT_TEST_POSTGRES"
 """Environment variable with the directory of the running cluster's socket; workers inherit it."""
 _TEMPLATE = "muniment_template"
+_PREFIX = "muniment-postgres-"
 _URL = "MUNIMENT_DATABASE_URL"
 _REPOSITORY = Path(__file__).parents[2]
 _STARTED: list[Cluster] = []
@@ -39,7 +40,8 @@ class Cluster:
     """A PostgreSQL of our own below a temporary directory."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="muniment-postgres-"))
+        _remove_abandoned()
+        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         programs = _programs()
         # The kernel interrupts it when we die: a fast, orderly shutdown.
         command = ["setpriv", "--pdeathsig", "INT"]
@@ -83,6 +85,13 @@ class Cluster:
         self.process.send_signal(signal.SIGINT)
         self.process.wait(60)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _remove_abandoned() -> None:
+    """Directories of sessions that were killed: their PostgreSQL has ended, nobody else can clear up."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        if time.time() - folder.stat().st_mtime > 600 and not (folder / "data/postmaster.pid").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _psycopg() -> Any:
