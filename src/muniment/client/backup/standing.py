@@ -97,7 +97,7 @@ def _standing_of_set(vault: OpenVault, connection: Connection, name: str, *, now
     elif problems:
         verdict, reason = Verdict.ATTENTION, f"{plural(problems, 'file')} unreadable, or changed meanwhile"
     elif every is None:
-        verdict, reason = Verdict.UNSCHEDULED, "not scheduled; `muniment schedule on` changes that"
+        verdict, reason = Verdict.UNSCHEDULED, "not scheduled: `muniment schedule on`"
     else:
         verdict, reason = Verdict.GOOD, f"scheduled {every}"
     return SetStanding(name, newest, age, every, problems, verdict, reason)

@@ -19,6 +19,7 @@ from muniment.client.spool.uploads import VaultPacks
 from muniment.client.state.database import Database, Origin, is_damage, machine_identity
 from muniment.client.state.page_cache import LocalPageCache
 from muniment.client.telling.output import Output
+from muniment.client.telling.progress import RunProgress
 from muniment.client.transport.address import PlainHttp
 from muniment.client.transport.reach import Reach, greet
 from muniment.client.transport.server import Server
@@ -136,8 +137,10 @@ class Invocation:
         finally:
             session.close()
 
-    def packs_of(self, vault: OpenVault) -> VaultPacks:
-        return VaultPacks(vault.server, vault.vault, None)
+    def packs_of(self, vault: OpenVault, *, progress: RunProgress | None = None) -> VaultPacks:
+        if progress is None:
+            return VaultPacks(vault.server, vault.vault, None)
+        return VaultPacks(vault.server, vault.vault, None, fetched=progress.fetched_range)
 
     def pages_of(self, vault: OpenVault) -> LocalPageCache | None:
         """The page cache of a connected machine; a kit leaves nothing behind, so it has none."""

@@ -10,13 +10,13 @@ from muniment.client.telling.progress import Trouble
 SHOWN = 200
 
 
-def problem_lines(troubles: Sequence[Trouble]) -> list[str]:
+def problem_lines(troubles: Sequence[Trouble], *, shown: int = SHOWN) -> list[str]:
     lines = []
-    for trouble in troubles[:SHOWN]:
+    for trouble in troubles[:shown]:
         detail = f" ({trouble.detail})" if trouble.detail else ""
         lines.append(f"  {printable_path(rooted(trouble.path))}: {trouble.problem.value}{detail}")
-    if len(troubles) > SHOWN:
-        lines.append(f"  … and {len(troubles) - SHOWN:,} more; --json names all.")
+    if len(troubles) > shown:
+        lines.append(f"  … and {len(troubles) - shown:,} more; --json names all.")
     return lines
 
 

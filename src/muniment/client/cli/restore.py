@@ -24,10 +24,13 @@ from muniment.client.telling.progress import RunProgress
 from muniment.client.vault.opening import OpenVault
 from muniment.client.vault.snapshots import SnapshotName, choose_snapshot, describe_time, list_snapshots
 from muniment.engine.plan_restore import RestorePlan, RestoreRequest, plan_restore
-from muniment.engine.ports import Overwrite, Special
+from muniment.engine.ports import Overwrite, Problem, Special
 from muniment.engine.restore import restore as restore_tree
 from muniment.engine.restore_report import RestoreReport
 from muniment.model.errors import Outcome
+
+KEPT_SHOWN = 10
+"""Of files that were there already, which is no trouble, this many are named."""
 
 
 def restore(
@@ -86,7 +89,7 @@ def _restore(
             report = restore_tree(
                 request,
                 keys=vault.keys,
-                source=invocation.packs_of(vault),
+                source=invocation.packs_of(vault, progress=progress),
                 pages=invocation.pages_of(vault),
                 target=disk,
                 progress=progress,
@@ -119,16 +122,24 @@ def _show(
     if report.errors:
         what = plural(report.errors, "entry is", "entries are")
         lines.append(f"Restored, but {what} missing:")
+    elif report.kept:
+        lines.append(
+            "Everything else is restored." if report.files else "Nothing was restored: it is there already."
+        )
     else:
-        lines.append("Everything else is restored." if report.kept else "Everything is restored.")
-    lines += problem_lines(progress.troubles)
+        lines.append("Everything is restored.")
+    kept = [trouble for trouble in progress.troubles if trouble.problem is Problem.EXISTS]
+    lines += problem_lines(
+        [trouble for trouble in progress.troubles if trouble.problem is not Problem.EXISTS]
+    )
+    lines += problem_lines(kept, shown=KEPT_SHOWN)
     lines.append(
         f"{plural(report.files, 'file')}, {human_size(report.bytes)} of {describe_time(chosen)} in "
         f"{os.path.abspath(target)}, {human_seconds(progress.seconds)}."
     )
     if report.kept:
-        kept = plural(report.kept, "existing file was", "existing files were")
-        lines.append(f"{kept} left alone; --overwrite says otherwise.")
+        were = plural(report.kept, "existing file was", "existing files were")
+        lines.append(f"{were} left alone; --overwrite says otherwise.")
     if report.skipped:
         lines.append(f"{report.skipped:,} sockets or devices were skipped; --special makes devices.")
     if report.damaged_packs:

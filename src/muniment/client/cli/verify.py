@@ -57,7 +57,7 @@ def verify(
                 stored=_stored(vault, chosen),
                 depth=Depth.DATA if read_data else Depth.PAGES,
                 keys=vault.keys,
-                source=invocation.packs_of(vault),
+                source=invocation.packs_of(vault, progress=progress),
                 progress=progress,
                 stop=invocation.stop.is_set,
             )

@@ -276,8 +276,15 @@ class Spool:
 class VaultPacks:
     """The engine's BlockSource: ranges of packs, from the spool while they are there, else from the vault."""
 
-    def __init__(self, server: Server, vault: VaultId, spool: SpoolDirectory | None) -> None:
-        self._server, self._vault, self._spool = server, vault, spool
+    def __init__(
+        self,
+        server: Server,
+        vault: VaultId,
+        spool: SpoolDirectory | None,
+        *,
+        fetched: Callable[[int], None] = lambda _size: None,
+    ) -> None:
+        self._server, self._vault, self._spool, self._fetched = server, vault, spool, fetched
 
     def read(self, pack: PackId, *, offset: int, length: int) -> bytes:
         if self._spool is not None:
@@ -285,7 +292,9 @@ class VaultPacks:
             if local is not None:
                 return local
         try:
-            return self._server.read_pack(self._vault, pack, offset=offset, length=length)
+            content = self._server.read_pack(self._vault, pack, offset=offset, length=length)
         except NotOnServer as error:
             # It was acknowledged once. This costs what needs the pack, and nothing else.
             raise DamagedObject(f"pack {pack}", why=f"the vault no longer has it ({error.message})") from None
+        self._fetched(length)
+        return content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -58,7 +57,7 @@ class LiveDisplay:
         return LINES_EVERY, lambda: self._output.note(progress_line(self._progress, verb=self._verb))
 
     def _draw(self) -> None:
-        room = shutil.get_terminal_size().columns - 1
+        room = self._output.columns - 1
         line = progress_line(self._progress, verb=self._verb, room=room)
         path = printable_path(self._progress.path) if self._progress.sending_since is None else ""
         room -= len(line) + 2
@@ -77,6 +76,7 @@ def progress_event(progress: RunProgress) -> dict[str, Any]:
         "new_bytes": progress.new,
         "stored_bytes": progress.sealed,
         "sent_bytes": progress.sent,
+        "fetched_bytes": progress.fetched,
         "total_files": progress.total_files,
         "total_bytes": progress.total_bytes,
         "errors": len(progress.errors),
@@ -95,7 +95,11 @@ def progress_line(progress: RunProgress, *, verb: str, room: int = 1000) -> str:
     waiting = f"{human_size(backlog)} to send" if backlog else ""
     if progress.sending_since is not None and waiting:
         return _fitting([f"{verb}: {waiting}", remaining, done, troubles], dropped=(2, 3), room=room)
-    rate = f"{human_size(progress.content / max(progress.seconds, 0.001))}/s"
+    # A restore counts whole stretches of files; what arrived for the next of them shows that it goes on.
+    pace = max(progress.content, progress.fetched) / max(progress.seconds, 0.001)
+    rate = f"{human_size(pace)}/s"
+    if progress.fetched > progress.content:
+        waiting = waiting or f"{human_size(progress.fetched)} fetched"
     saved = ""
     if progress.sealed and progress.content:
         saved = f"{100 * max(0, progress.content - progress.sealed) // progress.content}% saved"

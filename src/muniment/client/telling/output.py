@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from muniment.model.errors import MunimentError, Outcome
+
+_TOGETHER = re.compile(r"`[^`]*`|\d (?:[KMGT]iB|B|s|min)\b")
+"""A command to be copied; a number and its unit."""
 
 
 @dataclass(slots=True)
@@ -45,7 +50,12 @@ class Output:
     def say(self, line: str = "") -> None:
         """For people only."""
         if not self.as_json:
-            print(_harmless(line), file=self.out)
+            print(_set(_harmless(line), self.out), file=self.out)
+
+    @property
+    def columns(self) -> int:
+        """How wide the live line may be."""
+        return _columns(self.err)
 
     def event(self, document: Mapping[str, Any]) -> None:
         """For programs only: one line of progress."""
@@ -69,11 +79,11 @@ class Output:
         """For people, beside the result."""
         self.clear()
         if not self.as_json:
-            print(_harmless(line), file=self.err, flush=True)
+            print(_set(_harmless(line), self.err), file=self.err, flush=True)
 
     def warn(self, line: str) -> None:
         self.clear()
-        print(_harmless(f"muniment: {line}"), file=self.err, flush=True)
+        print(_set(_harmless(f"muniment: {line}"), self.err), file=self.err, flush=True)
 
     def error(self, error: MunimentError) -> None:
         if self.as_json:
@@ -88,7 +98,7 @@ class Output:
             return
         self.warn(error.message)
         if error.advice:
-            print(_harmless(error.advice), file=self.err, flush=True)
+            print(_set(_harmless(error.advice), self.err), file=self.err, flush=True)
 
     def _write_json(self, document: object) -> None:
         print(json.dumps(document, ensure_ascii=True), file=self.out, flush=True)
@@ -159,6 +169,27 @@ def _harmless(text: str, *, keep: str = "\n") -> str:
         letter if letter.isprintable() or letter in keep else letter.encode("unicode_escape").decode()
         for letter in text
     )
+
+
+def _columns(stream: TextIO) -> int:
+    """Of the terminal that `stream` is, whatever the others are; COLUMNS goes before."""
+    try:
+        return int(os.environ.get("COLUMNS") or os.get_terminal_size(stream.fileno()).columns) or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def _set(text: str, stream: TextIO) -> str:
+    """Prose broken between words where a terminal would break it within one.
+
+    What is indented or set in columns stays as it is, and so does what goes elsewhere: programs read lines.
+    Commands in backquotes and numbers with their units stay in one piece.
+    """
+    if "  " in text or "\n" in text or text.startswith(" ") or not stream.isatty():
+        return text
+    whole = _TOGETHER.sub(lambda found: found[0].replace(" ", "\0"), text)
+    lines = textwrap.wrap(whole, _columns(stream), break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace("\0", " ")
 
 
 def json_path(path: bytes) -> str:

@@ -37,6 +37,7 @@ class RunProgress:
     new: int = 0
     sealed: int = 0
     sent: int = 0
+    fetched: int = 0
     path: bytes = b""
     troubles: list[Trouble] = field(default_factory=list)
     exclusions: list[tuple[bytes, str]] = field(default_factory=list)
@@ -79,6 +80,10 @@ class RunProgress:
     def sent_pack(self, size: int) -> None:
         with self._lock:
             self.sent += size
+
+    def fetched_range(self, size: int) -> None:
+        with self._lock:
+            self.fetched += size
 
     def only_sending(self) -> None:
         """All is read and sealed; what the backlog holds is still to be sent."""
