@@ -93,7 +93,7 @@ def test_a_browser_that_sends_the_signal_is_heard(browser: Browser, site: Site, 
 
         sign_up_and_in(page, site)
         page.goto(site.url + "/preferences")
-        advertising = page.get_by_role("group", name=re.compile("show advertising"))
+        advertising = page.get_by_role("group", name=re.compile("advertising"))
         expect(advertising).to_contain_text("not decided: counts as no")
         expect(advertising).to_contain_text("Global Privacy Control refuses this")
         expect(advertising).to_contain_text("A yes here counts more than the signal")

@@ -57,12 +57,12 @@ def ledger_proof(request: HttpRequest) -> HttpResponse:
         "index": inclusion_document,
         "since": consistency_document,
     }
-    asked = [(prove, _number(request, name)) for name, prove in proofs.items() if name in request.GET]
-    if len(asked) != 1 or asked[0][1] is None:
+    asked = [name for name in proofs if name in request.GET]
+    number = _number(request, asked[0]) if len(asked) == 1 else None
+    if number is None:
         return JsonResponse({"error": "ask for index=N or since=N"}, status=400)
-    prove, number = asked[0]
     try:
-        return JsonResponse(prove(number))
+        return JsonResponse(proofs[asked[0]](number))
     except NotInTree as error:
         return JsonResponse({"error": str(error), "size": error.size}, status=404)
 

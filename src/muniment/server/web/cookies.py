@@ -62,7 +62,7 @@ def _may_set(name: str, statement: Statement, request: HttpRequest) -> bool:
 
 
 def _takes_back(morsel: Morsel[Any]) -> bool:
-    return morsel["max-age"] == 0
+    return bool(morsel["max-age"] == 0)
 
 
 def _shorten(morsel: Morsel[Any], name: str, statement: Statement) -> None:
