@@ -126,6 +126,7 @@ def objects_of(deployment: Deployment, member: Member) -> list[str]:
     return [item.key for item in deployment.objects.list(member.vault + "/")]
 
 
+@pytest.mark.clause("P70")
 def test_nothing_of_a_closed_vault_is_left_but_counts(deployment: Deployment, member: Member) -> None:
     other = Member.first(deployment)
     kept = other.put()

@@ -37,6 +37,7 @@ def allowed(found: Consents) -> set[tuple[str, str, bool]]:
 
 
 @given(EVENTS, TARGETS, st.sampled_from([State.DENIED, State.WITHDRAWN, State.SIGNALLED]))
+@pytest.mark.clause("A5")
 def test_neither_a_refusal_nor_a_signal_ever_allows_anything(
     events: list[Said], target: tuple[str, str], state: State
 ) -> None:
@@ -68,6 +69,7 @@ def test_a_grant_for_one_purpose_or_recipient_is_none_for_another(events: list[S
         assert target not in come_to(others).granted
 
 
+@pytest.mark.clause("A5")
 def test_the_signal_is_beaten_only_by_a_later_grant_that_spoke_of_it() -> None:
     target = ("advertise", "")
     plain, told = Said(target, State.GRANTED), Said(target, State.GRANTED, mentions_gpc=True)

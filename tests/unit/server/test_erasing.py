@@ -177,6 +177,7 @@ def test_stopping_after_every_step_loses_and_doubles_nothing(
 
 
 @pytest.mark.clause("P46")
+@pytest.mark.clause("P72")
 def test_only_a_hold_stops_it_and_only_until_it_ends(
     deployment: Deployment, member: Member, clock: Clock
 ) -> None:

@@ -25,6 +25,7 @@ def exported(person: int, deployment: Deployment) -> io.BytesIO:
     return io.BytesIO(b"".join(export_archive(person, read_statement(), now=deployment.now())))
 
 
+@pytest.mark.clause("A2")
 def test_has_every_row_and_column_that_the_registry_declares(deployment: Deployment, member: Member) -> None:
     person = member.account.pk
     found = read_archive(exported(person, deployment))

@@ -123,6 +123,7 @@ def test_a_refusal_has_a_reason(deployment: Deployment, member: Member) -> None:
 # --- what runs, and what does not
 
 
+@pytest.mark.clause("A7")
 def test_what_was_verified_runs_by_itself_and_once(
     deployment: Deployment, member: Member, clock: Clock
 ) -> None:
@@ -191,6 +192,7 @@ def test_only_the_person_takes_it_back(deployment: Deployment, member: Member) -
 
 
 @pytest.mark.parametrize("received", [timedelta(seconds=-1), 10 * DAY])
+@pytest.mark.clause("P87")
 def test_post_is_entered_with_the_day_it_came(deployment: Deployment, received: timedelta) -> None:
     now = deployment.now()
     with pytest.raises(ValueError, match="received"), writing():
