@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import time
+from statistics import median
+
+from muniment.model.codes import EnrolmentCode
 from tests.support.server import Served
 from tests.support.visitor import PASSWORD, Visitor, mails_to
 
@@ -18,8 +23,64 @@ def test_signing_up_with_nothing_optional_ends_signed_in(shared_server: Served) 
     page = visitor.get("/overview")
     assert page.status_code == 200
     assert "Nothing is backed up yet" in page.text
-    for path in ("/profile", "/profile/security", "/devices", "/confirmations", "/profile/details", "/profile/country"):
+    for path in ("/profile", "/profile/security", "/devices", "/confirmations", "/profile/details"):
         assert visitor.get(path).status_code == 200, path
     again = Visitor(shared_server).sign_in("first@example.org", PASSWORD)
     assert (again.status_code, again.headers["location"]) == (302, "/overview")
     assert len(mails_to(shared_server.data, "first@example.org")) >= 1
+
+
+def test_the_owner_of_an_operators_account_agrees_and_sets_a_password(shared_server: Served) -> None:
+    shared_server.create_account("made@example.org")
+    link = str(shared_server.admin("sign-in-link", "made@example.org")["link"])
+    assert link.startswith(shared_server.url)
+    visitor = Visitor(shared_server)
+    path = link.removeprefix(shared_server.url)
+    page = visitor.get(path)
+    assert "privacy statement" in page.text
+    assert visitor.submit(page, password=PASSWORD).status_code == 422  # not without agreeing
+    assert visitor.submit(page, password=PASSWORD, accept="on").status_code == 200
+    assert visitor.get(path).status_code == 410
+    assert visitor.sign_in("made@example.org").headers["location"] == "/overview"
+    assert visitor.get("/overview").status_code == 200
+
+
+def test_an_owner_makes_a_code_that_enrols_a_device(shared_server: Served) -> None:
+    visitor = Visitor(shared_server)
+    visitor.sign_up("codes@example.org")
+    page = visitor.sign_in_afresh("/devices/code")
+    shown = visitor.submit(page)
+    found = re.search(r'id="code">([^<]+)<', shown.text)
+    assert found is not None
+    assert EnrolmentCode.parse(found[1]).new_vault
+    assert found[1] not in visitor.get("/devices/code").text
+
+
+def test_an_account_of_a_child_is_gone_at_once(shared_server: Served) -> None:
+    visitor = Visitor(shared_server)
+    visitor.sign_up("young@example.org")
+    assert shared_server.admin("forget-child", "young@example.org") == {"forgotten": True}
+    assert visitor.get("/overview").status_code == 302
+    assert visitor.sign_in("young@example.org").status_code == 200
+    assert shared_server.try_admin("forget-child", "young@example.org").returncode == 1
+    assert b"young@example.org" not in (shared_server.data / "muniment.sqlite3").read_bytes()
+    told = [mail["Subject"] for mail in mails_to(shared_server.data, "young@example.org")]
+    assert told
+
+
+def test_known_and_unknown_addresses_take_as_long(shared_server: Served) -> None:
+    """Medians of a few: both leave at ticks of the same clock."""
+    Visitor(shared_server).sign_up("timed@example.org")
+
+    def seconds(path: str, **values: str) -> float:
+        visitor = Visitor(shared_server)
+        page = visitor.get(path)
+        began = time.monotonic()
+        visitor.submit(page, path if path == "/accounts/login" else None, **values)
+        return time.monotonic() - began
+
+    for path, field in (("/accounts/password/reset", "email"), ("/accounts/login", "login")):
+        extra = {"password": "not this one at all"} if field == "login" else {}
+        known = median(seconds(path, **{field: "timed@example.org"}, **extra) for _ in range(3))
+        unknown = median(seconds(path, **{field: "untimed@example.org"}, **extra) for _ in range(3))
+        assert abs(known - unknown) < 0.25, (path, known, unknown)

@@ -30,35 +30,48 @@ BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
 class Who(Enum):
     EVERYBODY = "needs nobody to be signed in"
     LINK = "opens with a link from a mail, and with nothing else"
+    RECEIPT = "opens with the mark that its holder got"
     OWNER = "only for the account's owner"
     FRESH = "only for the owner, signed in afresh"
     STAFF = "only for staff"
 
 
-E, L, O, F, S = Who.EVERYBODY, Who.LINK, Who.OWNER, Who.FRESH, Who.STAFF  # noqa: E741
-ROUTES: dict[str, Who] = {
-    "": E, ".well-known/gpc.json": E, "appearance": E, "cookies": E, "cookies/choice": E, "editions": E,
-    "editions/<slug:name>": E, "healthz": E, "sealed": E, "sealed/sealed-sample.zip": E, "static/<path:name>": E,
-    "visit": E, "ledger": E, "ledger/checkpoint": E, "ledger/entries": E, "ledger/key": E, "ledger/proof": E, "privacy": E,
-    "privacy/data": E, "privacy/data-map.json": E, "privacy/history": E, "privacy/history.atom": E,
-    "privacy/proof": E, "privacy/version/<int:number>": E, "preferences": E, "preferences/withdraw": E,
-    "accounts/signup": E, "accounts/signup/<str:edition>": E, "accounts/signup/<str:edition>/register": E,
-    "accounts/confirm": E, "accounts/guardian": E, "accounts/password/reset": E, "accounts/login": E,
-    "accounts/login/passkey": E, "accounts/login/second": E, "accounts/logout": E,
-    "accounts/confirm/<str:token>": L, "accounts/guardian/<str:token>": L, "accounts/password/set/<str:token>": L,
-    "accounts/address/<str:token>": O, "accounts/again": O, "accounts/again/code": O, "accounts/again/passkey": O,
-    "overview": O, "devices": O, "confirmations": O, "confirmations/<uuid:ref>/refuse": O, 
-    "ledger/mine.json": O, "preferences/receipts/<int:entry>.json": O, "profile": O, "profile/details": O,
-    "profile/country": O, "profile/security": O, "profile/security/passkeys": O, "profile/security/codes": O,
-    "profile/security/sessions/end": O, "profile/security/sessions/<uuid:ref>/end": O,
-    "devices/code": F, "devices/<uuid:ref>/revoke": F, "confirmations/<uuid:ref>/confirm": F,
-    "profile/address": F, "profile/security/password": F, "profile/security/app/add": F,
-    "profile/security/app/remove": F, "profile/security/codes/new": F, "profile/security/passkeys/add": F,
-    "profile/security/passkeys/<int:pk>/rename": F, "profile/security/passkeys/<int:pk>/remove": F,
+_OPEN = """
+|.well-known/gpc.json|appearance|cookies|cookies/choice|editions|editions/<slug:name>|healthz|ledger|ledger/checkpoint
+|ledger/entries|ledger/key|ledger/proof|mailbox|preferences|preferences/withdraw|privacy|privacy/data
+|privacy/data-map.json|privacy/history|privacy/history.atom|privacy/proof|privacy/version/<int:number>|sealed
+|sealed/sealed-sample.zip|static/<path:name>|unsubscribe/<str:token>|visit
+|accounts/confirm|accounts/guardian|accounts/login|accounts/login/passkey|accounts/login/second|accounts/logout
+|accounts/password/reset|accounts/signup|accounts/signup/<str:edition>|accounts/signup/<str:edition>/register
+"""
+_LINKS = """
+accounts/confirm/<str:token>|accounts/guardian/<str:token>|accounts/password/set/<str:token>
+"""
+_RECEIPTS = "receipt/<uuid:ref>/<slug:mark>|receipt/<uuid:ref>/<slug:mark>.json"
+_OWNER = """
+accounts/address/<str:token>|accounts/again|accounts/again/code|accounts/again/passkey|confirmations
+|confirmations/<uuid:ref>/refuse|devices|ledger/mine.json|overview|preferences/receipts/<int:entry>.json|profile
+|profile/country|profile/details|profile/security|profile/security/codes|profile/security/passkeys
+|profile/security/sessions/<uuid:ref>/end|profile/security/sessions/end|requests|requests/<uuid:ref>/receipt
+|requests/<uuid:ref>/take-back|requests/object
+"""
+_FRESH = """
+confirmations/<uuid:ref>/confirm|devices/<uuid:ref>/revoke|devices/code|profile/address|profile/delete
+|profile/security/app/add|profile/security/app/remove|profile/security/codes/new|profile/security/passkeys/<int:pk>/remove
+|profile/security/passkeys/<int:pk>/rename|profile/security/passkeys/add|profile/security/password|requests/copy
+|requests/export
+"""
+_STAFF = ""
+_LISTS = {
+    Who.EVERYBODY: _OPEN, Who.LINK: _LINKS, Who.RECEIPT: _RECEIPTS, Who.OWNER: _OWNER, Who.FRESH: _FRESH,
+    Who.STAFF: _STAFF,
 }  # fmt: skip
+ROUTES: dict[str, Who] = {
+    route: who for who, routes in _LISTS.items() for route in routes.replace("\n", "").split("|") if routes
+}
 """By the route as urls.py has it."""
 
-PRIVATE = [route for route, who in ROUTES.items() if who in (O, F, S)]
+PRIVATE = [route for route, who in ROUTES.items() if who in (Who.OWNER, Who.FRESH, Who.STAFF)]
 WITH_IDS = [route for route in PRIVATE if "<uuid:" in route or "<int:" in route]
 REFUSED = (302, 403, 404, 405, 410)
 
@@ -123,7 +136,7 @@ def test_nobody_gets_in_without_signing_in(deployment: Deployment, route: str) -
             assert answer.headers["location"].startswith("/accounts/login"), method
 
 
-@pytest.mark.parametrize("route", sorted(route for route, who in ROUTES.items() if who is F))
+@pytest.mark.parametrize("route", sorted(route for route, who in ROUTES.items() if who is Who.FRESH))
 def test_an_old_session_is_asked_again(deployment: Deployment, member: Member, route: str) -> None:
     client = Person(deployment).join().browser
     for method in ("get", "post"):
@@ -148,8 +161,9 @@ def test_ids_of_others_do_not_exist(deployment: Deployment, member: Member, rout
     session = WebSession.objects.filter(account=member.account).first()
     assert session is not None
     refs = {"devices": beside.device, "confirmations": request, "profile/security/sessions": session.ref.hex}
+    ref = next((ref for start, ref in refs.items() if route.startswith(start)), UUID(int=7).hex)
     theirs = {
-        "uuid": str(UUID(hex=next((ref for start, ref in refs.items() if route.startswith(start)), UUID(int=7).hex))),
+        "uuid": str(UUID(hex=ref)),
         "int": str(passkey.pk),
     }
     stranger = Person(deployment).join()
@@ -162,7 +176,7 @@ def test_ids_of_others_do_not_exist(deployment: Deployment, member: Member, rout
     assert WebSession.objects.filter(pk=session.pk).exists()
 
 
-@pytest.mark.parametrize("route", sorted(route for route, who in ROUTES.items() if who is L))
+@pytest.mark.parametrize("route", sorted(route for route, who in ROUTES.items() if who is Who.LINK))
 def test_a_link_that_nobody_sent_opens_nothing(deployment: Deployment, route: str) -> None:
     client = Client(headers={"host": "localhost"})
     for token in ("x", "gAAAAAB" + "x" * 120):
@@ -170,10 +184,17 @@ def test_a_link_that_nobody_sent_opens_nothing(deployment: Deployment, route: st
             assert ask(client, method, filled(route, {"str": token})).status_code == 410
 
 
+def test_a_receipt_opens_with_its_mark_only(deployment: Deployment) -> None:
+    client = Client(headers={"host": "localhost"})
+    for route in [route for route, who in ROUTES.items() if who is Who.RECEIPT]:
+        for method in ("get", "post"):
+            assert ask(client, method, filled(route, NOBODYS)).status_code in (404, 405)
+
+
 def test_customers_are_not_staff(deployment: Deployment) -> None:
     customer = Person(deployment).join()
     customer.prove()
-    for route in [route for route, who in ROUTES.items() if who is S]:
+    for route in [route for route, who in ROUTES.items() if who is Who.STAFF]:
         for method in METHODS:
             answer = ask(customer.browser, method, filled(route, NOBODYS))
             assert answer.status_code in (403, 404, 405), (route, method)
@@ -185,6 +206,7 @@ WITHOUT_TOKEN = {
     "cookies/choice": "what the browser itself keeps; likewise",
     "sealed": "changes nothing",
     "healthz": "changes nothing",
+    "unsubscribe/<str:token>": "RFC 8058: mail programs post it; the token is its own proof",
 }
 
 

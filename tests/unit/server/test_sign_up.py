@@ -1,4 +1,4 @@
-"""Signing up: only what the statement declares, no difference between known and unknown, nobody unconfirmed."""
+"""Signing up: only what the statement declares, known and unknown alike, nobody unconfirmed."""
 
 from __future__ import annotations
 

@@ -1,12 +1,11 @@
-"""What allauth asks of us: who may sign in, how often one may try, where pages are, what mails say.
+"""What allauth asks of us: who may sign in, how often one may try, what counts as a fresh sign-in.
 
-allauth signs people in by password, passkey and code, and keeps the second factors. Signing up, confirming and
-resetting are ours (`sign_up`, `recovery`).
+allauth signs people in by password, passkey and code, and keeps the second factors. Signing up, confirming
+and resetting are ours (`sign_up`, `recovery`).
 """
 
 from __future__ import annotations
 
-import base64
 import io
 from typing import Any
 
@@ -15,10 +14,6 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
-from cryptography.fernet import Fernet
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponse
@@ -28,6 +23,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from muniment.server.accounts import attempts
 from muniment.server.accounts.attempts import TooOften, Tried
 from muniment.server.accounts.models import Account, SecurityEvent
+from muniment.server.accounts.sealing import box_for
 from muniment.server.accounts.security_log import note
 from muniment.server.accounts.standing import Standing, standing_of
 from muniment.server.accounts.visiting import visit_of
@@ -119,10 +115,10 @@ class FactorAdapter(DefaultMFAAdapter):
 
     def encrypt(self, text: str) -> str:
         """Seeds and recovery codes are sealed: a copy of the database alone does not sign anybody in."""
-        return _box().encrypt(text.encode()).decode()
+        return box_for("second-factor").encrypt(text.encode()).decode()
 
     def decrypt(self, encrypted_text: str) -> str:
-        return _box().decrypt(encrypted_text).decode()
+        return box_for("second-factor").decrypt(encrypted_text).decode()
 
     def generate_authenticator_name(self, user: Account, type: Authenticator.Type) -> str:
         number = Authenticator.objects.filter(user=user, type=type).count()
@@ -135,8 +131,3 @@ class FactorAdapter(DefaultMFAAdapter):
 
 def has_second_factor(account: Account) -> bool:
     return bool(is_mfa_enabled(account, _STRONG))
-
-
-def _box() -> Fernet:
-    derived = HKDF(SHA256(), 32, salt=None, info=b"muniment/second-factor")
-    return Fernet(base64.urlsafe_b64encode(derived.derive(settings.SECRET_KEY.encode())))

@@ -1,4 +1,4 @@
-"""Changing the address one signs in with: asked in a fresh session, confirmed by a link to the new address."""
+"""Changing the address one signs in with: asked freshly signed in, confirmed by a link sent there."""
 
 from __future__ import annotations
 

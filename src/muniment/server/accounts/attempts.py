@@ -1,8 +1,8 @@
-"""Counting what may not be tried without end. Counters are in the database, so that all processes share them.
+"""Counting what may not be tried without end. Counters are in the database, where restarts find them.
 
-What is counted is a keyed hash; its key is made anew each day in memory, so a counter of yesterday says nothing
-about anybody. Password and code are counted by account and by network. A passkey cannot be guessed, so signing
-in with one is never counted, and nobody can lock its holder out.
+What is counted is a keyed hash; its key is made anew each day in memory, so a counter of yesterday says
+nothing about anybody. Password and code are counted by account and by network. A passkey cannot be guessed,
+so signing in with one is never counted, and nobody can lock its holder out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WINDOW_SECONDS = 600
 
 
 class Tried(Enum):
-    """What is counted, with how often within the last ten to twenty minutes: (of one account, of one network)."""
+    """What is counted: how often within the last ten to twenty minutes, of one account and of one network."""
 
     SIGN_IN = ("sign_in", 10, 60)
     CODE = ("code", 10, 60)

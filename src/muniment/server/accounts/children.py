@@ -1,4 +1,4 @@
-"""What happens when an account turns out to be a child's: it ends at once, and everything of it is deleted."""
+"""What happens when an account turns out to be a child's: it ends at once, and all of it is deleted."""
 
 from __future__ import annotations
 

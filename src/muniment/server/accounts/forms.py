@@ -1,4 +1,4 @@
-"""Forms of signing up, made from the statement: a field that it does not declare is not asked, and not taken."""
+"""Forms of signing up, made from the statement: what it does not declare is not asked, and not taken."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _AUTOCOMPLETE = {
     "postcode": "postal-code",
 }  # fmt: skip
 _MONTHS = (
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
-    "December",
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+    "November", "December",
 )  # fmt: skip
 
 

@@ -1,13 +1,12 @@
 """Links that prove who opens them: sealed, bound to one purpose, dead once they did their work or got old.
 
-A link holds the account's opaque ref and a hash of what it may change (password, address, state): when that
-changes, by the link itself or otherwise, the link fits no more. Nothing about links is stored, and nothing can
-be read in one: addresses of pages get into histories and logs.
+A link holds the account's opaque ref and a hash of what it may change (password, address, state): when
+that changes, by the link itself or otherwise, the link fits no more. Nothing about links is stored, and
+nothing can be read in one: addresses of pages get into histories and logs.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from dataclasses import dataclass
@@ -15,12 +14,10 @@ from datetime import datetime
 from enum import Enum
 from uuid import UUID
 
-from cryptography.fernet import Fernet, InvalidToken
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from django.conf import settings
+from cryptography.fernet import InvalidToken
 
 from muniment.server.accounts.models import Account
+from muniment.server.accounts.sealing import box_for
 
 DAY = 86400
 
@@ -51,14 +48,14 @@ class Opened:
 
 def make_token(kind: LinkKind, account: Account, *, email: str, now: datetime) -> str:
     content = json.dumps([account.ref.hex, email, _fingerprint(account)]).encode()
-    return _box(kind).encrypt_at_time(content, int(now.timestamp())).decode().rstrip("=")
+    return box_for(f"link/{kind.word}").encrypt_at_time(content, int(now.timestamp())).decode().rstrip("=")
 
 
 def open_token(kind: LinkKind, token: str, *, now: datetime) -> Opened:
     """Raises LinkDead."""
     padded = token + "=" * (-len(token) % 4)
     try:
-        content = _box(kind).decrypt_at_time(padded, kind.seconds, int(now.timestamp()))
+        content = box_for(f"link/{kind.word}").decrypt_at_time(padded, kind.seconds, int(now.timestamp()))
         ref, email, fingerprint = json.loads(content)
         account = Account.objects.get(ref=UUID(hex=ref))
     except (InvalidToken, ValueError, Account.DoesNotExist) as error:
@@ -66,11 +63,6 @@ def open_token(kind: LinkKind, token: str, *, now: datetime) -> Opened:
     if fingerprint != _fingerprint(account) or not account.is_active:
         raise LinkDead
     return Opened(account, email)
-
-
-def _box(kind: LinkKind) -> Fernet:
-    derived = HKDF(SHA256(), 32, salt=None, info=f"muniment/link/{kind.word}".encode())
-    return Fernet(base64.urlsafe_b64encode(derived.derive(settings.SECRET_KEY.encode())))
 
 
 def _fingerprint(account: Account) -> str:

@@ -14,7 +14,7 @@ from zxcvbn import zxcvbn
 
 GUESSES = 10**8
 _LOOKED_AT = 72
-"""Characters that zxcvbn is given: its time grows fast with length, and what is longer is not guessed anyway."""
+"""Characters that zxcvbn is given: its time grows fast with length, and longer ones are not guessed."""
 
 
 class BreachedPasswordValidator:

@@ -94,7 +94,7 @@ def _said(row: models.Model, field: models.Field[Any, Any]) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M} UTC"
     if field.name == "country":
-        return country_names().get(value, value)
+        return country_names().get(value, str(value))
     display = getattr(row, f"get_{field.name}_display", None)
     return str(display() if display else value)
 

@@ -1,4 +1,4 @@
-"""Setting a password without knowing the old one: by a link sent to the address, or printed by the operator."""
+"""Setting a password without knowing the old one: by a link that was mailed, or printed by the operator."""
 
 from __future__ import annotations
 

@@ -33,10 +33,9 @@ def recent_events(account: Account, *, limit: int = 50) -> list[SecurityEvent]:
 
 
 def is_known_browser(account: Account, visit: Visit) -> bool:
-    """Whether the account signed in from this network and browser before, or never at all: of others its owner
-    is told by mail."""
+    """Whether the account signed in from this network and browser before, or never at all.
+
+    Of others its owner is told by mail.
+    """
     before = SecurityEvent.objects.filter(account=account, kind=SecurityEvent.Kind.SIGNED_IN)
-    return (
-        not before.exists()
-        or before.filter(network=visit.address.network, browser=visit.browser).exists()
-    )
+    return not before.exists() or before.filter(network=visit.address.network, browser=visit.browser).exists()

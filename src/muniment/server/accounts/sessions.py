@@ -45,7 +45,7 @@ class SessionStore(DatabaseStore):
             WebSession.objects.filter(session_key=session_hash(key)).delete()
 
     def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002, Django's signature
-        """Django's promises: CreateError where the key is taken, UpdateError where the row was ended meanwhile."""
+        """Raises what Django expects: CreateError for a key that is taken, UpdateError for a row that is gone."""
         if self.session_key is None:
             self.create()
             return

@@ -60,8 +60,8 @@ class GuardianMissing(Exception):
 def sign_up(wish: SignUp, *, visit: Visit, now: datetime) -> None:
     """Make an account that waits for its confirmation, or tell the owner of the address that there is one.
 
-    Raises GuardianMissing. Both ways hash one password, write one transaction and queue one mail, so that they
-    take the same time.
+    Raises GuardianMissing. Both ways hash one password, write one transaction and queue one mail, so that
+    they take the same time.
     """
     email = wish.email.lower()
     if wish.band is AgeBand.MINOR and (not wish.guardian or wish.guardian.lower() == email):

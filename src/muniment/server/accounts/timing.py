@@ -15,7 +15,7 @@ V = TypeVar("V", bound=Callable[..., HttpResponseBase])
 
 
 def at_the_tick(view: V) -> V:
-    """POSTs take a whole number of ticks. Both ways do the same work anyway; this hides what differs still."""
+    """POSTs take a whole number of ticks. Both ways do the same work; this hides what still differs."""
 
     @wraps(view)
     def ticking(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:

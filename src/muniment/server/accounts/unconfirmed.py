@@ -1,4 +1,4 @@
-"""Forgets accounts whose address nobody confirmed, and minors' whose guardian did not agree, after seven days."""
+"""Forgets accounts that nobody confirmed, and minors' whose guardian did not agree, after seven days."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of signing up, confirming, and setting a password. Signing in itself is allauth's, with our templates."""
+"""Pages of signing up, confirming and setting a password. Signing in is allauth's, with our templates."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from muniment.server.web.context import now
 from muniment.server.web.errors import error_page
 
 SCREENED = "age_screen"
-"""A cookie with the same content for everybody: the screen said no here. It ends with the browser's session."""
+"""A cookie with the same content for everybody: the screen said no here. It ends with the browser."""
 
 get_or_post = require_http_methods(["GET", "HEAD", "POST"])
 

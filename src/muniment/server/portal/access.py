@@ -16,7 +16,7 @@ V = TypeVar("V", bound=Callable[..., HttpResponseBase])
 
 
 def signed_in(view: V) -> V:
-    return cast(V, login_required(view))
+    return login_required(view)
 
 
 def freshly_signed_in(view: V) -> V:

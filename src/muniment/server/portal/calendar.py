@@ -48,5 +48,8 @@ def calendar_of(days: Sequence[Day]) -> Calendar:
     kept = sum(day.state in (DayState.COMPLETE, DayState.PARTIAL) for day in days)
     weeks = (len(days) + 6) // 7
     return Calendar(
-        cells, weeks * step - GAP + 2, 7 * step - GAP + 2, f"Backups arrived on {kept} of the last {len(days)} days."
+        cells,
+        weeks * step - GAP + 2,
+        7 * step - GAP + 2,
+        f"Backups arrived on {kept} of the last {len(days)} days.",
     )

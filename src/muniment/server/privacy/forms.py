@@ -54,7 +54,7 @@ def form_problems(form: DeclaredForm, columns: list[Column]) -> Iterator[str]:
     }
     for field in form.fields:
         if field.column not in personal:
-            yield f"the form {form.name!r} asks for {field.name!r}, but {field.column} is not declared personal"
+            yield f"the form {form.name!r} asks for {field.name!r}; {field.column} is not declared personal"
         if not field.why:
             yield f"the form {form.name!r} asks for {field.name!r} without saying why"
 

@@ -1,4 +1,4 @@
-"""What an owner sees first: each machine, when it last backed up and how that went, and half a year by days."""
+"""What an owner sees first: each machine, when it backed up last and how that went, and half a year."""
 
 from __future__ import annotations
 
@@ -79,27 +79,26 @@ def overview_of(account_id: int, *, now: datetime) -> Overview:
 def machines_of(account_id: int, *, now: datetime) -> list[Machine]:
     """Devices that are not revoked, in the order they came."""
     devices = Device.objects.filter(account_id=account_id, revoked_at=None).order_by("id")
-    newest = {
-        row["device"]: row
-        for row in Snapshot.objects.filter(vault__owner_id=account_id)
+    newest: dict[int, tuple[datetime, int]] = {
+        device: (at, sets)
+        for device, at, sets in Snapshot.objects.filter(vault__owner_id=account_id)
         .values("device")
         .annotate(at=Max("received_at"), sets=Count("set_ref", distinct=True))
+        .values_list("device", "at", "sets")
     }
-    return [_machine(device, newest.get(device.pk), now=now) for device in devices]
+    return [_machine(device, *newest.get(device.pk, (None, 0)), now=now) for device in devices]
 
 
-def _machine(device: Device, newest: dict[str, object] | None, *, now: datetime) -> Machine:
+def _machine(device: Device, backed_up_at: datetime | None, sets: int, *, now: datetime) -> Machine:
     run = Run.objects.filter(device=device).order_by("-received_at").first()
     coverage = {} if run is None else run.coverage
-    backed_up_at = None if newest is None else newest["at"]
-    assert backed_up_at is None or isinstance(backed_up_at, datetime)
     unreadable = int(coverage.get("unreadable", 0)) + int(coverage.get("changed", 0))
     return Machine(
         ref=device.ref,
         name=device.name,
         enrolled_at=device.enrolled_at,
         seen_at=device.last_seen_at,
-        sets=0 if newest is None else int(str(newest["sets"])),
+        sets=sets,
         backed_up_at=backed_up_at,
         files=None if run is None else int(coverage.get("read", 0)) + int(coverage.get("unchanged", 0)),
         unreadable=unreadable,

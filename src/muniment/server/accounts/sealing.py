@@ -1,0 +1,16 @@
+"""Boxes that only this server opens: for links and second factors, each use with a key of its own."""
+
+from __future__ import annotations
+
+import base64
+
+from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
+
+
+def box_for(use: str) -> Fernet:
+    """Derived from the site's secret (`keyfiles.site_secret`) by HKDF, RFC 5869."""
+    derived = HKDF(SHA256(), 32, salt=None, info=f"muniment/{use}".encode())
+    return Fernet(base64.urlsafe_b64encode(derived.derive(str(settings.SECRET_KEY).encode())))
