@@ -8,13 +8,15 @@ from django.apps import AppConfig
 from django.core import checks
 
 from muniment.server.privacy.external import EXTERNAL
-from muniment.server.privacy.registry import problems
+from muniment.server.privacy.registry import data_map, problems, recipient_problems
 from muniment.server.privacy.statement import read_statement
 
 
 def check_registry(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
     """Fail where a column is undeclared: nothing personal is ever kept by accident."""
-    return [checks.Error(text, id="privacy.E001") for text in problems(read_statement(), EXTERNAL)]
+    statement = read_statement()
+    found = [*problems(statement, EXTERNAL), *recipient_problems(statement, data_map(EXTERNAL))]
+    return [checks.Error(text, id="privacy.E001") for text in found]
 
 
 class PrivacyConfig(AppConfig):

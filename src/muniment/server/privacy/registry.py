@@ -107,6 +107,24 @@ def problems(
     return found
 
 
+def recipient_problems(statement: Statement, columns: Iterable[Column]) -> list[str]:
+    """Fields that a recipient is named for though no purpose of its may use them, or nobody declared them."""
+    personal_columns = {
+        f"{column.model}.{column.name}": column.declaration.category
+        for column in columns
+        if isinstance(column.declaration, Personal)
+    }
+    found = []
+    for recipient in statement.recipients.values():
+        for name in sorted(recipient.fields):
+            category = personal_columns.get(name)
+            if category is None:
+                found.append(f"the recipient {recipient.name!r} gets {name}, which is no personal column")
+            elif not any(_may_use(purpose, category, statement) for purpose in recipient.purposes):
+                found.append(f"the recipient {recipient.name!r} gets {name}, which no purpose of its may use")
+    return found
+
+
 def _against_statement(column: Column, declared: Personal, statement: Statement) -> Iterator[str]:
     where = f"{column.model}.{column.name}"
     if not declared.purposes:
