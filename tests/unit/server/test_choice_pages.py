@@ -12,12 +12,14 @@ from django.http import HttpRequest, HttpResponse
 from django.test import Client
 
 from muniment.server.deployment import Deployment
-from muniment.server.privacy.consent.choices import Subject, is_granted, last_said
-from muniment.server.privacy.consent.cookies import BrowserChoice, forget_browser_choices
+from muniment.server.privacy.consent.choices import Subject, browser_hash, is_granted, last_said
+from muniment.server.privacy.consent.cookies import BrowserChoice
 from muniment.server.privacy.consent.effect import State
 from muniment.server.privacy.consent.models import ConsentEvent, VisitCount
 from muniment.server.privacy.ledger.entries import entries_of
 from muniment.server.privacy.ledger.verification import verify_document
+from muniment.server.privacy.registry import Erase
+from muniment.server.privacy.retention.rules import rules
 from muniment.server.privacy.statement import read_statement
 from muniment.server.web.choices import COOKIE, read_choices
 from muniment.server.web.context import deploy
@@ -256,9 +258,14 @@ def test_one_reads_and_takes_along_ones_own_entries_only(owner: Client, member: 
 def test_what_browsers_said_is_forgotten_in_time(stranger: Client, clock: Clock) -> None:
     answer(stranger, "accept")
     token = chosen(stranger).token
-    clock.turn(days=181)
-    assert forget_browser_choices(clock()) >= 1
-    assert not last_said(Subject(browser=token))
+    assert last_said(Subject(browser=token))
+    (rule,) = [rule for rule in rules() if rule.table.model is ConsentEvent]
+    clock.turn(days=179)
+    assert not rule.overdue(now=clock()).filter(browser=browser_hash(token or b"")).exists()
+    clock.turn(days=2)
+    assert rule.erase is Erase.DELETE
+    assert rule.overdue(now=clock()).filter(browser=browser_hash(token or b"")).exists()
+    assert not rule.overdue(now=clock()).filter(browser=None).exists()
 
 
 @pytest.fixture

@@ -9,12 +9,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
 
 from muniment.server.privacy.consent.choices import Subject, choose, last_said
 from muniment.server.privacy.consent.effect import Consents, State
-from muniment.server.privacy.consent.models import ConsentEvent
 from muniment.server.privacy.consent.notices import notice_for
 from muniment.server.privacy.statement import Statement, read_statement
 from muniment.server.privacy.terms import Purpose
@@ -22,7 +21,6 @@ from muniment.server.transactions import writing
 
 TOKEN_SIZE = 16
 _YES, _NO = "yes.", "no"
-_AT_ONCE = 500
 
 
 class Asked(Enum):
@@ -113,12 +111,3 @@ def answer_cookies(
                 mentions_gpc=notice.mentions_gpc,
             )
     return BrowserChoice(was_made=True, token=token if agreed and subject.account is None else None)
-
-
-def forget_browser_choices(now: datetime) -> int:
-    """Delete what browsers without an account said longer ago than the statement allows; returns how many."""
-    days = read_statement().days["browser_choice"]
-    old = ConsentEvent.objects.filter(browser__isnull=False, at__lt=now - timedelta(days=days))
-    chosen = list(old.values_list("pk", flat=True)[:_AT_ONCE])
-    with writing():
-        return ConsentEvent.objects.filter(pk__in=chosen).delete()[0]
