@@ -45,7 +45,7 @@ class SessionStore(DatabaseStore):
             WebSession.objects.filter(session_key=session_hash(key)).delete()
 
     def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002, Django's signature
-        """Raises what Django expects: CreateError for a key that is taken, UpdateError for a row that is gone."""
+        """Raises CreateError for a key that is taken, UpdateError for a row that is gone: Django expects it."""
         if self.session_key is None:
             self.create()
             return
