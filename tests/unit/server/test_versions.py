@@ -16,6 +16,8 @@ from django.test import Client
 from muniment.server.accounts.enrolment import create_account
 from muniment.server.accounts.models import Account
 from muniment.server.deployment import Deployment
+from muniment.server.mail.models import Mail
+from muniment.server.mail.statement import StatementChanges, advance_versions
 from muniment.server.privacy.ledger.entries import entries_of
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.retention.models import Sweep
@@ -193,6 +195,17 @@ def test_everybody_is_told_thirty_days_before(clock: Clock, member: Member) -> N
     assert in_force(clock()).number == 2
     said = [entry for entry in entries_of(member.account) if entry.leaf.kind == Kind.VERSION_ANNOUNCED.value]
     assert [entry.said["version"] for entry in said] == [2]
+
+
+def test_the_mail_says_what_changes_and_from_when(deployment: Deployment, member: Member) -> None:
+    post_statement(*texts(2, widen=WIDER), now=deployment.now())
+    assert advance_versions(deployment) >= 1
+    assert advance_versions(deployment) == 0
+    mail = Mail.objects.get(account=member.account, message=StatementChanges.__name__)
+    assert "weather" in mail.text
+    assert "Version 2 " in mail.text
+    assert "22 December 2026" in mail.text
+    assert mail.message_class == "service"
 
 
 def test_without_notice_nothing_comes_into_force(clock: Clock, member: Member) -> None:
