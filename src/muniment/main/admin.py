@@ -124,6 +124,22 @@ def confirm(
     print(json.dumps(shown) if as_json else _line(shown))
 
 
+@admin_app.command("staff")
+def staff(
+    email: Email,
+    data: Data,
+    remove: Annotated[bool, typer.Option("--remove", help="No longer staff.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Let an account open the console, where orders and requests are handled; or no longer."""
+    try:
+        _operator(data).set_staff(_checked_email(email), is_staff=not remove)
+    except Exception as error:
+        _explain(error)
+    said = "is staff no more" if remove else "is staff"
+    print(json.dumps({"staff": not remove}) if as_json else f"{email} {said}.")
+
+
 @admin_app.command("mailbox")
 def mailbox(
     data: Data,

@@ -211,6 +211,13 @@ class Operator:
         """Do what is due of people's requests about their own data."""
         return advance_requests(self.deployment)
 
+    def set_staff(self, email: str, *, is_staff: bool) -> None:
+        """Raises NoSuchAccount."""
+        account = find_account(email)
+        account.is_staff = is_staff
+        with writing():
+            account.save(update_fields=["is_staff"])
+
     def mails(self, *, to: str) -> list[Mail]:
         """What waits to be sent, or stays where no mail server is set up; newest first."""
         return newest_mails(to=to)

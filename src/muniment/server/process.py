@@ -23,6 +23,8 @@ from muniment.server.dataplane.calls import Threads
 from muniment.server.deployment import Deployment
 from muniment.server.logs import SERVICE
 from muniment.server.mail.delivery import deliver_due
+from muniment.server.mail.statement import advance_versions
+from muniment.server.privacy.disclosures.orders import end_gags
 from muniment.server.privacy.requests.machine import advance_requests
 from muniment.server.privacy.retention.sweep import sweep_once
 from muniment.server.vaults.closing import clear_closed_vaults
@@ -90,6 +92,8 @@ async def _tidy(deployment: Deployment, threads: Threads) -> None:
 
 def _tidy_once(deployment: Deployment) -> int:
     advanced = advance_requests(deployment)
+    end_gags(deployment)
+    advance_versions(deployment)
     forgotten = forget_unconfirmed(now=deployment.now()) + sum(sweep_once(deployment).values())
     cleared = clear_expired_uploads(deployment) + clear_closed_vaults(deployment)
     return cleared + forgotten + advanced.done

@@ -44,8 +44,10 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
             "muniment.server.privacy.consent.apps.ConsentConfig",
             "muniment.server.privacy.requests.apps.RequestsConfig",
             "muniment.server.privacy.retention.apps.RetentionConfig",
+            "muniment.server.privacy.disclosures.apps.DisclosuresConfig",
             *sign_in.APPS,
             "muniment.server.mail.apps.MailConfig",
+            "muniment.server.console.apps.ConsoleConfig",
             "muniment.server.vaults.apps.VaultsConfig",
         ],
         "MIDDLEWARE": [

@@ -18,6 +18,8 @@ def writing() -> Iterator[None]:
     SQLite has one writer anyway; waiting on our own lock is fair and wakes at once, where SQLite's busy
     handler sleeps and guesses. Other processes (`muniment admin`) still meet the busy handler.
     """
+    if connection.in_atomic_block:
+        raise RuntimeError("writing() inside writing(): what is inside would not be durable when it ends")
     if connection.vendor != "sqlite":
         with transaction.atomic(durable=True):
             yield

@@ -13,6 +13,7 @@ urlpatterns = [
     path("", include("muniment.server.accounts.urls")),
     path("", include("muniment.server.portal.urls")),
     path("", include("muniment.server.portal.record_urls")),
+    path("", include("muniment.server.console.urls")),
 ]
 
 handler400 = "muniment.server.web.errors.bad_request"

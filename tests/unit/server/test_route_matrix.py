@@ -39,13 +39,14 @@ class Who(Enum):
 _OPEN = """
 |.well-known/gpc.json|appearance|cookies|cookies/choice|editions|editions/<slug:name>|healthz|ledger|ledger/checkpoint
 |ledger/entries|ledger/key|ledger/proof|mailbox|preferences|preferences/withdraw|privacy|privacy/data
-|privacy/data-map.json|privacy/history|privacy/history.atom|privacy/proof|privacy/version/<int:number>|sealed
-|sealed/sealed-sample.zip|static/<path:name>|unsubscribe/<str:token>|visit
+|privacy/data-map.json|privacy/history|privacy/history.atom|privacy/proof|privacy/request|privacy/version/<int:number>|sealed
+|sealed/sealed-sample.zip|static/<path:name>|transparency|transparency.json|unsubscribe/<str:token>|visit
 |accounts/confirm|accounts/guardian|accounts/login|accounts/login/passkey|accounts/login/second|accounts/logout
 |accounts/password/reset|accounts/signup|accounts/signup/<str:edition>|accounts/signup/<str:edition>/register
 """
 _LINKS = """
 accounts/confirm/<str:token>|accounts/guardian/<str:token>|accounts/password/set/<str:token>
+|privacy/request/<str:token>
 """
 _RECEIPTS = "receipt/<uuid:ref>/<slug:mark>|receipt/<uuid:ref>/<slug:mark>.json"
 _OWNER = """
@@ -61,7 +62,10 @@ confirmations/<uuid:ref>/confirm|devices/<uuid:ref>/revoke|devices/code|profile/
 |profile/security/passkeys/<int:pk>/rename|profile/security/passkeys/add|profile/security/password|requests/copy
 |requests/export
 """
-_STAFF = ""
+_STAFF = """
+console/orders|console/orders/<uuid:ref>/approve|console/orders/<uuid:ref>/export
+|console/orders/<uuid:ref>/refuse
+"""
 _LISTS = {
     Who.EVERYBODY: _OPEN, Who.LINK: _LINKS, Who.RECEIPT: _RECEIPTS, Who.OWNER: _OWNER, Who.FRESH: _FRESH,
     Who.STAFF: _STAFF,

@@ -59,7 +59,14 @@ class ErasureDone(_RequestMessage):
     template: ClassVar[str] = "mail/mail/erasure_done.txt"
 
 
+@dataclass(frozen=True)
+class DataDisclosed(_RequestMessage):
+    subject: ClassVar[str] = "We had to hand over data about you"
+    template: ClassVar[str] = "mail/mail/data_disclosed.txt"
+
+
 _MESSAGES = {
+    Told.DISCLOSED: DataDisclosed,
     Told.VERIFY: VerifyRequest,
     Told.RECEIVED: RequestReceived,
     Told.REFUSED: RequestRefused,

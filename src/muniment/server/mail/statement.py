@@ -23,10 +23,11 @@ class StatementChanges(Message):
     number: int
     effective: str
     changes: tuple[str, ...]
+    path: str = "/privacy/history"
 
 
 def advance_versions(deployment: Deployment) -> int:
-    """Give the notices that are owed, then turn the versions whose time it is; returns how many of both."""
+    """Give notices that are owed, then turn versions whose time it is. Returns how many."""
     now = deployment.now()
 
     def tell(account: Any, version: Version) -> None:

@@ -37,6 +37,7 @@ class Told(Enum):
     DONE = "done"
     TAKEN_BACK = "taken_back"
     ERASED = "erased"
+    DISCLOSED = "disclosed"
 
 
 class Notifier(Protocol):

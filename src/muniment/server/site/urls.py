@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from muniment.server.site.asking import ask_from_outside, confirm_request
 from muniment.server.site.cookies import choose_cookies, cookies, gpc_support
 from muniment.server.site.home import editions, home, one_edition, sealed, sealed_archive
 from muniment.server.site.ledger import ledger_checkpoint, ledger_entries, ledger_key, ledger_proof
@@ -18,6 +19,7 @@ from muniment.server.site.statement import (
     statement,
     version,
 )
+from muniment.server.site.transparency import transparency, transparency_json
 from muniment.server.site.visits import visit
 
 urlpatterns = [
@@ -34,11 +36,15 @@ urlpatterns = [
     path("cookies/choice", choose_cookies, name="choose_cookies"),
     path(".well-known/gpc.json", gpc_support, name="gpc_support"),
     path("editions/<slug:name>", one_edition, name="edition"),
+    path("transparency", transparency, name="transparency"),
+    path("transparency.json", transparency_json, name="transparency_json"),
     path("unsubscribe/<str:token>", unsubscribe, name="unsubscribe"),
     path("mailbox", mailbox, name="mailbox"),
     path("receipt/<uuid:ref>/<slug:mark>", receipt, name="receipt"),
     path("receipt/<uuid:ref>/<slug:mark>.json", receipt_json, name="receipt_json"),
     path("privacy", statement, name="statement"),
+    path("privacy/request", ask_from_outside, name="ask_from_outside"),
+    path("privacy/request/<str:token>", confirm_request, name="confirm_link"),
     path("privacy/proof", proof, name="proof"),
     path("privacy/version/<int:number>", version, name="statement_version"),
     path("privacy/history", history, name="history"),

@@ -1,4 +1,4 @@
-"""Registers the app of vaults with Django, and how an account's vaults are erased with the privacy package."""
+"""Registers the app of vaults with Django, and with the privacy package how vaults are erased."""
 
 from django.apps import AppConfig
 from django.utils.module_loading import import_string

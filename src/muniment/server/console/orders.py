@@ -1,0 +1,111 @@
+"""`/console/orders`: orders of authorities, taken in, approved by two, exported or refused."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST
+
+from muniment.server.console.access import staff_only
+from muniment.server.portal.access import owner_of
+from muniment.server.privacy.disclosures import cases
+from muniment.server.privacy.disclosures.models import Cause
+from muniment.server.privacy.disclosures.orders import (
+    NoSuchOrder,
+    NotApproved,
+    Order,
+    OutOfScope,
+    export,
+    fields_within_reach,
+    open_orders,
+)
+from muniment.server.web.context import deployment, now
+
+
+class OrderForm(forms.Form):
+    cause = forms.ChoiceField(label="Why", choices=Cause.choices)
+    issuer = forms.CharField(label="Court or authority", max_length=200)
+    country = forms.RegexField(r"^[A-Z]{2}$", label="Its country, two letters", max_length=2)
+    legal_basis = forms.CharField(label="Legal basis", max_length=300)
+    email = forms.EmailField(label="Address of the account")
+    scope = forms.MultipleChoiceField(label="What is asked for")
+    days = forms.IntegerField(label="Days until it is owed", min_value=1, max_value=365)
+    gag_days = forms.IntegerField(
+        label="Days for which telling the person is forbidden", min_value=0, max_value=3650, required=False
+    )
+    reason = forms.CharField(
+        label="Our own reason, where no order makes us", widget=forms.Textarea, required=False
+    )
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self.fields["scope"].choices = [(name, name) for name in fields_within_reach()]  # type: ignore[attr-defined]
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@staff_only
+def orders(request: HttpRequest) -> HttpResponse:
+    form = OrderForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        said, at = form.cleaned_data, now()
+        gag = said["gag_days"]
+        order = Order(
+            cause=Cause(said["cause"]), issuer=said["issuer"], country=said["country"],
+            legal_basis=said["legal_basis"], email=said["email"], scope=frozenset(said["scope"]),
+            deadline=at + timedelta(days=said["days"]), reason=said["reason"],
+            gagged_until=at + timedelta(days=gag) if gag else None,
+        )  # fmt: skip
+        try:
+            cases.take_in_case(order, now=at)
+        except NoSuchOrder:
+            form.add_error("email", "No account has this address.")
+        except ValueError as error:
+            form.add_error(None, str(error))
+        else:
+            messages.success(request, "Taken in. Two different people have to approve it.", extra_tags="good")
+            return redirect("console_orders")
+    context = {"orders": open_orders(), "form": form, "me": owner_of(request).pk}
+    return render(request, "console/orders.html", context, status=422 if form.errors else 200)
+
+
+@require_POST
+@staff_only
+def approve_order(request: HttpRequest, ref: UUID) -> HttpResponse:
+    try:
+        cases.approve_case(ref, owner_of(request), now=now())
+    except NoSuchOrder:
+        raise Http404 from None
+    return redirect("console_orders")
+
+
+@require_POST
+@staff_only
+def refuse_order(request: HttpRequest, ref: UUID) -> HttpResponse:
+    try:
+        cases.refuse_case(ref, reason=request.POST.get("reason", ""), now=now())
+    except NoSuchOrder:
+        raise Http404 from None
+    except ValueError as error:
+        messages.error(request, str(error).capitalize() + ".", extra_tags="bad")
+    return redirect("console_orders")
+
+
+@require_POST
+@staff_only
+def export_order(request: HttpRequest, ref: UUID) -> HttpResponse:
+    """The document for the authority, as a download; the person is told in the same moment, unless gagged."""
+    try:
+        document = export(deployment(), ref)
+    except NoSuchOrder:
+        raise Http404 from None
+    except (NotApproved, OutOfScope):
+        messages.error(request, "Two different people have to approve it first.", extra_tags="bad")
+        return redirect("console_orders")
+    answer = JsonResponse(document, json_dumps_params={"indent": 1})
+    answer.headers["Content-Disposition"] = f'attachment; filename="order-{ref.hex[:8]}.json"'
+    return answer

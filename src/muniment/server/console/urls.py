@@ -1,0 +1,14 @@
+"""Where the staff's pages are."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from muniment.server.console import orders
+
+urlpatterns = [
+    path("console/orders", orders.orders, name="console_orders"),
+    path("console/orders/<uuid:ref>/approve", orders.approve_order, name="approve_order"),
+    path("console/orders/<uuid:ref>/refuse", orders.refuse_order, name="refuse_order"),
+    path("console/orders/<uuid:ref>/export", orders.export_order, name="export_order"),
+]

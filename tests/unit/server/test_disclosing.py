@@ -1,0 +1,327 @@
+"""What leaves: only through the gate, only what may, always on record; and orders, which take two people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from muniment.server.accounts.enrolment import create_account
+from muniment.server.accounts.models import Account
+from muniment.server.deployment import Deployment
+from muniment.server.mail.models import Mail
+from muniment.server.privacy.consent.choices import Subject, choose
+from muniment.server.privacy.consent.effect import State
+from muniment.server.privacy.consent.notices import notice_for
+from muniment.server.privacy.disclosures.models import Cause, OrderCase
+from muniment.server.privacy.disclosures.orders import (
+    NoSuchOrder,
+    NotApproved,
+    Order,
+    OutOfScope,
+    approve,
+    end_gags,
+    export,
+    fields_within_reach,
+    open_orders,
+    refuse,
+    take_in,
+)
+from muniment.server.privacy.disclosures.transparency import read_transparency
+from muniment.server.privacy.gate import disclose as gate
+from muniment.server.privacy.gate.decide import Reason
+from muniment.server.privacy.gate.disclose import NotSent, Offer, Values, disclose
+from muniment.server.privacy.ledger.entries import entries_of
+from muniment.server.privacy.ledger.kinds import Kind
+from muniment.server.privacy.requests.asking import ask
+from muniment.server.privacy.requests.models import Kind as Asked
+from muniment.server.privacy.statement import Statement, read_statement
+from muniment.server.privacy.terms import Recipient, RecipientKind
+from muniment.server.transactions import writing
+from tests.support.domain import Clock, Member
+
+EMAIL, DEVICE, PASSWORD = "accounts.Account.email", "accounts.Device.name", "accounts.Account.password"
+FIELDS = frozenset({EMAIL, DEVICE})
+
+
+@dataclass
+class Carrier:
+    """Takes what it is sent."""
+
+    got: list[Values] = field(default_factory=list)
+
+    def send(self, values: Values) -> None:
+        self.got.append(values)
+
+
+def with_recipient(**changes: Any) -> Statement:
+    made = Recipient(
+        "partner", "A partner", RecipientKind.PROCESSOR, frozenset({"named_sharing", "transactions"}),
+        frozenset({EMAIL}), "IE", "C-1", date(2027, 6, 1), date(2026, 6, 1), "clauses",
+    )  # fmt: skip
+    return replace(read_statement(), recipients={"partner": replace(made, **changes)})
+
+
+def offer(member: Member, purpose: str, **changes: Any) -> Offer:
+    return replace(Offer(member.account, purpose, "partner", FIELDS, statement=with_recipient()), **changes)
+
+
+def say(deployment: Deployment, account: Account, state: State) -> None:
+    with writing():
+        choose(
+            Subject(account), "named_sharing", state, recipient="partner", method="test",
+            now=deployment.now(),
+            notice=notice_for(read_statement().purposes["named_sharing"], gpc=False),
+        )  # fmt: skip
+
+
+# --- the gate's effect
+
+
+@pytest.mark.clause("P37", aspect="off")
+@pytest.mark.clause("P41")
+def test_without_a_yes_nothing_is_sent_and_that_is_on_record(deployment: Deployment, member: Member) -> None:
+    carrier = Carrier()
+    decision = disclose(offer(member, "named_sharing"), carrier, deployment=deployment)
+    assert (decision.allow, decision.reason, carrier.got) == (False, Reason.NO_CONSENT, [])
+    entry = entries_of(member.account)[0]
+    assert entry.leaf.kind == Kind.DISCLOSURE_REFUSED
+    assert member.account.email not in entry.payload
+
+
+@pytest.mark.clause("P37", aspect="allowed")
+@pytest.mark.clause("P30", aspect="beyond")
+@pytest.mark.clause("P38", aspect="beyond")
+def test_with_a_yes_only_declared_fields_go(deployment: Deployment, member: Member) -> None:
+    carrier = Carrier()
+    say(deployment, member.account, State.GRANTED)
+    decision = disclose(offer(member, "named_sharing"), carrier, deployment=deployment)
+    assert decision.fields == {EMAIL}
+    assert carrier.got == [{EMAIL: [member.account.email]}]
+    entry = entries_of(member.account)[0]
+    assert (entry.leaf.kind, entry.leaf.clause, entry.said["fields"]) == (Kind.DISCLOSED, "P37", [EMAIL])
+    assert entry.said["recipient"] == "partner"
+
+
+@pytest.mark.clause("P37", aspect="beyond")
+def test_a_yes_taken_back_between_deciding_and_sending_stops_it(
+    deployment: Deployment, member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carrier = Carrier()
+    say(deployment, member.account, State.GRANTED)
+    decided = gate._decide
+    asked = []
+
+    def withdrawn_after_the_first(*args: Any) -> Any:
+        if asked:
+            say(deployment, member.account, State.WITHDRAWN)
+        asked.append(1)
+        return decided(*args)
+
+    monkeypatch.setattr(gate, "_decide", withdrawn_after_the_first)
+    decision = disclose(offer(member, "named_sharing"), carrier, deployment=deployment)
+    assert not decision.allow
+    assert carrier.got == []
+    assert entries_of(member.account)[0].leaf.kind == Kind.DISCLOSURE_STOPPED
+
+
+@pytest.mark.clause("P39")
+@pytest.mark.clause("P4")
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"reviewed": date(2025, 11, 21)}, Reason.REVIEW_STALE),
+        ({"expires": date(2026, 11, 22)}, Reason.CONTRACT_LAPSED),
+        ({"contract": ""}, Reason.NO_CONTRACT),
+        ({"transfer_basis": "", "country": "US"}, Reason.NO_TRANSFER_BASIS),
+    ],
+)
+def test_partners_who_did_not_earn_it_get_nothing(
+    deployment: Deployment, member: Member, changes: dict[str, Any], reason: Reason
+) -> None:
+    carrier = Carrier()
+    sent = offer(member, "transactions", statement=with_recipient(**changes))
+    assert disclose(sent, carrier, deployment=deployment).reason is reason
+    assert carrier.got == []
+
+
+@pytest.mark.clause("P2")
+def test_who_is_not_listed_gets_nothing(deployment: Deployment, member: Member) -> None:
+    carrier = Carrier()
+    sent = replace(offer(member, "transactions"), statement=None)
+    assert disclose(sent, carrier, deployment=deployment).reason is Reason.UNKNOWN_RECIPIENT
+    assert carrier.got == []
+
+
+def test_what_did_not_get_there_is_said_to_be_stopped(deployment: Deployment, member: Member) -> None:
+    class Broken(Carrier):
+        def send(self, values: Values) -> None:
+            raise OSError("the line is dead")
+
+    with pytest.raises(NotSent):
+        disclose(offer(member, "transactions"), Broken(), deployment=deployment)
+    kinds = [entry.leaf.kind for entry in entries_of(member.account)[:2]]
+    assert kinds == [Kind.DISCLOSURE_STOPPED, Kind.DISCLOSED]
+
+
+# --- orders
+
+
+def order(member: Member, clock: Clock, **changes: Any) -> Order:
+    made = Order(
+        cause=Cause.ORDER, issuer="a district court", country="IE", legal_basis="Criminal Justice Act, s. 15",
+        email=member.account.email, scope=FIELDS, deadline=clock() + timedelta(days=10),
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+def opened(member: Member, clock: Clock, **changes: Any) -> UUID:
+    with writing():
+        return take_in(order(member, clock, **changes), now=clock())
+
+
+def staff(clock: Clock) -> Account:
+    with writing():
+        return create_account(f"{uuid4().hex}@example.org", now=clock())
+
+
+def approved(member: Member, clock: Clock, **changes: Any) -> UUID:
+    ref = opened(member, clock, **changes)
+    for one in (staff(clock), staff(clock)):
+        with writing():
+            approve(ref, one, now=clock())
+    return ref
+
+
+@pytest.mark.clause("P33", aspect="off")
+def test_one_person_cannot_approve_alone(deployment: Deployment, member: Member, clock: Clock) -> None:
+    ref, one = opened(member, clock), staff(clock)
+    for _ in range(3):
+        with writing():
+            assert approve(ref, one, now=clock()) == 1
+    with pytest.raises(NotApproved):
+        export(deployment, ref)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        OrderCase.objects.filter(ref=ref).update(second_approver=one)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        OrderCase.objects.filter(ref=ref).update(first_approver=None, second_approver=one)
+
+
+@pytest.mark.clause("P33", aspect="allowed")
+@pytest.mark.clause("P34", aspect="allowed")
+def test_two_approve_and_the_scope_is_what_goes(deployment: Deployment, member: Member, clock: Clock) -> None:
+    before = read_transparency()
+    ref = approved(member, clock)
+    given = export(deployment, ref)
+    assert set(given["fields"]) == FIELDS
+    assert given["fields"][EMAIL] == [member.account.email]
+    assert "sealed" in given["cannot_be_given"]
+    after = read_transparency()
+    assert (after.received - before.received, after.exported - before.exported) == (1, 1)
+    mail = Mail.objects.filter(to=member.account.email).latest("id")
+    assert mail.subject == "We had to hand over data about you"
+    kinds = {entry.leaf.kind for entry in entries_of(member.account)}
+    assert {Kind.ORDER_TOLD, Kind.DISCLOSED} <= kinds
+    with pytest.raises(NoSuchOrder):
+        export(deployment, ref)
+
+
+@pytest.mark.clause("P33", aspect="beyond")
+@pytest.mark.clause("P34", aspect="beyond")
+def test_nothing_beyond_the_scope_and_never_a_secret(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    ref = approved(member, clock, scope=frozenset({EMAIL}))
+    with pytest.raises(OutOfScope):
+        export(deployment, ref, fields=FIELDS)
+    assert PASSWORD not in fields_within_reach()
+    for unreachable in (PASSWORD, "accounts.Device.token_sha256", "no.such.column"):
+        with pytest.raises(OutOfScope), writing():
+            take_in(order(member, clock, scope=frozenset({unreachable})), now=clock())
+
+
+@pytest.mark.clause("P34", aspect="off")
+def test_an_order_that_lacks_something_is_not_taken_in(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    for changes in ({"issuer": " "}, {"legal_basis": ""}, {"scope": frozenset()}, {"deadline": clock()}):
+        with pytest.raises(ValueError, match="an order has"), writing():
+            take_in(order(member, clock, **changes), now=clock())
+    with pytest.raises(NoSuchOrder), writing():
+        take_in(order(member, clock, email="nobody@example.org"), now=clock())
+
+
+@pytest.mark.clause("P35", aspect="off")
+@pytest.mark.clause("P36", aspect="off")
+@pytest.mark.parametrize("cause", [Cause.PROTECT, Cause.FRAUD])
+def test_own_judgement_needs_a_written_reason(
+    deployment: Deployment, member: Member, clock: Clock, cause: Cause
+) -> None:
+    with pytest.raises(ValueError, match="written reason"), writing():
+        take_in(order(member, clock, cause=cause), now=clock())
+    ref = opened(member, clock, cause=cause, reason="threats against a named person")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        OrderCase.objects.filter(ref=ref).update(reason="")
+
+
+@pytest.mark.clause("P35", aspect="allowed")
+@pytest.mark.clause("P36", aspect="allowed")
+@pytest.mark.parametrize("cause", [Cause.PROTECT, Cause.FRAUD])
+def test_own_judgement_goes_through_the_same_case(
+    deployment: Deployment, member: Member, clock: Clock, cause: Cause
+) -> None:
+    ref = approved(
+        member, clock, cause=cause, reason="threats against a named person", scope=frozenset({EMAIL})
+    )
+    assert set(export(deployment, ref)["fields"]) == {EMAIL}
+
+
+@pytest.mark.clause("P35", aspect="beyond")
+@pytest.mark.clause("P36", aspect="beyond")
+@pytest.mark.parametrize("cause", [Cause.PROTECT, Cause.FRAUD])
+def test_an_approval_lasts_ninety_days(
+    deployment: Deployment, member: Member, clock: Clock, cause: Cause
+) -> None:
+    ref = approved(member, clock, cause=cause, reason="threats", deadline=clock() + timedelta(days=200))
+    clock.turn(days=90)
+    with pytest.raises(NotApproved):
+        export(deployment, ref)
+
+
+def test_a_person_who_objects_is_still_within_a_court_s_reach_and_not_within_ours(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    ask(deployment, member.account, Asked.RESTRICT)
+    assert export(deployment, approved(member, clock))["fields"][EMAIL] == [member.account.email]
+
+
+def test_a_gag_delays_the_telling_and_nothing_else(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    ref = approved(member, clock, gagged_until=clock() + timedelta(days=30))
+    before = len(entries_of(member.account))
+    export(deployment, ref)
+    assert len(entries_of(member.account)) == before
+    clock.turn(days=29)
+    end_gags(deployment)
+    assert OrderCase.objects.get(ref=ref).told_at is None
+    clock.turn(days=1)
+    assert end_gags(deployment) >= 1
+    assert entries_of(member.account)[0].said["fields"] == sorted(FIELDS)
+    assert Mail.objects.filter(to=member.account.email, message="DataDisclosed").count() == 1
+    assert end_gags(deployment) == 0
+
+
+def test_refusing_takes_a_reason(deployment: Deployment, member: Member, clock: Clock) -> None:
+    ref = opened(member, clock)
+    assert ref in {row.ref for row in open_orders()}
+    with pytest.raises(ValueError, match="reason"), writing():
+        refuse(ref, reason=" ", now=clock())
+    with writing():
+        refuse(ref, reason="The court has no jurisdiction.", now=clock())
+    with pytest.raises(NoSuchOrder):
+        export(deployment, ref)
