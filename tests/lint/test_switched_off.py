@@ -29,7 +29,7 @@ def runs_here(clause: str) -> bool:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_clause_is_missed_when_nothing_enforces_it() -> None:
-    options = ["-q", "-p", "no:cacheprovider", "-m", "clause", "--switch-off"]
+    options = ["-q", "-p", "no:cacheprovider", "--timeout=60", "-m", "clause", "--switch-off"]
     command = [sys.executable, "-m", "pytest", *options, HERE]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=880)
     assert done.returncode == 0, done.stdout[-4000:]

@@ -57,7 +57,8 @@ def try_without(clause: Clause, folder: Path) -> Outcome:
         "MUNIMENT_SWITCHED_TO": permissive(clause),
         "MUNIMENT_SWITCHED": str(switched),
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--clause", clause.id]
+    options = ["-q", "-x", "-p", "no:cacheprovider", "--timeout=200", "--clause", clause.id]
+    command = [sys.executable, "-m", "pytest", *options]
     done = subprocess.run(
         [*command, *files], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
