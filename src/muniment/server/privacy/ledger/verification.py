@@ -89,9 +89,9 @@ def _grow(tree: Growing, line: _Line, expected: dict[int, list[bytes]]) -> int:
         tree.append(leaf_hash(leaf_data(line.kind, line.clause, line.hour, line.commitment)))
     except ValueError as error:
         raise NotProven(f"entry {line.index} is no leaf") from error
-    roots = expected.pop(tree.size, None)
-    if roots is None:
+    if tree.size not in expected:
         return 0
+    roots = expected.pop(tree.size)
     if any(root != tree.root for root in roots):
         raise NotProven(f"the first {tree.size} entries are not those that were signed")
     return len(roots)
