@@ -24,3 +24,4 @@ class MailConfig(AppConfig):
     def ready(self) -> None:
         checks.register(check_messages)
         register_notifier(import_string("muniment.server.mail.requests.RequestMail")())
+        import_string("muniment.server.mail.statement.StatementChanges")  # so that the check knows it
