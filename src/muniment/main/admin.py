@@ -24,6 +24,8 @@ admin_app = typer.Typer(
 Data = Annotated[Path, typer.Option("--data", help="The server's data directory.")]
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
 Email = Annotated[str, typer.Argument(help="E-mail address of the account.")]
+_MOST_MAIL = 25 << 20
+"""Bytes that are read of a mail: the usual limit of mail servers."""
 SelfSigned = Annotated[
     str | None, typer.Option("--tls", help="`self`: the server will be served with --tls self.")
 ]
@@ -191,6 +193,20 @@ def requests(
         print("Nothing waits.")
 
 
+@admin_app.command("intake")
+def intake(data: Data, as_json: Json = False) -> None:
+    """Take in a request about data that came as mail: `muniment admin intake < message.eml`.
+
+    Its sender is mailed a link, and nothing is done before that is used. For the pipe of a mail server.
+    """
+    operator = _operator(data)
+    try:
+        ref = operator.take_in_mail(sys.stdin.buffer.read(_MOST_MAIL))
+    except Exception as error:
+        _explain(error)
+    print(json.dumps({"request": ref.hex}) if as_json else ref.hex)
+
+
 @admin_app.command("set-allowance")
 def set_allowance(
     email: Email,
@@ -244,6 +260,7 @@ _EXPLAINED = {
     "NoSuchAccount": "no account has this address; `admin create-account` makes one",
     "NeverServed": "serve the site once, so that its address is known",
     "HeldByLaw": "the account can be used no more, but a hold keeps what is there; the rest is tried again",
+    "NotARequest": "that is no mail, or none whose sender could be answered",
     "NotPending": "no such request waits",
     "ValueError": "that is not an id",
 }

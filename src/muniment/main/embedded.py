@@ -35,6 +35,7 @@ from muniment.server.mail.mail_server import mail_server
 from muniment.server.mail.mailbox import newest_mails
 from muniment.server.mail.models import Mail
 from muniment.server.privacy.requests.erasing import replay_erasures
+from muniment.server.privacy.requests.incoming import take_in_mail
 from muniment.server.privacy.requests.machine import Advanced, advance_requests, open_requests
 from muniment.server.privacy.requests.models import Request
 from muniment.server.privacy.versions.posting import post_shipped
@@ -221,6 +222,12 @@ class Operator:
     def mails(self, *, to: str) -> list[Mail]:
         """What waits to be sent, or stays where no mail server is set up; newest first."""
         return newest_mails(to=to)
+
+    def take_in_mail(self, content: bytes) -> UUID:
+        """A request that came as mail; a link goes to its sender. Raises NotARequest, NeverServed."""
+        if not self.deployment.url:
+            raise NeverServed
+        return take_in_mail(content, now=self.deployment.now())
 
     def open_requests(self) -> list[Request]:
         return open_requests()

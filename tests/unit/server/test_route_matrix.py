@@ -39,8 +39,8 @@ class Who(Enum):
 _OPEN = """
 |.well-known/gpc.json|appearance|cookies|cookies/choice|editions|editions/<slug:name>|healthz|ledger|ledger/checkpoint
 |ledger/entries|ledger/key|ledger/proof|mailbox|preferences|preferences/withdraw|privacy|privacy/data
-|privacy/data-map.json|privacy/history|privacy/history.atom|privacy/proof|privacy/request|privacy/version/<int:number>|sealed
-|sealed/sealed-sample.zip|static/<path:name>|transparency|transparency.json|unsubscribe/<str:token>|visit
+|privacy/data-map.json|privacy/history|privacy/history.atom|privacy/proof|privacy/request
+|privacy/version/<int:number>|sealed|sealed/sealed-sample.zip|static/<path:name>|transparency|transparency.json|unsubscribe/<str:token>|visit
 |accounts/confirm|accounts/guardian|accounts/login|accounts/login/passkey|accounts/login/second|accounts/logout
 |accounts/password/reset|accounts/signup|accounts/signup/<str:edition>|accounts/signup/<str:edition>/register
 """

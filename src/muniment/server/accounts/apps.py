@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.utils.module_loading import import_string
 
+from muniment.server.privacy.ports import register_corrector
+
 
 class AccountsConfig(AppConfig):
     name = "muniment.server.accounts"
@@ -13,3 +15,4 @@ class AccountsConfig(AppConfig):
     def ready(self) -> None:
         # By name: hooks import models, which exist only from here on.
         import_string("muniment.server.accounts.hooks.connect")()
+        register_corrector(import_string("muniment.server.accounts.correcting.ProfileCorrector")())

@@ -30,6 +30,10 @@ from muniment.server.privacy.requests.models import Channel, Erasure, Kind, Outc
 from muniment.server.privacy.requests.receipts import receipt_path
 from muniment.server.transactions import writing
 
+WORDS = "words"
+"""The detail that holds what a person wrote in their own words."""
+NOTHING_HELD = "There is no account under this address. Of this request only its kind and its dates stay."
+
 
 class NoSuchRequest(Exception):
     """There is none, it is somebody else's, or it is closed: all the same to whoever asks."""
@@ -76,17 +80,22 @@ def open_request(
     return ref
 
 
-def verify_request(ref: UUID, *, now: datetime) -> Request:
+def verify_request(ref: UUID, *, now: datetime, kind: Kind | None = None) -> Request:
     """It is known to come from whom it is about. Again changes nothing. Only inside `writing()`.
 
-    Raises NoSuchRequest.
+    `kind` is what the person says it is, where a letter or mail left that open. Raises NoSuchRequest.
     """
     row = _open_row(ref)
     if row.verified_at is None:
-        kind = Kind(row.kind)
-        row.verified_at = now
-        row.runs_at = clock.runs_at(kind, received_at=row.received_at, verified_at=now)
-        row.save(update_fields=["verified_at", "runs_at"])
+        kind = kind or Kind(row.kind)
+        row.kind, row.verified_at = kind, now
+        row.subject = row.subject or account_of(row.email)
+        row.runs_at = (
+            clock.runs_at(kind, received_at=row.received_at, verified_at=now)
+            if _is_complete(kind, row.details)
+            else None
+        )
+        row.save(update_fields=["kind", "subject", "verified_at", "runs_at"])
         _record(Record.REQUEST_VERIFIED, kind, ref, now=now, subject=row.subject)
         _tell(Told.RECEIVED, row, now=now)
     return row
@@ -177,7 +186,16 @@ def _run(deployment: Deployment, row: Request) -> None:
             correct(fresh.subject_id, fresh.details, now=now)
         elif kind in (Kind.RESTRICT, Kind.OBJECT) and fresh.subject_id is not None:
             _restrict(fresh, kind, now=now)
+        elif fresh.subject_id is None:
+            fresh.reason = NOTHING_HELD
         _close(fresh, Outcome.DONE, now=now, told=Told.DONE, kind=Record.REQUEST_DONE)
+
+
+def _is_complete(kind: Kind, details: Mapping[str, Any]) -> bool:
+    """Whether a program can do it; where people wrote in their own words, staff read them."""
+    if kind is Kind.RECTIFY:
+        return bool(details) and WORDS not in details
+    return kind is not Kind.OBJECT or "purpose" in details
 
 
 def _restrict(row: Request, kind: Kind, *, now: datetime) -> None:
@@ -250,7 +268,8 @@ def _shut(row: Request, outcome: Outcome, *, now: datetime) -> None:
 def _tell(what: Told, row: Request, *, now: datetime) -> None:
     about = {
         "kind": Kind(row.kind).label, "reason": row.reason, "ref": row.ref.hex,
-        "due_at": row.due_at, "runs_at": row.runs_at, "path": "/requests",
+        "due_at": row.due_at, "runs_at": row.runs_at,
+        "path": "/privacy/data" if row.subject_id is None else "/requests",
     }  # fmt: skip
     notify(what, email=row.email, about=about, now=now)
 

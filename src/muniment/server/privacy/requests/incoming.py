@@ -1,0 +1,155 @@
+"""Requests of people whom we do not know yet: from the public form, by mail, by post.
+
+    ref = take_in(Kind.ERASE, channel=Channel.MAIL, email="…", now=now)    # a link goes to the address
+    confirm_link(token, kind=Kind.ERASE, now=now)                          # whoever opened it reads its mail
+
+Anybody can write any address into a form or onto a mail. So nothing is done before the link that was mailed
+there is used; the clock of ten days runs all the same, from receipt. Nothing about links is stored: one dies
+when its request is verified or closed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from email import policy
+from email.errors import MessageError
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.utils import parseaddr
+from uuid import UUID
+
+from django.utils.crypto import constant_time_compare, salted_hmac
+
+from muniment.server.privacy.ports import Told, notify
+from muniment.server.privacy.requests.clock import UNVERIFIED_FOR
+from muniment.server.privacy.requests.machine import WORDS, account_of, open_request, verify_request
+from muniment.server.privacy.requests.models import Channel, Kind, Request
+from muniment.server.transactions import writing
+
+ASKED_FROM_OUTSIDE = (Kind.ACCESS, Kind.RECTIFY, Kind.ERASE, Kind.RESTRICT, Kind.PUBLIC_REMOVAL)
+"""Objections name a purpose, and copies are handed over signed in: both are on `/requests`."""
+NEEDS_WORDS = frozenset({Kind.RECTIFY, Kind.PUBLIC_REMOVAL})
+"""Of the others nothing is kept that people wrote: their kind says it all."""
+MOST_WORDS = 4000
+
+_SALT = "muniment.request-link"
+_TOLD_BY = (
+    (Kind.PUBLIC_REMOVAL, re.compile(r"\b(blog|forum|testimonial|public|post(?:ed|ing)?)\b", re.I)),
+    (Kind.ERASE, re.compile(r"\b(delet\w*|eras\w*|remov\w*|forget|cancel\w*|close my account)\b", re.I)),
+    (Kind.RECTIFY, re.compile(r"\b(correct\w*|rectif\w*|chang\w*|modif\w*|updat\w*|wrong)\b", re.I)),
+    (Kind.RESTRICT, re.compile(r"\b(restrict\w*|stop\w*|no longer|object\w*|unsubscribe|opt.out)\b", re.I)),
+)  # fmt: skip
+
+
+class LinkDead(Exception):
+    """Not ours, used, or too old: the page says the same of all."""
+
+
+class NotARequest(Exception):
+    """A mail that nobody can be answered on: no sender, an automatic one, or no mail at all."""
+
+
+def take_in(
+    kind: Kind,
+    *,
+    channel: Channel,
+    email: str,
+    now: datetime,
+    details: Mapping[str, str] | None = None,
+    received_at: datetime | None = None,
+) -> UUID:
+    """Open the request, and mail its link to the address, if there is one. Only inside `writing()`.
+
+    An open one of the same kind and address that waits for its link is mailed again instead of doubled.
+    ValueError: `received_at` (see `open_request`).
+    """
+    email = email.strip().lower()
+    waiting = Request.objects.filter(email=email, kind=kind, closed_at=None, verified_at=None).first()
+    if email and waiting is not None and dict(waiting.details) == dict(details or {}):
+        ref = waiting.ref
+    else:
+        ref = open_request(
+            kind, channel=channel, email=email, now=now, subject=account_of(email), details=details,
+            received_at=received_at,
+        )  # fmt: skip
+    row = Request.objects.get(ref=ref)
+    about = {"kind": kind.label, "due_at": row.due_at, "path": f"/privacy/request/{link_of(row)}"}
+    notify(Told.VERIFY, email=email, about=about, now=now)
+    return ref
+
+
+def take_in_mail(content: bytes, *, now: datetime) -> UUID:
+    """A mail as it came in (RFC 5322). What it asks is guessed; who opens the link says what it is.
+
+    Raises NotARequest.
+    """
+    try:
+        mail = BytesParser(policy=policy.default).parsebytes(content)
+        email = _sender(mail)
+        words = f"{mail['Subject'] or ''}\n\n{_text(mail)}".strip()[:MOST_WORDS]
+    except (MessageError, ValueError, LookupError, AttributeError, IndexError, TypeError) as error:
+        # The parser of the standard library raises all of these for headers that are no headers.
+        raise NotARequest from error
+    kind = guess_kind(words)
+    with writing():
+        return take_in(kind, channel=Channel.MAIL, email=email, now=now, details=details_of(kind, words))
+
+
+def details_of(kind: Kind, words: str) -> dict[str, str]:
+    """What is kept of the words of a request."""
+    return {WORDS: words} if kind in NEEDS_WORDS and words else {}
+
+
+def guess_kind(words: str) -> Kind:
+    """What a mail probably asks: to see what is held, where nothing else is found."""
+    return next((kind for kind, told in _TOLD_BY if told.search(words)), Kind.ACCESS)
+
+
+def link_of(row: Request) -> str:
+    """The token of the link that shows that somebody reads mail at the request's address."""
+    return f"{row.ref.hex}-{_mark(row)}"
+
+
+def open_link(token: str, *, now: datetime) -> Request:
+    """The request that waits for this link. Raises LinkDead."""
+    name, _, mark = token.partition("-")
+    try:
+        row = Request.objects.filter(ref=UUID(hex=name), closed_at=None, verified_at=None).first()
+    except ValueError as error:
+        raise LinkDead from error
+    if row is None or now >= row.received_at + UNVERIFIED_FOR or not constant_time_compare(mark, _mark(row)):
+        raise LinkDead
+    return row
+
+
+def confirm_link(token: str, *, kind: Kind, now: datetime) -> Request:
+    """It was they who asked, and `kind` is what they want. Raises LinkDead, also the second time."""
+    with writing():
+        row = open_link(token, now=now)
+        return verify_request(row.ref, now=now, kind=kind)
+
+
+def _mark(row: Request) -> str:
+    return salted_hmac(_SALT, f"{row.ref.hex}\0{row.email}", algorithm="sha256").hexdigest()[:32]
+
+
+def _sender(mail: EmailMessage) -> str:
+    """Whom to answer. Programs that answer by themselves are not answered: RFC 3834."""
+    automatic = str(mail.get("Auto-Submitted", "no")).strip().lower() not in ("", "no")
+    if automatic or str(mail.get("Return-Path", "")).strip() == "<>":
+        raise NotARequest
+    _, address = parseaddr(str(mail.get("From", "")))
+    local, at, domain = address.rpartition("@")
+    if not (local and at and domain) or len(address) > 254 or re.search(r"[\s<>,;\x00-\x1f]", address):
+        raise NotARequest
+    return address
+
+
+def _text(mail: EmailMessage) -> str:
+    body = mail.get_body(("plain", "html"))
+    if body is None:
+        return ""
+    said = str(body.get_content())
+    return re.sub(r"<[^>]*>", " ", said) if body.get_content_subtype() == "html" else said

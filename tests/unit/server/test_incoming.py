@@ -1,0 +1,203 @@
+"""Requests of people whom we do not know yet: nothing is done before a link mailed to them is used."""
+
+from __future__ import annotations
+
+import re
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muniment.server.accounts import timing
+from muniment.server.accounts.models import Account, Profile
+from muniment.server.deployment import Deployment
+from muniment.server.mail.models import Mail
+from muniment.server.privacy.requests.incoming import (
+    LinkDead,
+    NotARequest,
+    confirm_link,
+    guess_kind,
+    link_of,
+    open_link,
+    take_in,
+    take_in_mail,
+)
+from muniment.server.privacy.requests.machine import advance_requests
+from muniment.server.privacy.requests.models import Channel, Kind, Outcome, Request
+from muniment.server.transactions import writing
+from tests.support.domain import Clock, Member
+from tests.support.pages import Person, form_on, some_address, text
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "TICK_SECONDS", 0.001)
+
+
+def mail_from(sender: str, *, subject: str = "", body: str = "", more: str = "") -> bytes:
+    return f"From: {sender}\r\nTo: privacy@example.org\r\nSubject: {subject}\r\n{more}\r\n{body}\r\n".encode()
+
+
+def row(ref: UUID) -> Request:
+    return Request.objects.get(ref=ref)
+
+
+def mailed(email: str) -> str:
+    """The path of the link in the newest mail there."""
+    found = re.search(r"(/privacy/request/\S+)", Mail.objects.filter(to=email).order_by("-id")[0].text)
+    assert found is not None
+    return found[1]
+
+
+def token_of(ref: UUID) -> str:
+    return link_of(row(ref))
+
+
+@pytest.mark.clause("P44")
+def test_a_mail_is_a_request_once_its_link_was_used(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    email = member.account.email
+    asked = mail_from(f"Somebody <{email.upper()}>", subject="Please delete my account", body="Thank you.")
+    ref = take_in_mail(asked, now=clock())
+    assert (row(ref).kind, row(ref).channel, row(ref).details) == (Kind.ERASE, Channel.MAIL, {})
+    clock.turn(days=4)
+    advance_requests(deployment)
+    assert Account.objects.filter(pk=member.account.pk).exists(), "the sender of a mail can be anybody"
+    confirm_link(mailed(email).rpartition("/")[2], kind=Kind.ERASE, now=clock())
+    clock.turn(days=3)
+    advance_requests(deployment)
+    assert not Account.objects.filter(pk=member.account.pk).exists()
+    assert row(ref).outcome == Outcome.DONE
+
+
+def test_links_work_once_and_not_for_ever(deployment: Deployment, clock: Clock) -> None:
+    refs = []
+    for _ in range(3):
+        with writing():
+            refs.append(take_in(Kind.ACCESS, channel=Channel.PAGE, email=some_address(), now=clock()))
+    used, old, open_still = map(token_of, refs)
+    confirm_link(used, kind=Kind.ACCESS, now=clock())
+    for dead in (used, f"{refs[1].hex}-{'0' * 32}", refs[1].hex, "x", old.replace(refs[1].hex, refs[2].hex)):
+        with pytest.raises(LinkDead):
+            open_link(dead, now=clock())
+    assert open_link(open_still, now=clock()).ref == refs[2]
+    clock.turn(days=30)
+    with pytest.raises(LinkDead):
+        confirm_link(old, kind=Kind.ACCESS, now=clock())
+
+
+def test_asking_twice_mails_twice_and_asks_once(deployment: Deployment, clock: Clock) -> None:
+    email = some_address()
+    refs = set()
+    for _ in range(2):
+        with writing():
+            refs.add(take_in(Kind.RESTRICT, channel=Channel.PAGE, email=email, now=clock()))
+    assert len(refs) == 1
+    assert Mail.objects.filter(to=email).count() == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe no mail",
+        mail_from(""),
+        mail_from("nobody"),
+        mail_from("a b@example.org"),
+        mail_from("a@example.org", more="Auto-Submitted: auto-replied\r\n"),
+        mail_from("a@example.org", more="Return-Path: <>\r\n"),
+    ],
+)
+def test_what_cannot_be_answered_is_no_request(deployment: Deployment, content: bytes) -> None:
+    before = Request.objects.count()
+    with pytest.raises(NotARequest):
+        take_in_mail(content, now=deployment.now())
+    assert Request.objects.count() == before
+
+
+@given(st.binary(max_size=300))
+def test_no_mail_breaks_the_intake(migrated: None, content: bytes) -> None:
+    """Headers are whatever strangers write."""
+    for mail in (content, b"From: " + content, b"From: a@\r\nSubject: " + content):
+        with pytest.raises(NotARequest):
+            take_in_mail(mail.replace(b"@", b""), now=Clock()())
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("What do you know about me?", Kind.ACCESS),
+        ("Please correct my name", Kind.RECTIFY),
+        ("Erase everything", Kind.ERASE),
+        ("I no longer wish to get your mail", Kind.RESTRICT),
+        ("Remove what I wrote in your forum", Kind.PUBLIC_REMOVAL),
+    ],
+)
+def test_what_a_mail_asks_is_guessed(words: str, kind: Kind) -> None:
+    assert guess_kind(words) is kind
+
+
+def test_a_correction_from_outside_is_made_by_itself(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    stranger = Person(deployment)
+    assert "csrfmiddlewaretoken" in form_on(stranger.get("/privacy/request"), "").fields
+    values = {"email": member.account.email, "kind": "rectify", "detail": "city", "value": "Galway"}
+    assert "Look into your mail" in text(stranger.post("/privacy/request", **values))
+    path = mailed(member.account.email)
+    assert "Was it you" in text(stranger.get(path))
+    advance_requests(deployment)
+    assert not Profile.objects.filter(account=member.account.pk, city="Galway").exists()
+    assert "We have your request" in text(stranger.post(path, kind="rectify"))
+    assert stranger.post(path, kind="rectify").status_code == 410
+    advance_requests(deployment)
+    assert Profile.objects.get(account=member.account.pk).city == "Galway"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "rectify", "detail": "city", "value": "x" * 101},
+        {"kind": "rectify", "detail": "password", "value": "x"},
+        {"kind": "rectify", "detail": "postcode", "value": "x" * 21},
+        {"kind": "rectify"},
+        {"kind": "public_removal", "words": ""},
+        {"kind": "export"},
+        {"kind": "erase", "email": "nobody"},
+    ],
+)
+def test_forms_that_say_too_little_are_shown_again(deployment: Deployment, wrong: dict[str, str]) -> None:
+    before = Request.objects.count()
+    answer = Person(deployment).post("/privacy/request", **{"email": some_address(), **wrong})
+    assert answer.status_code == 422
+    assert Request.objects.count() == before
+
+
+def test_addresses_that_are_known_and_not_are_answered_alike(deployment: Deployment, member: Member) -> None:
+    stranger = Person(deployment)
+    pages = [
+        text(stranger.post("/privacy/request", email=email, kind="erase"))
+        for email in (member.account.email, some_address())
+    ]
+    assert pages[0] == pages[1]
+
+
+def test_nobody_is_flooded(deployment: Deployment) -> None:
+    stranger, email = Person(deployment, network="198.51.100.9"), some_address()
+    answers = [stranger.post("/privacy/request", email=email, kind="erase").status_code for _ in range(7)]
+    assert answers[-1] == 429
+    assert Mail.objects.filter(to=email).count() == 5
+
+
+def test_of_people_without_an_account_nothing_is_held_and_they_are_told(
+    deployment: Deployment, clock: Clock
+) -> None:
+    email = some_address()
+    with writing():
+        ref = take_in(Kind.ACCESS, channel=Channel.PAGE, email=email, now=clock())
+    confirm_link(token_of(ref), kind=Kind.ACCESS, now=clock())
+    advance_requests(deployment)
+    assert row(ref).email == ""
+    assert "no account under this address" in Mail.objects.filter(to=email).order_by("-id")[0].text
