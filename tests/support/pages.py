@@ -57,7 +57,12 @@ class Person:
     def register(
         self, *, year: int = 1980, country: str = "IE", edition: str = "home", **values: str
     ) -> HttpResponse:
-        page = self.screen(year=year, country=country, edition=edition)
+        return self.send_form(
+            self.screen(year=year, country=country, edition=edition), edition=edition, **values
+        )
+
+    def send_form(self, page: HttpResponse, *, edition: str = "home", **values: str) -> HttpResponse:
+        """Fill the sign-up form that the page shows."""
         action = f"/accounts/signup/{edition}/register"
         filled = {**form_on(page, action).fields, "email": self.email, "password": PASSWORD, "accept": "on"}
         return self.post(action, **{**filled, **values})

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
-from statistics import median
 
 from muniment.model.codes import EnrolmentCode
 from tests.support.server import Served
@@ -65,21 +63,3 @@ def test_an_account_of_a_child_is_gone_at_once(shared_server: Served) -> None:
     assert shared_server.try_admin("forget-child", "young@example.org").returncode == 1
     # What is left is the receipt, on its way to the address.
     assert mails_to(shared_server.data, "young@example.org")
-
-
-def test_known_and_unknown_addresses_take_as_long(shared_server: Served) -> None:
-    """Medians of a few: both leave at ticks of the same clock."""
-    Visitor(shared_server).sign_up("timed@example.org")
-
-    def seconds(path: str, **values: str) -> float:
-        visitor = Visitor(shared_server)
-        page = visitor.get(path)
-        began = time.monotonic()
-        visitor.submit(page, path if path == "/accounts/login" else None, **values)
-        return time.monotonic() - began
-
-    for path, field in (("/accounts/password/reset", "email"), ("/accounts/login", "login")):
-        extra = {"password": "not this one at all"} if field == "login" else {}
-        known = median(seconds(path, **{field: "timed@example.org"}, **extra) for _ in range(3))
-        unknown = median(seconds(path, **{field: "untimed@example.org"}, **extra) for _ in range(3))
-        assert abs(known - unknown) < 0.25, (path, known, unknown)

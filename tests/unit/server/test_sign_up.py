@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
+from statistics import median
 
 import pytest
-from django.test import Client
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
 
 from muniment.server.accounts import timing
 from muniment.server.accounts.models import Account, Guardianship, Profile, SecurityEvent
@@ -188,6 +192,44 @@ def test_known_and_unknown_addresses_are_answered_alike(deployment: Deployment) 
     assert other.mails("Confirm your address")
     assert known.mails("Set a new password")
     assert other.mails("There is no account under this address", to="nobody@example.net")
+
+
+def _seconds_of_work(act: Callable[[], object]) -> float:
+    """Processor time, all threads: what a busy machine adds is not in it."""
+    began = time.process_time()
+    act()
+    return time.process_time() - began
+
+
+def test_known_and_unknown_addresses_cost_the_same_work(deployment: Deployment, clock: Clock) -> None:
+    """The rest is hidden by the tick, below."""
+    known = Person(deployment).join().email
+    spent: dict[tuple[str, bool], list[float]] = {}
+    for turn in range(5):
+        for is_known in (True, False):
+            clock.turn(hours=1)
+            email = known if is_known else f"nobody{turn}@example.net"
+            person = Person(deployment, email=email, network=f"198.51.{turn}.9")
+            form = person.screen()
+            acts = {
+                "sign in": lambda person=person: person.sign_in("not this one at all"),
+                "reset": lambda person=person: person.post("/accounts/password/reset", email=person.email),
+                "sign up": lambda person=person, form=form: person.send_form(form),
+            }
+            for name, act in acts.items():
+                spent.setdefault((name, is_known), []).append(_seconds_of_work(act))
+    for name in ("sign in", "reset", "sign up"):
+        one, other = median(spent[name, True]), median(spent[name, False])
+        assert abs(one - other) < 0.25 * max(one, other) + 0.02, (name, one, other)
+
+
+def test_answers_about_addresses_leave_at_a_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "TICK_SECONDS", 0.2)
+    view = timing.at_the_tick(lambda request: HttpResponse())
+    for method, most in (("post", 0.19), ("get", 0.0)):
+        began = time.monotonic()
+        view(getattr(RequestFactory(), method)("/"))
+        assert time.monotonic() - began >= most
 
 
 def test_signing_up_again_replaces_what_nobody_confirmed(deployment: Deployment, clock: Clock) -> None:

@@ -45,7 +45,7 @@ class SessionStore(DatabaseStore):
             WebSession.objects.filter(session_key=session_hash(key)).delete()
 
     def save(self, must_create: bool = False) -> None:  # noqa: FBT001, FBT002, Django's signature
-        """Raises CreateError for a key that is taken, UpdateError for a row that is gone: Django expects it."""
+        """Raises CreateError: the key is taken. UpdateError: the row is gone. Django expects both."""
         if self.session_key is None:
             self.create()
             return

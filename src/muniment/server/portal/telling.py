@@ -175,8 +175,8 @@ def verdict(machines: Sequence[Machine], *, now: datetime) -> Verdict:
 
 
 def _silence(quiet: Sequence[Machine], *, now: datetime) -> str:
-    told = [f"{one.name} has not backed up since {ago(one.backed_up_at, now=now)}" for one in quiet]
-    return "; ".join(told).replace("since yesterday", "since yesterday") + "."
+    told = [f"{one.name} backed up last {ago(one.backed_up_at, now=now)}" for one in quiet]
+    return "; ".join(told) + "."
 
 
 def _waiting(machines: Sequence[Machine]) -> str:
