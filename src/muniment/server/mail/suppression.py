@@ -105,4 +105,4 @@ def _hash(email: str) -> bytes:
 
 def _box() -> Fernet:
     derived = HKDF(SHA256(), 32, salt=None, info=b"muniment/unsubscribe")
-    return Fernet(base64.urlsafe_b64encode(derived.derive(settings.SECRET_KEY.encode())))
+    return Fernet(base64.urlsafe_b64encode(derived.derive(str(settings.SECRET_KEY).encode())))

@@ -44,8 +44,8 @@ def export(request: HttpRequest) -> HttpResponseBase:
     return answer
 
 
-@require_http_methods(["GET", "HEAD"])
 @freshly_signed_in
+@require_safe
 def take_copy(request: HttpRequest) -> HttpResponse:
     """A page with a button, because a link that downloads could be followed by anything."""
     return render(request, "portal/take_copy.html")

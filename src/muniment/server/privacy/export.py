@@ -90,7 +90,7 @@ def export_archive(person: int, statement: Statement, *, now: datetime) -> Itera
     """The archive of the account with this row number, in pieces of some 64 KiB."""
     pipe = _Pipe()
     tables: list[dict[str, Any]] = []
-    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:  # type: ignore[arg-type]
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
         stamp = now.timetuple()[:6]
         yield from _write(archive, pipe, _File("README.txt"), [_README.encode()], stamp)
         for table in tables_about():

@@ -22,7 +22,7 @@ EXTERNAL: dict[str, External] = {
     "auth.Group": _plumbing("id", "name"),
     "auth.Group_permissions": _plumbing("id", "group_id", "permission_id"),
     "migrations.Migration": _plumbing("id", "app", "name", "applied"),
-    # allauth: the address again, as it looks it up; links of its own are never made, so that table stays empty.
+    # allauth: the address again, as it looks it up; it makes no links of its own, so that table stays empty.
     "account.EmailAddress": External(
         "user",
         Placement.REGION,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Protocol
 from uuid import UUID
 
 from muniment.server.deployment import Deployment
@@ -22,7 +23,7 @@ from muniment.server.privacy.statement import read_statement
 from muniment.server.transactions import writing
 
 
-class Asker(Subject):
+class Asker(Subject, Protocol):
     """An account."""
 
     email: str

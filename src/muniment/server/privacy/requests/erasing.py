@@ -188,7 +188,7 @@ def _children_first(tables: list[PersonalTable]) -> list[PersonalTable]:
         for field in model._meta.concrete_fields:
             target = field.related_model if field.is_relation else None
             if isinstance(target, type) and target in by_model and target is not model:
-                order.add(target, model)  # type: ignore[arg-type]
+                order.add(target, model)
     try:
         found = [by_model[model] for model in order.static_order()]
     except CycleError as error:

@@ -72,7 +72,7 @@ class Rule:
 
     def _optional(self) -> bool:
         """Whether rows without any of these columns are kept for something else."""
-        return all(self.table.model._meta.get_field(name).null for name in self.columns)  # type: ignore[union-attr]
+        return all(self.table.model._meta.get_field(name).null for name in self.columns)
 
 
 def rules() -> list[Rule]:

@@ -19,6 +19,7 @@ from django.db.models import QuerySet
 
 from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind
+from muniment.server.privacy.ledger.leaves import Json
 from muniment.server.privacy.statement import Statement, parse_statement, shipped_texts
 from muniment.server.privacy.terms import StatementRefused
 from muniment.server.privacy.versions.in_force import Version, newest_in_force, version_of
@@ -176,7 +177,7 @@ def _untold(version: StatementVersion) -> QuerySet[Any]:
 
 
 def _give_notice(account: Any, version: Version, tell: Tell, *, now: datetime) -> None:
-    payload = {"version": version.number, "effective_at": version.effective_at.isoformat()}
+    payload: dict[str, Json] = {"version": version.number, "effective_at": version.effective_at.isoformat()}
     entry = record(Kind.VERSION_ANNOUNCED, clause="P84", payload=payload, now=now, subject=account)
     ChangeNotice.objects.create(account=account, version_id=version.number, mailed_at=now, entry=entry)
     tell(account, version)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -14,7 +14,7 @@ _FILE = Path(__file__).parents[2] / "seals.toml"
 
 
 class Command(BaseCommand):
-    requires_system_checks: ClassVar[list[str]] = []
+    requires_system_checks: list[str] = []  # noqa: RUF012, Django's own attribute
     help = "Seal the version that statement.toml names; a sealed version never changes."
 
     def add_arguments(self, parser: CommandParser) -> None:
