@@ -1,0 +1,87 @@
+"""`/console/requests`: what people asked about their data, what it waits for, and letters that came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST
+
+from muniment.server.accounts.profile import DETAILS
+from muniment.server.console.access import staff_only
+from muniment.server.privacy.requests import queue
+from muniment.server.privacy.requests.machine import NoSuchRequest
+from muniment.server.privacy.requests.models import Kind
+from muniment.server.privacy.requests.queue import NotForStaff
+from muniment.server.site.asking import AskForm
+from muniment.server.web.context import now
+
+
+class LetterForm(AskForm):
+    """What a letter asks, and the day it came: the clock runs from there."""
+
+    email = forms.EmailField(
+        label="E-mail address of the sender",
+        required=False,
+        help_text="Then a link goes there, and nothing is done before it is used.",
+    )
+    received = forms.DateField(label="Came on", widget=forms.DateInput(attrs={"type": "date"}))
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@staff_only
+def requests(request: HttpRequest) -> HttpResponse:
+    form = LetterForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        said = form.cleaned_data
+        try:
+            queue.enter_post(
+                Kind(said["kind"]), email=said["email"], received=said["received"], details=said["details"],
+                now=now(),
+            )  # fmt: skip
+        except ValueError as error:
+            form.add_error("received", str(error).capitalize() + ".")
+        else:
+            messages.success(request, "Entered. The ten days run from the day it came.", extra_tags="good")
+            return redirect("console_requests")
+    context = {"waiting": queue.queue(now=now()), "form": form, "columns": DETAILS, "now": now()}
+    return render(request, "console/requests.html", context, status=422 if form.errors else 200)
+
+
+@require_POST
+@staff_only
+def vouch(request: HttpRequest, ref: UUID) -> HttpResponse:
+    return _acted(request, lambda: queue.vouch_for(ref, now=now()), "It is known whom the letter is from.")
+
+
+@require_POST
+@staff_only
+def done(request: HttpRequest, ref: UUID) -> HttpResponse:
+    detail = request.POST.get("detail", "")
+    changes = {detail: request.POST.get("value", "")} if detail else {}
+    return _acted(request, lambda: queue.carry_out(ref, changes=changes, now=now()), "Done, and told.")
+
+
+@require_POST
+@staff_only
+def refuse(request: HttpRequest, ref: UUID) -> HttpResponse:
+    reason = request.POST.get("reason", "")
+    return _acted(request, lambda: queue.turn_down(ref, reason=reason, now=now()), "Refused, and told why.")
+
+
+def _acted(request: HttpRequest, act: Callable[[], None], words: str) -> HttpResponse:
+    try:
+        act()
+    except NoSuchRequest:
+        raise Http404 from None
+    except NotForStaff:
+        messages.error(request, "That is not for staff to decide.", extra_tags="bad")
+    except ValueError as error:
+        messages.error(request, str(error).capitalize() + ".", extra_tags="bad")
+    else:
+        messages.success(request, words, extra_tags="good")
+    return redirect("console_requests")
