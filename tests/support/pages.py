@@ -24,13 +24,18 @@ def some_address() -> str:
     return f"{secrets.token_hex(6)}@example.org"
 
 
+def some_network() -> str:
+    """An address of the range for measurements (RFC 2544): what one network may try is counted."""
+    return f"198.18.{secrets.randbelow(256)}.{1 + secrets.randbelow(254)}"
+
+
 @dataclass
 class Person:
     """A browser and an address. `network` is where the person is."""
 
     deployment: Deployment
     email: str = field(default_factory=some_address)
-    network: str = "192.0.2.7"
+    network: str = field(default_factory=some_network)
     agent: str = "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"
 
     def __post_init__(self) -> None:
