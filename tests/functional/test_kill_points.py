@@ -137,6 +137,7 @@ CONNECT: dict[str, tuple[str, ...]] = {
 NOT_KILLED = {
     "PosixTarget.existing": "only looks, and only where files may not be overwritten",
     "PosixFile.data_ranges": "first backups only: `test_first_backup_…`",
+    "PosixDirectory.read_unchanged": "first backups only: `test_first_backup_…`",
     "PosixDirectory.read_link": "first backups only: `test_first_backup_…`",
     "PosixDirectory.stat": "asked only about names that a race made doubtful",
     "PosixDirectory.stat_self": "asked only about roots of file systems",
@@ -214,7 +215,13 @@ def test_resuming_backup_killed_at(world: World, point: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "point", ["PosixFile.data_ranges", "PosixDirectory.read_link", "PosixFile.read_into"]
+    "point",
+    [
+        "PosixFile.data_ranges",
+        "PosixDirectory.read_link",
+        "PosixDirectory.read_unchanged",
+        "PosixFile.read_into",
+    ],
 )
 def test_first_backup_killed_at(world: World, point: str) -> None:
     name = point.replace(".", "-").lower()

@@ -93,7 +93,6 @@ NOT_KILLED = {
     "writing@open_kit_session": "one transaction; a repeat makes another token",
     "writing@quarantine_pack": "one transaction that any later read repeats",
     "writing@heartbeat": "one transaction that the next heartbeat repeats",
-    "writing@_delete": "one transaction of what is out of date, which the next round repeats",
     "writing@_remove_replaced": "one transaction that the next round repeats",
 }
 """Steps without a kill in these tables, and why."""
