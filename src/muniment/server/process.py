@@ -17,6 +17,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from muniment.server.accounts.unconfirmed import forget_unconfirmed
+from muniment.server.accounts.web_sessions import forget_ended_sessions
 from muniment.server.config import ServerConfig
 from muniment.server.dataplane.application import make_application, refuse_protocol
 from muniment.server.dataplane.calls import Threads
@@ -94,7 +95,9 @@ def _tidy_once(deployment: Deployment) -> int:
     advanced = advance_requests(deployment)
     end_gags(deployment)
     advance_versions(deployment)
-    forgotten = forget_unconfirmed(now=deployment.now()) + sum(sweep_once(deployment).values())
+    now = deployment.now()
+    forgotten = forget_unconfirmed(now=now) + forget_ended_sessions(now=now)
+    forgotten += sum(sweep_once(deployment).values())
     cleared = clear_expired_uploads(deployment) + clear_closed_vaults(deployment)
     return cleared + forgotten + advanced.done
 

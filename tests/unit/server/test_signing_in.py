@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
@@ -11,6 +13,7 @@ from muniment.server.accounts.attempts import TooOften, Tried
 from muniment.server.accounts.links import LinkDead, LinkKind, make_token, open_token
 from muniment.server.accounts.models import Attempts, SecurityEvent, WebSession
 from muniment.server.accounts.visits import Visit, browser_family
+from muniment.server.accounts.web_sessions import forget_ended_sessions
 from muniment.server.deployment import Deployment
 from muniment.server.privacy.addresses import NetworkAddress
 from tests.support.domain import Clock
@@ -128,6 +131,16 @@ def test_cookies_are_kept_as_hashes_only(deployment: Deployment) -> None:
     cookie = owner.browser.cookies["sessionid"].value
     assert not WebSession.objects.filter(session_key=cookie).exists()
     assert WebSession.objects.filter(account=owner.account).exists()
+
+
+def test_sessions_that_ended_are_forgotten(deployment: Deployment) -> None:
+    owner = Person(deployment).join()
+    row = WebSession.objects.get(account=owner.account)
+    forget_ended_sessions(now=row.expire_date - timedelta(seconds=1))
+    assert WebSession.objects.filter(pk=row.pk).exists()
+    assert forget_ended_sessions(now=row.expire_date) >= 1
+    assert not WebSession.objects.filter(pk=row.pk).exists()
+    assert not owner.is_signed_in()
 
 
 def test_a_new_browser_is_told_by_mail_a_known_one_is_not(deployment: Deployment) -> None:

@@ -65,3 +65,10 @@ def end_other_sessions(account: Account, *, current_key: str | None, visit: Visi
         if ended:
             note(SecurityEvent.Kind.SESSION_ENDED, account=account, visit=visit, now=now)
     return ended
+
+
+def forget_ended_sessions(*, now: datetime) -> int:
+    """Delete rows whose two weeks are over, signed in or not; returns how many."""
+    with writing():
+        forgotten, _ = WebSession.objects.filter(expire_date__lte=now).delete()
+    return forgotten
