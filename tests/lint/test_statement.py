@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -34,8 +33,12 @@ ROOT = Path(__file__).parents[2]
 TESTS = sorted(path for path in (ROOT / "tests").rglob("test_*.py") if path.name != "test_statement.py")
 MARKS = marks_in(TESTS)
 
-if not settings.configured:  # the functions that enforce clauses import models
-    set_up_django(ServerConfig(data=Path(tempfile.gettempdir())))
+
+@pytest.fixture(scope="module", autouse=True)
+def models(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Functions that enforce clauses import models. Elsewhere in the session Django may be set up already."""
+    if not settings.configured:
+        set_up_django(ServerConfig(data=tmp_path_factory.mktemp("statement")))
 
 
 def planted(*, declared: tuple[str, str] = ("", ""), said: tuple[str, str] = ("", "")) -> Statement:

@@ -96,13 +96,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         served.kill()
 
 
-@pytest.fixture(scope="session")
+# For each file, not for the session: while a driver is there, this thread has an event loop, beside which Django
+# refuses its database to tests of other files.
+@pytest.fixture(scope="module")
 def playwright_driver() -> Iterator[Playwright]:
     with sync_playwright() as driver:
         yield driver
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(playwright_driver: Playwright) -> Iterator[Browser]:
     running = playwright_driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
     yield running

@@ -100,6 +100,11 @@ class Proof:
     figure: Figure | None
 
     @property
+    def held_by(self) -> list[str]:
+        """The parts of the enforcing function's path: a narrow page may break between them."""
+        return self.clause.enforce.split(".")
+
+    @property
     def modality(self) -> str:
         return _MODALITIES[self.clause.modality]
 
@@ -146,12 +151,17 @@ def proofs(
             clause=clause,
             sentences=tuple(statement.document.said_for(clause.id)),
             standing=standing_of(clause, evidence, digest=statement.digest),
-            tests=tuple(evidence.shown_of(clause.id).items()),
+            tests=tuple((aspect, _named(tests)) for aspect, tests in evidence.shown_of(clause.id).items()),
             records=tuple(Record(kind, counts.get(kind, 0)) for kind in sorted(clause.records)),
             figure=figures.get(clause.figure),
         )
         for clause in statement.clauses.values()
     ]
+
+
+def _named(tests: Iterable[str]) -> tuple[str, ...]:
+    """Each test once, however many cases it has: `unit/server/test_versions.py::test_…`."""
+    return tuple(sorted({test.partition("[")[0].removeprefix("tests/") for test in tests}))
 
 
 def standing_of(clause: Clause, evidence: Evidence, *, digest: str) -> Standing:
