@@ -96,8 +96,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         served.kill()
 
 
-# For each file, not for the session: while a driver is there, this thread has an event loop, beside which Django
-# refuses its database to tests of other files.
+# For each file, not for the session: beside a driver's event loop Django refuses its database to other
+# tests in this thread.
 @pytest.fixture(scope="module")
 def playwright_driver() -> Iterator[Playwright]:
     with sync_playwright() as driver:
