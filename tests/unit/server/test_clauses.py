@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
+import sys
 
 import pytest
 from django.apps import apps
@@ -11,6 +14,7 @@ from django.test import Client
 
 from muniment.server.accounts.models import Profile
 from muniment.server.deployment import Deployment
+from muniment.server.logs import JsonLines
 from muniment.server.privacy.consent.choices import Subject, choose, is_granted
 from muniment.server.privacy.consent.effect import State
 from muniment.server.privacy.consent.notices import notice_for
@@ -22,6 +26,7 @@ from muniment.server.transactions import writing
 from tests.support.domain import Clock
 from tests.support.pages import Person
 
+HOST = {"host": "localhost"}
 KEEPING_SAFE = ("enforce_terms", "fraud", "security")
 PROTECTED = {"profile", "correspondence", "agreement", "age"}
 
@@ -186,3 +191,55 @@ def test_the_operator_says_how_to_be_reached_or_the_page_says_that_nobody_did(de
     page = shown()
     assert all(text in page for text in ("a family", "privacy@backup.example.org", "1 Harbour Road", "Cork"))
     assert "has not said yet" not in page
+
+
+# Logs
+
+FIELDS = {
+    "time", "level", "from", "event", "request", "route", "status", "code", "ms", "received", "sent", "count",
+}  # fmt: skip
+TELLING = {"address": "203.0.113.9", "email": "somebody@example.org", "path": "/vaults/7", "user": 12}
+
+
+def logged(**extra: object) -> dict[str, object]:
+    """The line that a record with these extras becomes."""
+    record = logging.LogRecord("muniment.requests", logging.INFO, __file__, 1, "request", None, None)
+    record.__dict__.update(extra)
+    line: dict[str, object] = json.loads(JsonLines().format(record))
+    return line
+
+
+@pytest.mark.clause("P54", aspect="off")
+@pytest.mark.clause("P55")
+def test_looking_at_pages_leaves_no_line(deployment: Deployment, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, logger="muniment"):
+        for path in ("/", "/privacy", "/accounts/login", "/nowhere"):
+            Client(headers=HOST).get(path, REMOTE_ADDR="203.0.113.9")
+    assert [record for record in caplog.records if record.name.startswith("muniment")] == []
+
+
+@pytest.mark.clause("P54", aspect="allowed")
+def test_a_line_says_what_happened() -> None:
+    line = logged(route="/vaults/{vault}/packs/{pack}", status=201, received=65536, sent=12, ms=3.5)
+    assert (line["route"], line["status"], line["received"]) == ("/vaults/{vault}/packs/{pack}", 201, 65536)
+    assert set(line) <= FIELDS
+
+
+@pytest.mark.clause("P54", aspect="beyond")
+@pytest.mark.clause("P55")
+def test_nothing_that_tells_who_gets_into_a_line() -> None:
+    one, other = logged(status=200, **TELLING), logged(status=200, address="198.51.100.4", user=13)
+    assert set(one) <= FIELDS
+    assert {name: one[name] for name in one if name != "time"} == {
+        name: other[name] for name in other if name != "time"
+    }
+
+
+@pytest.mark.clause("P54", aspect="beyond")
+def test_an_exception_is_told_by_its_kind_and_place_never_by_its_text() -> None:
+    try:
+        raise ValueError("somebody@example.org said so")
+    except ValueError:
+        line = logged(exc_info=sys.exc_info())
+    assert line["exception"] == "ValueError"
+    assert "somebody" not in json.dumps(line)
