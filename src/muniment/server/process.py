@@ -28,6 +28,7 @@ from muniment.server.mail.statement import advance_versions
 from muniment.server.privacy.disclosures.orders import end_gags
 from muniment.server.privacy.requests.machine import advance_requests
 from muniment.server.privacy.retention.sweep import sweep_once
+from muniment.server.privacy.succession.handing_over import tell_everybody
 from muniment.server.vaults.closing import clear_closed_vaults
 from muniment.server.vaults.leftovers import clear_expired_uploads
 from muniment.server.web.context import deploy
@@ -96,6 +97,7 @@ def _tidy_once(deployment: Deployment) -> int:
     end_gags(deployment)
     advance_versions(deployment)
     now = deployment.now()
+    tell_everybody(now=now)
     forgotten = forget_unconfirmed(now=now) + forget_ended_sessions(now=now)
     forgotten += sum(sweep_once(deployment).values())
     cleared = clear_expired_uploads(deployment) + clear_closed_vaults(deployment)

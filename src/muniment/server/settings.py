@@ -41,6 +41,7 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
             "muniment.server.privacy.apps.PrivacyConfig",
             "muniment.server.privacy.ledger.apps.LedgerConfig",
             "muniment.server.privacy.versions.apps.VersionsConfig",
+            "muniment.server.privacy.succession.apps.SuccessionConfig",
             "muniment.server.privacy.consent.apps.ConsentConfig",
             "muniment.server.privacy.requests.apps.RequestsConfig",
             "muniment.server.privacy.retention.apps.RetentionConfig",

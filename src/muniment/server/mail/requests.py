@@ -65,7 +65,16 @@ class DataDisclosed(_RequestMessage):
     template: ClassVar[str] = "mail/mail/data_disclosed.txt"
 
 
+@dataclass(frozen=True)
+class SuccessionComing(_RequestMessage):
+    """`kind` is who takes over, `due` from when on."""
+
+    subject: ClassVar[str] = "Somebody is going to take over this service"
+    template: ClassVar[str] = "mail/mail/succession_coming.txt"
+
+
 _MESSAGES = {
+    Told.SUCCESSION: SuccessionComing,
     Told.DISCLOSED: DataDisclosed,
     Told.VERIFY: VerifyRequest,
     Told.RECEIVED: RequestReceived,

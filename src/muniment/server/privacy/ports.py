@@ -38,6 +38,7 @@ class Told(Enum):
     TAKEN_BACK = "taken_back"
     ERASED = "erased"
     DISCLOSED = "disclosed"
+    SUCCESSION = "succession"
 
 
 class Notifier(Protocol):

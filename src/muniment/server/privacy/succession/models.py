@@ -1,0 +1,60 @@
+"""Rows of a succession: who takes over, and whom we told about it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, TypeVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F as Column
+from django.db.models import Q
+
+from muniment.server.privacy.registry import Erase, Placement, personal, public
+
+F = TypeVar("F", bound="models.Field[Any, Any]")
+
+_PUBLISHED = "announced to everybody"
+
+
+def _told(field: F) -> F:
+    return personal(field, category="agreement", purposes=("succession",), keep="account", erase=Erase.DELETE)
+
+
+class Succession(models.Model):
+    """Somebody takes over. `hands_over_at` is thirty days after it was declared, at the earliest."""
+
+    subject_path: ClassVar[str] = ""
+    placement: ClassVar[Placement] = Placement.REGION
+
+    id = public(models.BigAutoField(primary_key=True), why="a row number, meaningless outside this database")
+    ref = public(models.UUIDField(unique=True, editable=False), why="a random name for the row")
+    buyer = public(models.CharField(max_length=200), why=_PUBLISHED)
+    country = public(models.CharField(max_length=2), why=_PUBLISHED)
+    transfer_basis = public(models.CharField(max_length=300), why=_PUBLISHED)
+    declared_at = public(models.DateTimeField(), why=_PUBLISHED)
+    hands_over_at = public(models.DateTimeField(), why=_PUBLISHED)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                condition=Q(hands_over_at__gt=Column("declared_at")), name="succession_waits"
+            ),
+        ]
+
+
+class SuccessionNotice(models.Model):
+    """A person was told, and what came of it."""
+
+    subject_path: ClassVar[str] = "account"
+    placement: ClassVar[Placement] = Placement.REGION
+
+    id = public(models.BigAutoField(primary_key=True), why="a row number, meaningless outside this database")
+    account = _told(models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+"))
+    succession = _told(models.ForeignKey(Succession, on_delete=models.PROTECT, related_name="notices"))
+    told_at = _told(models.DateTimeField())
+    handed_over_at = _told(models.DateTimeField(null=True))
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["account", "succession"], name="succession_told_once"),
+        ]
