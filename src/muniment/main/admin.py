@@ -142,6 +142,41 @@ def staff(
     print(json.dumps({"staff": not remove}) if as_json else f"{email} {said}.")
 
 
+@admin_app.command("declare-buyer")
+def declare_buyer(
+    buyer: Annotated[str, typer.Argument(help="Who takes the service over.")],
+    country: Annotated[str, typer.Option(help="Their country, two letters.")],
+    basis: Annotated[str, typer.Option(help="What the transfer there rests on, if it crosses a border.")],
+    data: Data,
+    as_json: Json = False,
+) -> None:
+    """Announce that somebody takes the service over; everybody is told, and nothing goes for thirty days."""
+    try:
+        ref = _operator(data).declare_buyer(buyer, country=country, basis=basis)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    print(json.dumps({"succession": ref}) if as_json else ref)
+
+
+@admin_app.command("hand-over")
+def hand_over(
+    succession: Annotated[UUID, typer.Argument(help="What `declare-buyer` printed.")],
+    target: Annotated[Path, typer.Option("--to", help="A new file: one JSON object for each person.")],
+    data: Data,
+    as_json: Json = False,
+) -> None:
+    """Write what the buyer may get: of people who were told thirty days ago and did not object."""
+    try:
+        with target.open("x", encoding="utf-8") as file:
+            given, kept = _operator(data).hand_over(succession, file)
+    except FileExistsError:
+        raise typer.BadParameter(f"{target} exists") from None
+    except Exception as error:
+        _explain(error)
+    counts = {"handed_over": given, "kept": kept}
+    print(json.dumps(counts) if as_json else f"{given} people handed over, {kept} not.")
+
+
 @admin_app.command("mailbox")
 def mailbox(
     data: Data,
@@ -262,6 +297,7 @@ _EXPLAINED = {
     "HeldByLaw": "the account can be used no more, but a hold keeps what is there; the rest is tried again",
     "NotARequest": "that is no mail, or none whose sender could be answered",
     "NotPending": "no such request waits",
+    "NoSuchSuccession": "nobody was declared under that name",
     "ValueError": "that is not an id",
 }
 """By name: the classes belong to modules that exist only once Django is set up."""

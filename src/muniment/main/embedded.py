@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TextIO
 from uuid import UUID
 
 from django.core import checks
@@ -38,6 +39,7 @@ from muniment.server.privacy.requests.erasing import replay_erasures
 from muniment.server.privacy.requests.incoming import take_in_mail
 from muniment.server.privacy.requests.machine import Advanced, advance_requests, open_requests
 from muniment.server.privacy.requests.models import Request
+from muniment.server.privacy.succession.handing_over import declare, hand_over_everybody
 from muniment.server.privacy.versions.posting import post_shipped
 from muniment.server.process import listen, make_service, run_service, url_of
 from muniment.server.store.local import LocalObjects
@@ -218,6 +220,16 @@ class Operator:
         account.is_staff = is_staff
         with writing():
             account.save(update_fields=["is_staff"])
+
+    def declare_buyer(self, buyer: str, *, country: str, basis: str) -> str:
+        """ValueError: it lacks a name or a country."""
+        with writing():
+            ref = declare(buyer, country=country, transfer_basis=basis, now=self.deployment.now())
+        return str(ref)
+
+    def hand_over(self, ref: UUID, file: TextIO) -> tuple[int, int]:
+        """(people handed over, people who stay). Raises NoSuchSuccession."""
+        return hand_over_everybody(self.deployment, ref, file)
 
     def mails(self, *, to: str) -> list[Mail]:
         """What waits to be sent, or stays where no mail server is set up; newest first."""

@@ -31,7 +31,7 @@ def evidence(**changes: object) -> Evidence:
         commit="c" * 40,
         date="2026-11-22T20:00Z",
         digest=STATEMENT.digest,
-        tests={clause.id: dict.fromkeys(clause.aspects, ("tests/x.py::test_y[1]", "tests/x.py::test_y[2]"))
+        tests={clause.id: dict.fromkeys(clause.aspects, ("tests/unit/x::test_y[1]", "tests/unit/x::test_y[2]"))
                for clause in enforced},
         records={clause.id: tuple(clause.records) for clause in enforced},
     )  # fmt: skip
@@ -85,7 +85,7 @@ def test_a_proof_shows_its_tests_once_its_records_and_its_figure() -> None:
         STATEMENT, evidence(), counts={"version_posted": 3}, figures={"overdue": Figure(0, "records")}
     )
     by_id = {proof.clause.id: proof for proof in found}
-    assert dict(by_id["P84"].tests)[Aspect.HOLDS] == ("x.py::test_y",)
+    assert dict(by_id["P84"].tests)[Aspect.HOLDS] == ("unit/x::test_y",)
     assert [(record.kind, record.count) for record in by_id["P83"].records] == [("version_posted", 3)]
     assert by_id["P46"].figure == Figure(0, "records")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -23,6 +25,7 @@ from muniment.server.privacy.succession.handing_over import (
     declare,
     fields_to_hand_over,
     hand_over,
+    hand_over_everybody,
     tell_everybody,
 )
 from muniment.server.privacy.succession.models import Succession, SuccessionNotice
@@ -132,6 +135,24 @@ def test_nobody_gets_what_proves_who_somebody_is(
         assert secret not in fields
     with pytest.raises(ValueError, match="a name and a country"), writing():
         declare(" ", country="IE", transfer_basis="", now=clock())
+
+
+def test_the_file_has_a_line_for_each_person_and_none_twice(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    ref = declared(deployment)
+    tell_everybody(now=clock())
+    early = io.StringIO()
+    assert hand_over_everybody(deployment, ref, early) == (0, Account.objects.count())
+    assert early.getvalue() == ""
+    clock.turn(days=30)
+    file = io.StringIO()
+    given, kept = hand_over_everybody(deployment, ref, file)
+    lines = [json.loads(line) for line in file.getvalue().splitlines()]
+    assert len(lines) == given
+    assert given + kept == Account.objects.count()
+    assert [member.account.email] in [line["accounts.Account.email"] for line in lines]
+    assert hand_over_everybody(deployment, ref, io.StringIO()) == (0, kept)
 
 
 def test_somebody_new_is_told_and_has_thirty_days_too(deployment: Deployment, clock: Clock) -> None:

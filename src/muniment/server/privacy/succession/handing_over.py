@@ -8,16 +8,17 @@ who objected stays out. The gate decides each person by itself, with the success
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TextIO
 from uuid import UUID, uuid4
 
 from django.contrib.auth import get_user_model
 
 from muniment.server.deployment import Deployment
 from muniment.server.privacy.gate.decide import Decision, Mandate
-from muniment.server.privacy.gate.disclose import Offer, Sender, disclose
+from muniment.server.privacy.gate.disclose import Offer, Sender, Values, disclose
 from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ports import Told, notify
@@ -101,6 +102,39 @@ def hand_over(deployment: Deployment, ref: UUID, account: Any, sender: Sender) -
             SuccessionNotice.objects.filter(succession=row, account=account).update(handed_over_at=now)
             record(Kind.SUCCESSION_DONE, clause="P40", payload={"buyer": row.buyer}, now=now, subject=account)
     return decision
+
+
+def hand_over_everybody(deployment: Deployment, ref: UUID, file: TextIO) -> tuple[int, int]:
+    """One line of JSON for each person who may be handed over; (how many, how many not).
+
+    Who was handed over already is not again. Raises NoSuchSuccession.
+    """
+    if not Succession.objects.filter(ref=ref).exists():
+        raise NoSuchSuccession(ref)
+    given = kept = 0
+    waiting = SuccessionNotice.objects.filter(succession__ref=ref, handed_over_at=None)
+    for notice in waiting.select_related("account").order_by("pk").iterator():
+        try:
+            decision = hand_over(deployment, ref, notice.account, _Lines(file))
+        except TooEarly:
+            kept += 1
+            continue
+        given, kept = (given + 1, kept) if decision.allow else (given, kept + 1)
+    return given, kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """A file that the operator hands to the buyer."""
+
+    file: TextIO
+
+    def send(self, values: Values) -> None:
+        self.file.write(json.dumps(values, default=_plain, sort_keys=True) + "\n")
+
+
+def _plain(value: Any) -> str:
+    return bytes(value).hex() if isinstance(value, (bytes, memoryview)) else str(value)
 
 
 def check_notice(row: Succession, notice: SuccessionNotice | None, *, now: datetime) -> datetime:
