@@ -195,7 +195,7 @@ def _live(request: Any) -> None:
     try:
         import_module("muniment.main.cli").run(request["argv"])
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:

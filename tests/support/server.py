@@ -146,7 +146,7 @@ class Served:
     def admin(self, *arguments: str) -> dict[str, Any]:
         """The JSON that `muniment admin …` answers; AssertionError when it fails."""
         done = self.try_admin(*arguments)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, f"{arguments} ended with {done.returncode}: {done.stdout}{done.stderr}"
         return json.loads(done.stdout)
 
     def try_admin(self, *arguments: str) -> subprocess.CompletedProcess[str]:
