@@ -90,7 +90,8 @@ class Life:
     """The columns that are declared personal."""
     in_files: set[tuple[str, str]]
     in_rows: set[tuple[str, str]]
-    receipt: dict[str, Any]
+    proofs: dict[str, bytes]
+    """What strangers fetch of the ledger afterwards, a checkpoint of before, and the receipt."""
 
 
 def live(served: Served) -> Visitor:
@@ -152,10 +153,16 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
         tokens = {**planted, **{name: LIVED[name] for name in LIVED if name not in NEVER_HELD}}
         data_map = visitor.get("/privacy/data-map.json").json()
         in_files, in_rows = found_in(files_of(served), tokens), found_in(rows_of(served), tokens)
+        before = visitor.get("/ledger/checkpoint").content
         let_days_pass(served, days=4)
         asked = served.admin("requests", "--run")["requests"]
         assert not [one for one in asked if one["kind"] == "erase"], asked
-        document = Visitor(served).get(f"{receipt}.json").json()
+        proofs = {
+            "receipt": Visitor(served).get(f"{receipt}.json").content,
+            "checkpoint": Visitor(served).get("/ledger/checkpoint").content,
+            "entries": Visitor(served).get("/ledger/entries").content,
+            "before": before,
+        }
         run(served, "deliver")
         served.stop()
         yield Life(
@@ -164,7 +171,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
             personal_columns(data_map),
             files_before | in_files,
             rows_before | in_rows,
-            document,
+            proofs,
         )
     finally:
         served.close()
@@ -203,14 +210,15 @@ def test_after_the_erasure_nothing_is_found(life: Life) -> None:
 
 def test_the_ledger_still_verifies(life: Life, tmp_path: Path) -> None:
     """The program that ships for it recomputes the tree from what strangers fetch: leaves stayed."""
-    receipt = tmp_path / "receipt.json"
-    receipt.write_text(json.dumps(life.receipt))
+    for name, content in life.proofs.items():
+        (tmp_path / name).write_bytes(content)
+    files = [str(tmp_path / name) for name in life.proofs]
     checked = subprocess.run(
-        [sys.executable, "-m", "muniment.main.ledger_verify", str(receipt)],
+        [sys.executable, "-m", "muniment.main.ledger_verify", *files],
         capture_output=True, text=True, timeout=120, cwd=REPOSITORY,
     )  # fmt: skip
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert found_in(iter([("receipt", receipt.read_bytes())]), life.tokens) == set()
+    assert found_in(iter(life.proofs.items()), life.tokens) == set()
 
 
 @pytest.mark.parametrize("way", ["raw", "hex", "base64", "in a name", "in a table"])
