@@ -14,7 +14,7 @@ from pathlib import Path
 
 from muniment.server.privacy.export import read_archive
 from tests.support.server import Served
-from tests.support.visitor import PASSWORD, Visitor
+from tests.support.visitor import PASSWORD, Visitor, link_in
 
 
 def run_what_is_due(server: Served, *, later: timedelta) -> None:
@@ -122,3 +122,21 @@ def test_links_to_receipts_cannot_be_guessed(shared_server: Served) -> None:
     zero = "00000000-0000-4000-8000-000000000000"
     assert visitor.get(f"/receipt/{zero}/{'0' * 32}").status_code == 404
     assert visitor.get(f"/receipt/{zero}/{'0' * 32}.json").status_code == 404
+
+
+def test_a_mail_to_the_operator_becomes_a_request(shared_server: Served) -> None:
+    """As a mail server pipes it in; the sender could be anybody, so a link goes there first."""
+    visitor = signed_up(shared_server, "writing")
+    mail = b"From: Writing <writing@example.org>\r\nSubject: Please delete my account\r\n\r\nThanks\r\n"
+    for content, code in ((mail, 0), (b"no mail at all", 1)):
+        done = subprocess.run(
+            [sys.executable, "-m", "muniment.main.admin", "intake", "--data", str(shared_server.data)],
+            input=content, capture_output=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+    assert link_in(shared_server, "writing@example.org", "Was it you who asked?").startswith(
+        "/privacy/request/"
+    )
+    page = visitor.get("/requests").text
+    assert "Delete it" in page
+    assert "Keep my account" not in page, "nobody used the link"

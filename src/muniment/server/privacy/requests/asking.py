@@ -67,6 +67,7 @@ def change_mind(deployment: Deployment, asker: Asker, ref: UUID) -> None:
 
 
 def waiting_erasure(asker: Asker) -> Request | None:
-    """The open erasure of the account, if there is one."""
-    rows = [row for row in requests_of(asker) if row.kind == Kind.ERASE and row.closed_at is None]
+    """The erasure of the account that will run; one that nobody verified is none yet."""
+    open_rows = [row for row in requests_of(asker) if row.closed_at is None and row.verified_at is not None]
+    rows = [row for row in open_rows if row.kind == Kind.ERASE]
     return rows[0] if rows else None
