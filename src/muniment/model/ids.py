@@ -26,12 +26,13 @@ class _FixedId(_Raw):
     def __new__(cls, raw: bytes) -> Self:
         if len(raw) != cls.LENGTH:
             raise ValueError(f"{cls.__name__} takes {cls.LENGTH} bytes, not {len(raw)}")
-        return tuple.__new__(cls, (raw,))
+        return tuple.__new__(cls, (raw,))  # pyright: ignore[reportUnknownMemberType]
 
     @classmethod
     def trusted(cls, raw: Iterable[bytes]) -> list[Self]:
         """Many at once, of bytes whose length their maker vouches for."""
-        return list(map(partial(tuple.__new__, cls), zip(raw, strict=True)))
+        make = partial(tuple.__new__, cls)  # pyright: ignore[reportUnknownMemberType]
+        return list(map(make, zip(raw, strict=True)))
 
     @classmethod
     def random(cls) -> Self:

@@ -31,8 +31,10 @@ def evidence(**changes: object) -> Evidence:
         commit="c" * 40,
         date="2026-11-22T20:00Z",
         digest=STATEMENT.digest,
-        tests={clause.id: dict.fromkeys(clause.aspects, ("tests/unit/x::test_y[1]", "tests/unit/x::test_y[2]"))
-               for clause in enforced},
+        tests={
+            clause.id: dict.fromkeys(clause.aspects, ("tests/unit/x::test_y[1]", "tests/unit/x::test_y[2]"))
+            for clause in enforced
+        },
         records={clause.id: tuple(clause.records) for clause in enforced},
     )  # fmt: skip
     return replace(whole, **changes)
