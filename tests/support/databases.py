@@ -151,6 +151,16 @@ def rows(data: Path, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query).fetchall()
 
 
+def change(data: Path, statement: str) -> None:
+    """Change rows behind a server's back, as time would have."""
+    if is_postgresql():
+        with _psycopg().connect(_url(os.environ[_SOCKET], _name(data)), autocommit=True) as connection:
+            connection.execute(statement)
+        return
+    with closing(sqlite3.connect(data / "muniment.sqlite3", timeout=30)) as connection, connection:
+        connection.execute(statement)
+
+
 def _name(data: Path) -> str:
     return "t" + hashlib.sha256(os.fsencode(data)).hexdigest()[:24]
 

@@ -7,9 +7,7 @@ visitor.sign_up("a@example.org", "quiet lantern harbour")
 from __future__ import annotations
 
 import re
-import sqlite3
 import time
-from contextlib import closing
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from html.parser import HTMLParser
@@ -18,6 +16,7 @@ from typing import Any
 
 import httpx2
 
+from tests.support.databases import rows
 from tests.support.server import Served
 
 PASSWORD = "quiet lantern harbour"
@@ -113,10 +112,10 @@ def forms_in(html: str) -> list[Form]:
 
 
 def mails_to(data: Path, address: str) -> list[EmailMessage]:
-    """Oldest first, from the mailbox of a server on SQLite."""
-    with closing(sqlite3.connect(data / "muniment.sqlite3", timeout=30)) as rows:
-        query = 'select subject, text from mail_mail where "to" = ? order by id'
-        return [mail_of(address, *row) for row in rows.execute(query, (address,))]
+    """Oldest first, from the mailbox of a server."""
+    assert "'" not in address
+    query = f"""select subject, text from mail_mail where "to" = '{address}' order by id"""
+    return [mail_of(address, *row) for row in rows(data, query)]
 
 
 def mail_of(address: str, subject: str, text: str) -> EmailMessage:

@@ -6,30 +6,33 @@ import io
 import json
 import os
 import re
-import sqlite3
 import subprocess
 import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from muniment.server.privacy.export import read_archive
+from tests.support.databases import change, environment_for, rows
 from tests.support.server import Served
 from tests.support.visitor import PASSWORD, Visitor, link_in
+
+
+def surroundings(server: Served) -> dict[str, str]:
+    return {**os.environ, **environment_for(server.data), "PYTHONWARNINGS": "ignore"}
 
 
 def run_what_is_due(server: Served, *, later: timedelta) -> None:
     """As if `later` had passed: the rows get older, then the operator's own command runs what is due."""
     table = "privacy_requests_request"
-    with sqlite3.connect(server.data / "muniment.sqlite3", timeout=30) as rows:
-        for key, runs_at in rows.execute(f"select id, runs_at from {table} where outcome = ''").fetchall():
-            earlier = runs_at and str(datetime.fromisoformat(runs_at) - later)
-            rows.execute(
-                f"update {table} set received = received - ?1, due = due - ?1, runs_at = ?2 where id = ?3",
-                (int(later.total_seconds()), earlier, key),
-            )
+    seconds = int(later.total_seconds())
+    for key, runs_at in rows(server.data, f"select id, runs_at from {table} where outcome = ''"):
+        aged = f"received = received - {seconds}, due = due - {seconds}"
+        if runs_at is not None:
+            aged += f", runs_at = '{datetime.fromisoformat(str(runs_at)) - later}'"
+        change(server.data, f"update {table} set {aged} where id = {key}")
     done = subprocess.run(
         [sys.executable, "-m", "muniment.main.admin", "requests", "--run", "--data", str(server.data)],
-        capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        capture_output=True, text=True, timeout=120, env=surroundings(server),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -131,7 +134,7 @@ def test_a_mail_to_the_operator_becomes_a_request(shared_server: Served) -> None
     for content, code in ((mail, 0), (b"no mail at all", 1)):
         done = subprocess.run(
             [sys.executable, "-m", "muniment.main.admin", "intake", "--data", str(shared_server.data)],
-            input=content, capture_output=True, timeout=120,
+            input=content, capture_output=True, timeout=120, env=surroundings(shared_server),
         )  # fmt: skip
         assert done.returncode == code, done.stderr
     assert link_in(shared_server, "writing@example.org", "Was it you who asked?").startswith(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 
 from muniment.client.schedule.plan import CALENDAR, Schedule, ask_system, shell_line
 from muniment.model.errors import MunimentError
@@ -29,9 +30,11 @@ class CronLine:
         bare["LOGNAME"] = os.environ.get("LOGNAME") or os.environ.get("USER") or str(os.getuid())
         command = _shell_command(schedule, due=False)
         try:
+            # Beside our own answer, not in it: a script may be reading that.
             done = subprocess.run(
-                ["/bin/sh", "-c", command], env=bare, cwd=bare["HOME"], stdin=subprocess.DEVNULL, check=False
-            )
+                ["/bin/sh", "-c", command],
+                env=bare, cwd=bare["HOME"], stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False,
+            )  # fmt: skip
         except OSError as error:
             why = error.strerror or str(error)
             raise MunimentError(f"the command could not be run as cron would: {why}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 from muniment.client.schedule.plan import Schedule, ask_system
@@ -109,9 +110,10 @@ def timer_unit(schedule: Schedule) -> str:
 
 
 def _run_long(command: list[str]) -> int:
-    """A whole backup may take hours, and its output is the person's to read."""
+    """A whole backup may take hours; what it says goes beside our own answer, not into it."""
     try:
-        return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
+        return done.returncode
     except FileNotFoundError:
         raise MunimentError(f"{command[0]} is missing") from None
 
