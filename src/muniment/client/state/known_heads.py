@@ -51,15 +51,20 @@ class KnownHeads:
         return known
 
     def check(
-        self, shown: Sequence[OpenedHead], *, history: Callable[[SnapshotId], Iterable[OpenedHead]]
+        self,
+        shown: Sequence[OpenedHead],
+        *,
+        history: Callable[[SnapshotId], Iterable[OpenedHead]],
+        seen: Mapping[tuple[DeviceId, SetId], tuple[int, SnapshotId]] | None = None,
     ) -> None:
         """Raise RollbackDetected where `shown`, the server's newest heads, contradicts what is known.
 
         `history` gives the heads received after a snapshot. Asked only when some head has moved on, to follow
-        the parents from there back to the head known before: a fork also moves on.
+        the parents from there back to the head known before: a fork also moves on. `seen` is what was known
+        when the server was asked (default: what is known now).
         """
         newest = {(opened.head.device, opened.head.set_id): opened for opened in shown}
-        for place, (counter, snapshot) in self.all().items():
+        for place, (counter, snapshot) in (self.all() if seen is None else seen).items():
             opened = newest.get(place)
             if opened is None:
                 raise RollbackDetected(
@@ -72,10 +77,11 @@ class KnownHeads:
 
     def remember(self, shown: Iterable[OpenedHead]) -> None:
         known = self.all()
+        # Only what is newer: a run beside this one may have committed since `shown` was asked for.
         fresh = [
             opened
             for opened in shown
-            if known.get((opened.head.device, opened.head.set_id)) != (opened.head.counter, opened.snapshot)
+            if known.get((opened.head.device, opened.head.set_id), (-1,))[0] < opened.head.counter
         ]
         if not fresh:
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from muniment.client.home.keychain import DeviceSecrets
@@ -27,6 +27,18 @@ from muniment.model.ids import DeviceId, SetId, SlotId, SnapshotId, VaultId
 from muniment.wire import messages as wire
 
 _SEEN_LIST = "slot list"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What this machine had seen of a vault at one moment."""
+
+    slot_list: SeenList | None
+    heads: Mapping[tuple[DeviceId, SetId], tuple[int, SnapshotId]]
+
+    @classmethod
+    def by(cls, database: Database) -> Seen:
+        return cls(_seen_list(database), KnownHeads(database).all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +77,12 @@ def open_as_device(
     server: Server, vault: VaultId, *, device: DeviceId, secrets: DeviceSecrets, database: Database
 ) -> OpenVault:
     """Open with this device's own slot. Whatever contradicts what was seen before stops here."""
-    reply = server.keys(vault)
-    if reply.signed is None:
-        # "You have no vault yet": never believed by a device that holds a pin.
-        raise DamagedObject(
-            "the list of key slots", why="the server shows none, and this device has seen one"
-        )
+    # Before the server is asked: a run beside this one may commit what the answer cannot show.
+    seen = Seen.by(database)
+    reply = _ask_for_keys(server, vault)
     keys = _open_own_slot(reply, vault, device=device, secrets=secrets)
     check_pin(keys, secrets.pin)
-    slots, heads = examine(server, keys, reply, database=database)
+    slots, heads = examine(server, keys, reply, database=database, seen=seen)
     withheld = withheld_ways_in(keys, slots, reply)
     return OpenVault(
         server, keys, reply.vault, slots, heads, device, database, tuple(reply.removals), withheld
@@ -81,15 +90,19 @@ def open_as_device(
 
 
 def examine(
-    server: Server, keys: VaultKeys, reply: wire.VaultKeys, *, database: Database
+    server: Server, keys: VaultKeys, reply: wire.VaultKeys, *, database: Database, seen: Seen | None = None
 ) -> tuple[SlotListState, tuple[OpenedHead, ...]]:
-    """Slot list and newest heads, verified against themselves and what this machine has seen before."""
-    slots = read_slot_list(keys, reply.signed, seen=_seen_list(database))
+    """Slot list and newest heads, verified against themselves and what this machine has seen before.
+
+    `seen`: what it had seen when `reply` was asked for; else what it has seen by now.
+    """
+    seen = seen or Seen.by(database)
+    slots = read_slot_list(keys, reply.signed, seen=seen.slot_list)
     check_wrapped_slots(slots, reply.slots)
     heads = open_heads(keys, reply.heads)
     check_first_sight(heads, slots)
     known = KnownHeads(database)
-    known.check(heads, history=lambda after: heads_after(server, keys, after))
+    known.check(heads, history=lambda after: heads_after(server, keys, after), seen=seen.heads)
     known.remember(heads)
     remember_slots(database, slots)
     return slots, heads
@@ -182,6 +195,16 @@ def remember_slots(database: Database, slots: SlotListState) -> None:
 
 
 # --- inside
+
+
+def _ask_for_keys(server: Server, vault: VaultId) -> wire.VaultKeys:
+    reply = server.keys(vault)
+    if reply.signed is None:
+        # "You have no vault yet": never believed by a device that holds a pin.
+        raise DamagedObject(
+            "the list of key slots", why="the server shows none, and this device has seen one"
+        )
+    return reply
 
 
 def _open_own_slot(
