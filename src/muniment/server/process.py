@@ -93,15 +93,27 @@ async def _tidy(deployment: Deployment, threads: Threads) -> None:
 
 
 def _tidy_once(deployment: Deployment) -> int:
-    advanced = advance_requests(deployment)
-    end_gags(deployment)
-    advance_versions(deployment)
-    now = deployment.now()
-    tell_everybody(now=now)
-    forgotten = forget_unconfirmed(now=now) + forget_ended_sessions(now=now)
-    forgotten += sum(sweep_once(deployment).values())
-    cleared = clear_expired_uploads(deployment) + clear_closed_vaults(deployment)
-    return cleared + forgotten + advanced.done
+    """Every timed work once; returns how much was done. One that fails keeps no other from running."""
+    done = 0
+    for work in _TIMED:
+        try:
+            done += work(deployment) or 0
+        except Exception as error:
+            SERVICE.warning("a timed work failed", exc_info=error)
+    return done
+
+
+_TIMED: tuple[Callable[[Deployment], int | None], ...] = (
+    lambda deployment: advance_requests(deployment).done,
+    end_gags,
+    advance_versions,
+    lambda deployment: tell_everybody(now=deployment.now()),
+    lambda deployment: forget_unconfirmed(now=deployment.now()),
+    lambda deployment: forget_ended_sessions(now=deployment.now()),
+    lambda deployment: sum(sweep_once(deployment).values()),
+    clear_expired_uploads,
+    clear_closed_vaults,
+)
 
 
 class _Server(uvicorn.Server):

@@ -23,10 +23,10 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from muniment.server.accounts import attempts
 from muniment.server.accounts.attempts import TooOften, Tried
 from muniment.server.accounts.models import Account, SecurityEvent
-from muniment.server.accounts.sealing import box_for
 from muniment.server.accounts.security_log import note
 from muniment.server.accounts.standing import Standing, standing_of
 from muniment.server.accounts.visiting import visit_of
+from muniment.server.sealing import box_for
 from muniment.server.transactions import writing
 from muniment.server.web.context import now
 

@@ -17,7 +17,7 @@ from uuid import UUID
 from cryptography.fernet import InvalidToken
 
 from muniment.server.accounts.models import Account
-from muniment.server.accounts.sealing import box_for
+from muniment.server.sealing import box_for
 
 DAY = 86400
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from cryptography.fernet import Fernet, InvalidToken
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from django.conf import settings
+from cryptography.fernet import InvalidToken
 from django.contrib.auth import get_user_model
 from django.utils.crypto import salted_hmac
 
@@ -21,9 +17,11 @@ from muniment.server.privacy.consent.notices import notice_for
 from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.statement import read_statement
+from muniment.server.sealing import box_for
 from muniment.server.transactions import writing
 
 _SALT = "muniment.mail.suppression"
+_USE = "unsubscribe"
 _METHOD = "one-click link in a mail"
 
 
@@ -39,7 +37,7 @@ class _Recipient:
 
 def unsubscribe_token(email: str) -> str:
     """Sealed, so that nothing about the recipient can be read in the link."""
-    return _box().encrypt(email.lower().encode()).decode().rstrip("=")
+    return box_for(_USE).encrypt(email.lower().encode()).decode().rstrip("=")
 
 
 def wants_no_marketing(email: str) -> bool:
@@ -93,7 +91,7 @@ def _withdraw(account: Any, *, now: datetime) -> None:
 
 def _open(token: str) -> _Recipient:
     try:
-        email = _box().decrypt(token + "=" * (-len(token) % 4)).decode()
+        email = box_for(_USE).decrypt(token + "=" * (-len(token) % 4)).decode()
     except (InvalidToken, ValueError) as error:
         raise LinkUnknown from error
     return _Recipient(email, get_user_model()._default_manager.filter(email=email).first())
@@ -101,8 +99,3 @@ def _open(token: str) -> _Recipient:
 
 def _hash(email: str) -> bytes:
     return salted_hmac(_SALT, email.lower(), algorithm="sha256").digest()
-
-
-def _box() -> Fernet:
-    derived = HKDF(SHA256(), 32, salt=None, info=b"muniment/unsubscribe")
-    return Fernet(base64.urlsafe_b64encode(derived.derive(str(settings.SECRET_KEY).encode())))

@@ -12,7 +12,6 @@ from muniment.server.privacy.ledger.entries import Subject
 from muniment.server.privacy.requests.machine import (
     fulfil_request,
     open_request,
-    open_requests,
     requests_of,
     run_request,
     take_back,
@@ -35,9 +34,9 @@ def ask(
     """Take the request in as verified and run it if that needs nobody. An open one of the same kind and
     details is answered with its own ref: asking twice is asking once.
     """
-    for row in open_requests():
-        same = row.subject_id == asker.pk and row.kind == kind and row.details == dict(details or {})
-        if same and row.verified_at is not None:
+    for row in requests_of(asker):
+        is_open = row.closed_at is None and row.verified_at is not None
+        if is_open and row.kind == kind and row.details == dict(details or {}):
             return row.ref
     now = deployment.now()
     with writing():

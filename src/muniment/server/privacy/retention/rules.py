@@ -50,9 +50,7 @@ class Rule:
         over = reduce(or_, (Q(**{f"{clock}__lte": before}) for clock in self.clocks))
         held = [Q(pk__in=[])]
         for name, empty in self.emptied().items():
-            field = self.table.model._meta.get_field(name)
             held.append(~Q(**{name: empty}) if empty is not None else Q(**{f"{name}__isnull": False}))
-            assert isinstance(field, models.Field)
         rows = self.table.model._default_manager.filter(over)
         return rows if self.erase is Erase.DELETE and not self._optional() else rows.filter(reduce(or_, held))
 

@@ -1,4 +1,4 @@
-"""Boxes that only this server opens: for links and second factors, each use with a key of its own."""
+"""Boxes that only this server opens, for links, second factors and opting out: a key for each use."""
 
 from __future__ import annotations
 
