@@ -60,7 +60,6 @@ class Comparison:
     programs: dict[type[Peer], str]
 
     def run(self, rounds: int) -> Iterator[Sample]:
-        warm(self.root)
         for number in range(min(rounds, self.input.rounds)):
             peers = [
                 kind(self.place / kind.name.replace(" ", "-"), program)
@@ -78,6 +77,8 @@ class Comparison:
     def _works(self, peers: list[Peer], number: int) -> Iterator[Sample]:
         for work in (Work.FIRST, Work.RESCAN):
             for peer in peers:
+                if work is Work.FIRST:
+                    warm(self.root)  # each time: a machine may take back what was read before
                 yield self._measured(peer, work, number, peer.backup(self.root))
             yield from self._reference(work, number)
         with one_percent_changed(self.root, round_number=number):

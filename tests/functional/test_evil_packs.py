@@ -44,7 +44,9 @@ class Stored:
     blocks: dict[str, tuple[IndexedBlock, ...]]
 
     def of_role(self, role: BlockRole) -> list[tuple[str, IndexedBlock]]:
-        return [(pack, one) for pack, blocks in self.blocks.items() for one in blocks if one.role is role]
+        """Those with the fewest items first: the names of packs are random, and one block holds most files."""
+        found = [(pack, one) for pack, blocks in self.blocks.items() for one in blocks if one.role is role]
+        return sorted(found, key=lambda held: (len(held[1].lengths), held[1].address.length))
 
     def span(self, block: IndexedBlock) -> slice:
         return slice(block.address.offset, block.address.offset + block.address.length)
@@ -103,8 +105,7 @@ def exchange_blocks(first: BlockRole, second: BlockRole) -> Callable[[AttackedVa
 
     def twist(world: AttackedVault, stored: Stored, packs: Packs) -> None:
         one_pack, one = stored.of_role(first)[0]
-        two_pack, two = stored.of_role(second)[-1]
-        assert one is not two
+        two_pack, two = next(held for held in stored.of_role(second) if held[1] is not one)
         length = min(one.address.length, two.address.length)
         a, b = one.address.offset, two.address.offset
         held = bytes(packs[one_pack][a : a + length])
