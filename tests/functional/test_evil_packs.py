@@ -44,7 +44,7 @@ class Stored:
     blocks: dict[str, tuple[IndexedBlock, ...]]
 
     def of_role(self, role: BlockRole) -> list[tuple[str, IndexedBlock]]:
-        """Those with the fewest items first: the names of packs are random, and one block holds most files."""
+        """Those of the fewest items first: packs have random names, and one block holds most files."""
         found = [(pack, one) for pack, blocks in self.blocks.items() for one in blocks if one.role is role]
         return sorted(found, key=lambda held: (len(held[1].lengths), held[1].address.length))
 
