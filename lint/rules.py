@@ -121,6 +121,32 @@ def own_import_in_function(source: Source) -> Iterator[Finding]:
                 yield node.lineno, f"{name} is ours: import it at the top, or break the cycle"
 
 
+_DIALLERS = {
+    "aiohttp", "asyncio.streams", "ftplib", "http.client", "httpx", "httpx2", "imaplib", "poplib", "pycurl",
+    "requests", "smtplib", "socket", "urllib.request", "urllib3", "websockets", "xmlrpc.client",
+    "django.core.mail", "django.core.mail.backends.smtp",
+}  # fmt: skip
+_CHOKE_POINTS = ("server/mail/", "server/privacy/gate/", "server/store/", "server/accounts/connectors/")
+_LISTENS = "server/process.py"
+_DIALS = {"asyncio.open_connection", "asyncio.open_unix_connection", "loop.create_connection"}
+
+
+def dialling(source: Source) -> Iterator[Finding]:
+    inside = "/".join(source.path.parts[2:])
+    if source.package != "server" or inside.startswith(_CHOKE_POINTS):
+        return
+    allowed = {"socket"} if inside == _LISTENS else set()
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Call) and _dotted(node.func) in _DIALS:
+            yield node.lineno, f"{_dotted(node.func)}: only a choke point reaches out"
+    for node, name in _imports(source.tree):
+        names = {name}
+        if isinstance(node, ast.ImportFrom):  # `from http import client`
+            names |= {f"{name}.{alias.name}" for alias in node.names}
+        for found in sorted(names & (_DIALLERS - allowed)):
+            yield node.lineno, f"{found}: only a choke point reaches out, to a declared recipient"
+
+
 def star_import(source: Source) -> Iterator[Finding]:
     for node in ast.walk(source.tree):
         if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
@@ -266,6 +292,22 @@ RULES: tuple[Rule, ...] = (
         "src/muniment/client/example.py",
         good=("from muniment.model.ids import PackId", "def show():\n    import rich"),
         bad=("def f():\n    from muniment.model.ids import PackId", "def f():\n    from . import other"),
+    ),
+    Rule(
+        "only-choke-points-dial",
+        "each counterpart is a declared recipient, so what reaches out is in few places",
+        dialling,
+        "src/muniment/server/portal/example.py",
+        good=("from http import HTTPStatus", "from urllib.parse import urlsplit", "import asyncio"),
+        bad=(
+            "import smtplib",
+            "from http import client",
+            "import urllib.request",
+            "def f():\n    import httpx2",
+            "from django.core.mail import send_mail",
+            "import asyncio\nasyncio.open_connection('a', 1)",
+            "import socket",
+        ),
     ),
     Rule(
         "no-star-import",

@@ -12,10 +12,12 @@ from uuid import UUID
 
 import typer
 
-from muniment.main.serve import DATABASE_URL, load_embedded
+from muniment.main.serve import DATABASE_URL, SMTP_URL, load_embedded
 from muniment.model.errors import Outcome
 from muniment.model.ids import VaultId
 from muniment.server.config import ServerConfig, Tls
+from muniment.server.privacy.operator import OperatorUnreadable
+from muniment.server.privacy.terms import RecipientsRefused
 
 admin_app = typer.Typer(
     no_args_is_help=True, help="Accounts, codes and confirmations of a server.", add_completion=False
@@ -177,6 +179,33 @@ def hand_over(
     print(json.dumps(counts) if as_json else f"{given} people handed over, {kept} not.")
 
 
+@admin_app.command("egress")
+def egress(data: Data, as_json: Json = False) -> None:
+    """List whom the server connects to, for a firewall that lets out nothing else.
+
+    Exits 1 when one is declared by nobody, or its contract has lapsed. The mail server is the one that
+    MUNIMENT_SMTP_URL names here.
+    """
+    found = _operator(data).egress()
+    if as_json:
+        shown = [
+            {
+                "host": item.host, "port": item.port, "why": item.why, "recipient": item.recipient or None,
+                "standing": item.standing.name.lower(),
+            }
+            for item in found
+        ]  # fmt: skip
+        print(json.dumps({"egress": shown}))
+    else:
+        for item in found:
+            who = f", {item.recipient}" if item.recipient else ""
+            print(f"{item.address}  {item.why}  ({item.standing.value}{who})")
+        if not found:
+            print("It connects to nobody.")
+    if not all(item.standing.is_allowed for item in found):
+        raise typer.Exit(Outcome.FAILED)
+
+
 @admin_app.command("mailbox")
 def mailbox(
     data: Data,
@@ -265,10 +294,15 @@ def _operator(data: Path, *, tls: str | None = None, new: bool = False) -> Any:
         data=data.absolute(),
         database_url=os.environ.get(DATABASE_URL, ""),
         tls=Tls.SELF if tls == "self" else Tls.OFF,
+        smtp_url=os.environ.get(SMTP_URL, ""),
     )
     if not new and not (config.database_url or config.database.exists()):
         raise typer.BadParameter(f"{data} holds no server's data")
-    return load_embedded("Operator", config).at(config)
+    try:
+        return load_embedded("Operator", config).at(config)
+    except (RecipientsRefused, OperatorUnreadable) as error:
+        print(f"muniment admin: {error}", file=sys.stderr)
+        raise typer.Exit(Outcome.FAILED) from error
 
 
 def _checked_email(email: str) -> str:

@@ -30,11 +30,15 @@ from muniment.server.accounts.recovery import first_sign_in_path
 from muniment.server.config import ServerConfig, Tls
 from muniment.server.data_lock import locked
 from muniment.server.deployment import Deployment, utc_now
+from muniment.server.egress import allow_list
 from muniment.server.identity import load_identity, public_key_of, self_certificate
 from muniment.server.logs import SERVICE, start_logging
+from muniment.server.mail.carrier import ContractLapsed, check_carrier
 from muniment.server.mail.mail_server import mail_server
 from muniment.server.mail.mailbox import newest_mails
 from muniment.server.mail.models import Mail
+from muniment.server.privacy.gate.counterparts import Counterpart
+from muniment.server.privacy.gate.declared import read_recipients, text_of
 from muniment.server.privacy.requests.erasing import replay_erasures
 from muniment.server.privacy.requests.incoming import take_in_mail
 from muniment.server.privacy.requests.machine import Advanced, advance_requests, open_requests
@@ -62,9 +66,10 @@ def open_deployment(config: ServerConfig) -> Deployment:
     found = [str(problem.msg) for problem in checks.run_checks() if problem.level >= checks.ERROR]
     if found:
         raise SystemCheckError("; ".join(found))
+    recipients = text_of(read_recipients(config.data))
     with _one_migrates(config.data):
         call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
-        post_shipped(now=utc_now())
+        post_shipped(now=utc_now(), recipients=recipients)
     deployment = Deployment(
         config, LocalObjects(config.objects), utc_now, url=_served_as(config).get("url", "")
     )
@@ -73,7 +78,7 @@ def open_deployment(config: ServerConfig) -> Deployment:
 
 
 def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
-    """Serve until told to stop. Raises BadMailUrl, DataInUse, OSError, SystemCheckError, StatementEdited."""
+    """Serve until told to stop. Raises BadMailUrl, DataInUse, OSError, and as `open_deployment`."""
     start_logging()
     keep_buffers(SERVER)
     if config.smtp_url:
@@ -84,6 +89,7 @@ def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
         objects = LocalObjects(config.objects)
         objects.clear_incoming()
         deployment = open_deployment(config)
+        _check_mail(deployment)
         # Before anybody is served: a database put back from yesterday holds people who were erased since.
         replayed = replay_erasures(deployment)
         if replayed:
@@ -103,6 +109,17 @@ def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
             certificate=_certificate(config),
             announce=lambda: announce(url),
         )
+
+
+def _check_mail(deployment: Deployment) -> None:
+    """Raises Undeclared. A contract that lapsed stops mail, not the server: people reach their backups."""
+    config = deployment.config
+    if not config.smtp_url:
+        return
+    try:
+        check_carrier(mail_server(config.smtp_url), data=config.data, now=deployment.now())
+    except ContractLapsed as error:
+        SERVICE.warning("mail waits: its carrier may get none", exc_info=error)
 
 
 def _certificate(config: ServerConfig) -> tuple[Path, Path] | None:
@@ -240,6 +257,10 @@ class Operator:
         if not self.deployment.url:
             raise NeverServed
         return take_in_mail(content, now=self.deployment.now())
+
+    def egress(self) -> list[Counterpart]:
+        """Whom this server connects to, with the mail server of this process's environment."""
+        return allow_list(self.deployment.config, now=self.deployment.now())
 
     def open_requests(self) -> list[Request]:
         return open_requests()

@@ -23,7 +23,8 @@ from muniment.server.data_lock import DataInUse
 from muniment.server.database import BadDatabaseUrl
 from muniment.server.keyfiles import site_secret
 from muniment.server.mail.mail_server import BadMailUrl
-from muniment.server.privacy.terms import StatementRefused
+from muniment.server.privacy.operator import OperatorUnreadable
+from muniment.server.privacy.terms import RecipientsRefused, StatementRefused
 from muniment.server.settings import django_settings
 
 _DEFAULTS = ServerConfig(data=Path())
@@ -107,6 +108,10 @@ def run_server(config: ServerConfig, *, announce: Callable[[str], None]) -> None
         _fail(f"this release declares its data wrongly, nothing is served: {error}")
     except StatementRefused as error:
         _fail(f"the statement is not the one that people were told of, nothing is served: {error}")
+    except RecipientsRefused as error:
+        _fail(f"the operator's recipients cannot be read, nothing is served:\n{error}")
+    except OperatorUnreadable as error:
+        _fail(f"nothing is served: {error}")
     except OSError as error:
         _fail(
             f"cannot serve on {config.host} port {config.port} from {config.data}: {error.strerror or error}"

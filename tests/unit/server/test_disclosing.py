@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 
 from muniment.server.accounts.enrolment import create_account
 from muniment.server.accounts.models import Account
@@ -228,6 +230,35 @@ def test_two_approve_and_the_scope_is_what_goes(deployment: Deployment, member: 
     assert {Kind.ORDER_TOLD, Kind.DISCLOSED} <= kinds
     with pytest.raises(NoSuchOrder):
         export(deployment, ref)
+
+
+def test_of_two_of_staff_at_once_one_gets_the_document(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    ref, before = approved(member, clock), read_transparency().exported
+    both_found_it_open, seen = threading.Barrier(2), threading.local()
+
+    def now() -> datetime:
+        if not hasattr(seen, "once"):
+            seen.once = True
+            both_found_it_open.wait(30)
+        return clock()
+
+    def ask_for_it() -> str:
+        try:
+            return "fields" if "fields" in export(replace(deployment, now=now), ref) else "nothing"
+        except NoSuchOrder:
+            return "no such order"
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(2) as pool:
+        said = [one.result() for one in [pool.submit(ask_for_it) for _ in range(2)]]
+    assert sorted(said) == ["fields", "no such order"]
+    assert read_transparency().exported == before + 1
+    assert Mail.objects.filter(to=member.account.email, subject__startswith="We had to").count() == 1
+    kinds = [entry.leaf.kind for entry in entries_of(member.account)]
+    assert [kinds.count(kind) for kind in (Kind.DISCLOSED, Kind.DISCLOSURE_STOPPED)] == [2, 1]
 
 
 @pytest.mark.clause("P33", aspect="beyond")

@@ -30,7 +30,9 @@ from muniment.server.web.context import deployment, now
 class OrderForm(forms.Form):
     cause = forms.ChoiceField(label="Why", choices=Cause.choices)
     issuer = forms.CharField(label="Court or authority", max_length=200)
-    country = forms.RegexField(r"^[A-Z]{2}$", label="Its country, two letters", max_length=2)
+    country = forms.RegexField(
+        r"^[A-Z]{2}$", label="Its country", max_length=2, help_text="Two capital letters."
+    )
     legal_basis = forms.CharField(label="Legal basis", max_length=300)
     email = forms.EmailField(label="Address of the account")
     scope = forms.MultipleChoiceField(label="What is asked for")

@@ -20,7 +20,8 @@ from django.core.mail.backends.smtp import EmailBackend
 
 from muniment.server.deployment import Deployment
 from muniment.server.logs import SERVICE
-from muniment.server.mail.mail_server import mail_server
+from muniment.server.mail.carrier import check_carrier
+from muniment.server.mail.mail_server import BadMailUrl, mail_server
 from muniment.server.mail.models import Mail
 from muniment.server.mail.suppression import may_send_marketing
 from muniment.server.privacy.statement import read_statement
@@ -49,11 +50,12 @@ def deliver_due(deployment: Deployment) -> int:
     sent = 0
     backend = mail_server(config.smtp_url)
     try:
+        check_carrier(backend, data=config.data, now=deployment.now())
         with _open(backend):
             for row in due:
                 sent += _deliver(row, backend, sender=config.mail_from, now=deployment.now())
-    except OSError as error:
-        SERVICE.warning("the mail server cannot be reached", exc_info=error)
+    except (OSError, BadMailUrl) as error:
+        SERVICE.warning("the mail server cannot be used", exc_info=error)
         _put_off(due, now=deployment.now())
     return sent
 

@@ -6,13 +6,14 @@ data_map_document(statement)    for programs: /privacy/data-map.json
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from muniment.server.privacy.external import EXTERNAL
 from muniment.server.privacy.registry import Column, Personal, data_map
 from muniment.server.privacy.statement import Statement
+from muniment.server.privacy.terms import Recipient
 
 FORMAT = "muniment-data-map-1"
 
@@ -52,8 +53,14 @@ def holdings(statement: Statement) -> list[Holding]:
     return sorted(found, key=lambda holding: not holding.personal)
 
 
-def data_map_document(statement: Statement) -> dict[str, Any]:
-    """Everything, as JSON; names of purposes, categories and periods come with what they mean."""
+def data_map_document(
+    statement: Statement, *, recipients: Mapping[str, Recipient] | None = None
+) -> dict[str, Any]:
+    """Everything, as JSON; names of purposes, categories and periods come with what they mean.
+
+    `recipients` are those in force, where they are others than the statement's own.
+    """
+    receive = statement.recipients if recipients is None else recipients
     return {
         "format": FORMAT,
         "statement": {"version": statement.version, "sha256": statement.digest},
@@ -65,7 +72,21 @@ def data_map_document(statement: Statement) -> dict[str, Any]:
             item.name: {"text": item.text, "ends": item.ends, "days": item.days}
             for item in statement.periods.values()
         },
+        "recipients": {name: _receives(item) for name, item in receive.items()},
         "columns": [_described(column) for column in data_map(EXTERNAL)],
+    }
+
+
+def _receives(recipient: Recipient) -> dict[str, Any]:
+    return {
+        "title": recipient.title,
+        "kind": recipient.kind.value,
+        "purposes": sorted(recipient.purposes),
+        "columns": sorted(recipient.fields),
+        "country": recipient.country,
+        "transfer_basis": recipient.transfer_basis,
+        "contract_until": None if recipient.expires is None else recipient.expires.isoformat(),
+        "contact": recipient.contact,
     }
 
 

@@ -2,8 +2,10 @@
 
     name = "…"            mail = "privacy@…"      post = "… (lines)"      country = "IE"
     officer = "…"         representative = "…"    authority = "…"
+    servers = "mail.example.org"
 
-All of it is shown on `/privacy`. What is missing is said to be missing: nobody is invented.
+All of it is shown on `/privacy`, but for `servers`: names of our own machines, which mail may be given to.
+What is missing is said to be missing: nobody is invented.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ class Operator:
     officer: str = ""
     representative: str = ""
     authority: str = ""
+    servers: str = ""
 
     def facts(self) -> tuple[tuple[str, str], ...]:
         """What there is, with what it is called on the page."""

@@ -153,6 +153,9 @@ def _recipient(name: str, table: Table) -> Recipient:
         table.get("reviewed"),
         table.get("transfer_basis", ""),
         frozenset(table.get("origins", ())),
+        table.get("begins"),
+        table.get("contact", ""),
+        frozenset(table.get("hosts", ())),
     )
 
 

@@ -76,12 +76,13 @@ def _recipients(statement: Statement) -> Table:
             " ".join(statement.purposes[name].text for name in sorted(item.purposes)),
             ", ".join(sorted(item.fields)),
             f"{item.country}{', ' + item.transfer_basis if item.transfer_basis else ''}",
+            "–" if item.expires is None else item.expires.isoformat(),
         )
         for item in statement.recipients.values()
     )
     return Table(
         "Everybody outside who may be sent personal data.",
-        ("Who", "Kind", "What for", "Which data", "Where"),
+        ("Who", "Kind", "What for", "Which data", "Where", "Contract until"),
         rows,
         "Nobody. The table is empty.",
     )

@@ -23,6 +23,14 @@ class StatementRefused(Exception):
     """This release may not serve with its statement; the text says why."""
 
 
+class RecipientsRefused(Exception):
+    """The operator's own recipients cannot be what they are said to be; `complaints` says where and why."""
+
+    def __init__(self, complaints: list[str]) -> None:
+        super().__init__("\n".join(complaints))
+        self.complaints = complaints
+
+
 class Basis(StrEnum):
     """Why a purpose is lawful (GDPR, article 6)."""
 
@@ -130,6 +138,11 @@ class Recipient:
     transfer_basis: str = ""
     origins: frozenset[str] = frozenset()
     """Web origins that pages may load from it: what the content security policy is made of."""
+    begins: date | None = None
+    """First day of the contract; None: it began before anybody asked."""
+    contact: str = ""
+    hosts: frozenset[str] = frozenset()
+    """`host:port` of what this server itself connects to: what a firewall has to let out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,13 @@ from muniment.server.privacy.proof import LIMITS, proofs, read_evidence, summary
 from muniment.server.privacy.readable import readable
 from muniment.server.privacy.recorded import recorded
 from muniment.server.privacy.statement import read_statement
+from muniment.server.privacy.tables import table_named
 from muniment.server.privacy.versions.acceptance import held_by
 from muniment.server.privacy.versions.history import history_of
 from muniment.server.privacy.versions.in_force import (
     NoSuchVersion,
     Version,
+    statement_in_force,
     upcoming,
     version_numbered,
     versions,
@@ -73,12 +75,15 @@ def history_feed(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def data(request: HttpRequest) -> HttpResponse:
-    return render(request, "site/privacy/data.html", {"holdings": holdings(read_statement())})
+    held = held_by(getattr(request, "user", None), now()).statement
+    shown = {"holdings": holdings(read_statement()), "recipients": table_named("recipients", held)}
+    return render(request, "site/privacy/data.html", shown)
 
 
 @require_safe
 def data_map_json(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
-    return JsonResponse(data_map_document(read_statement()), json_dumps_params={"indent": 1})
+    document = data_map_document(read_statement(), recipients=statement_in_force(now()).recipients)
+    return JsonResponse(document, json_dumps_params={"indent": 1})
 
 
 def _show(request: HttpRequest, held: Version) -> HttpResponse:

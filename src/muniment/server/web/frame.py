@@ -34,6 +34,7 @@ _OWNER = (
     Place("/ledger", "Ledger"),
     Place("/privacy", "Privacy"),
 )
+_STAFF = (*_OWNER, Place("/console", "Console"))
 _FOOT = (
     Place("/privacy", "Privacy statement"),
     Place("/privacy/proof", "Its proof"),
@@ -52,13 +53,17 @@ def frame(request: HttpRequest) -> dict[str, Any]:
     signed_in = account is not None and account.is_authenticated
     return {
         "appearance": Appearance.of(request.COOKIES.get(COOKIE, "")).value,
-        "places": _served(_OWNER if signed_in else _EVERYBODY),
+        "places": _served(_places(account) if signed_in else _EVERYBODY),
         "foot": _served(_FOOT),
         "enter": () if signed_in else _served(_ENTER),
         "here": request.path,
         "signed_in": account if signed_in else None,
         "statement_version": read_statement().version,
     }
+
+
+def _places(account: Any) -> tuple[Place, ...]:
+    return _STAFF if account.is_staff else _OWNER
 
 
 @cache

@@ -29,6 +29,7 @@ from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ledger.leaves import Json
 from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.terms import Basis
+from muniment.server.privacy.versions.in_force import in_force
 from muniment.server.transactions import writing
 
 _KINDS = {
@@ -190,7 +191,7 @@ def _add(
     mentions_gpc: bool,
 ) -> int:
     purpose, recipient = target
-    version = read_statement().version
+    version = in_force(now).number
     payload: dict[str, Json] = {
         "purpose": purpose, "state": state.value, "notice": notice.digest.hex(), "statement": version,
         "method": method, "mentions_gpc": mentions_gpc,

@@ -11,18 +11,19 @@ among them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 from django.contrib.auth import get_user_model
+from django.db.models import QuerySet
 
 from muniment.server.deployment import Deployment
 from muniment.server.privacy.disclosures.models import OWN_JUDGEMENT, Cause, OrderCase, State
 from muniment.server.privacy.external import EXTERNAL
 from muniment.server.privacy.gate.decide import Decision, Mandate
-from muniment.server.privacy.gate.disclose import Offer, Sight, Values, disclose
+from muniment.server.privacy.gate.disclose import NotSent, Offer, Sight, Values, disclose
 from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ports import Told, notify
@@ -130,18 +131,29 @@ def refuse(ref: UUID, *, reason: str, now: datetime) -> None:
 
 @dataclass
 class _Document:
-    """Where an export goes: into the hands of the person who asked for it on our page."""
+    """Where an export goes: into the hands of the one who closes the case, and of nobody who asks beside."""
 
-    values: Values
+    case: int
+    now: datetime
+    values: Values = field(default_factory=dict)
 
     def send(self, values: Values) -> None:
+        """Raises NoSuchOrder: somebody else closed it since."""
+        with writing():
+            row = _still_open(OrderCase.objects.filter(pk=self.case))
+            row.state, row.closed_at = State.EXPORTED, self.now
+            row.save(update_fields=["state", "closed_at"])
+            _record(Kind.ORDER_EXPORTED, row, now=self.now, fields=str(len(values)))
+            if not _is_gagged(row, now=self.now):
+                _tell(row, now=self.now)
         self.values = values
 
 
 def export(deployment: Deployment, ref: UUID, *, fields: frozenset[str] | None = None) -> Mapping[str, Any]:
     """What the authority gets, as one document; the case is closed and the person told, or told later.
 
-    `fields` may narrow the scope. Raises NoSuchOrder, NotApproved, OutOfScope.
+    `fields` may narrow the scope. Raises NoSuchOrder, NotApproved, OutOfScope. Of two who ask at once, one
+    gets the document, and the other NoSuchOrder.
     """
     row = OrderCase.objects.select_related("subject").filter(ref=ref, state=State.OPEN).first()
     if row is None or row.subject is None:
@@ -153,16 +165,15 @@ def export(deployment: Deployment, ref: UUID, *, fields: frozenset[str] | None =
     wanted = scope if fields is None else fields
     if wanted - scope:
         raise OutOfScope(wanted - scope)
-    document = _Document({})
-    decision = _disclose(row, wanted, document, deployment)
+    document = _Document(row.pk, now)
+    try:
+        decision = _disclose(row, wanted, document, deployment)
+    except NotSent as error:
+        if isinstance(error.__cause__, NoSuchOrder):
+            raise NoSuchOrder from error
+        raise
     if not decision.allow:
         raise NotApproved
-    with writing():
-        row.state, row.closed_at = State.EXPORTED, now
-        row.save(update_fields=["state", "closed_at"])
-        _record(Kind.ORDER_EXPORTED, row, now=now, fields=str(len(decision.fields)))
-        if not _is_gagged(row, now=now):
-            _tell(row, now=now)
     return {
         "case": row.ref.hex,
         "issuer": row.issuer,
@@ -225,7 +236,11 @@ def _is_gagged(row: OrderCase, *, now: datetime) -> bool:
 
 
 def _open_case(ref: UUID) -> OrderCase:
-    row = OrderCase.objects.select_for_update(of=("self",)).filter(ref=ref, state=State.OPEN).first()
+    return _still_open(OrderCase.objects.filter(ref=ref))
+
+
+def _still_open(cases: QuerySet[OrderCase]) -> OrderCase:
+    row = cases.select_for_update(of=("self",)).filter(state=State.OPEN).first()
     if row is None:
         raise NoSuchOrder
     return row

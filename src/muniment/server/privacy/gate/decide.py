@@ -150,7 +150,10 @@ def _has_contract(ask: Ask, purpose: Purpose, recipient: Recipient) -> Reason | 
         return None
     if not recipient.contract or recipient.expires is None:
         return Reason.NO_CONTRACT
-    return None if ask.now.date() < recipient.expires else Reason.CONTRACT_LAPSED
+    today = ask.now.date()
+    if recipient.begins is not None and today < recipient.begins:
+        return Reason.NO_CONTRACT
+    return None if today < recipient.expires else Reason.CONTRACT_LAPSED
 
 
 def _was_reviewed(ask: Ask, purpose: Purpose, recipient: Recipient) -> Reason | None:  # noqa: ARG001

@@ -60,6 +60,12 @@ def declare(buyer: str, *, country: str, transfer_basis: str, now: datetime) -> 
     return row.ref
 
 
+def announce(buyer: str, *, country: str, transfer_basis: str, now: datetime) -> UUID:
+    """`declare`, durable when it returns. ValueError as there."""
+    with writing():
+        return declare(buyer, country=country, transfer_basis=transfer_basis, now=now)
+
+
 def tell_everybody(*, now: datetime) -> int:
     """Write to every account that was not told yet; returns how many."""
     told = 0

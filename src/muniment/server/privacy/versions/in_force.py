@@ -83,6 +83,18 @@ def days_of(period: str, *, now: datetime) -> int:
     return held[period] if period in held else read_statement().days[period]
 
 
+def statement_in_force(now: datetime) -> Statement:
+    """What holds for whoever comes now, without reading its texts again each time."""
+    digest = _held_ever().values_list("digest", flat=True).first()
+    return _shipped(now).statement if digest is None else _with_digest(digest)
+
+
+def newest_posted(now: datetime) -> Statement:
+    """What was posted last, in force or not: what this server was last started with."""
+    digest = StatementVersion.objects.order_by("-number").values_list("digest", flat=True).first()
+    return _shipped(now).statement if digest is None else _with_digest(digest)
+
+
 def newest_in_force() -> StatementVersion | None:
     """The row of what holds for everybody who comes now."""
     return _held_ever().first()
@@ -112,6 +124,13 @@ def _holds_for(account: Any, row: StatementVersion, *, now: datetime) -> bool:
     if Acceptance.objects.filter(account=account, version=row).exists():
         return True
     return ChangeNotice.objects.filter(account=account, version=row, mailed_at__lte=now - NOTICE).exists()
+
+
+# A posted version never changes, so what has its digest is what was posted.
+@lru_cache(maxsize=16)
+def _with_digest(digest: str) -> Statement:
+    row = StatementVersion.objects.filter(digest=digest).values_list("declared", "said")[0]
+    return _parsed(*row)
 
 
 @lru_cache(maxsize=16)

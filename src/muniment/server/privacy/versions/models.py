@@ -42,6 +42,10 @@ class StatementVersion(models.Model):
     placement: ClassVar[Placement] = Placement.REGION
 
     number = public(models.IntegerField(primary_key=True), why=_PUBLISHED)
+    # What ships with a release, without the operator's own recipients: `release` is its version, `sealed` its
+    # digest. Numbers go on between releases when those recipients change.
+    release = public(models.IntegerField(), why=_PUBLISHED)
+    sealed = public(models.CharField(max_length=64), why=_PUBLISHED)
     digest = public(models.CharField(max_length=64), why=_PUBLISHED)
     declared = public(models.TextField(), why=_PUBLISHED)
     said = public(models.TextField(), why=_PUBLISHED)

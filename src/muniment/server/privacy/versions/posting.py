@@ -11,6 +11,7 @@ and the turn of a version are each one transaction.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -47,42 +48,62 @@ class TooEarly(Exception):
     """People were not told, or not long enough ago."""
 
 
-def post_shipped(*, now: datetime) -> None:
+def post_shipped(*, now: datetime, recipients: str = "") -> None:
     """Post the statement that ships with this release, once. Raises StatementEdited, StatementOutdated."""
-    post_statement(*shipped_texts(), now=now)
+    post_statement(*shipped_texts(), now=now, recipients=recipients)
 
 
-def post_statement(declared: str, said: str, *, now: datetime) -> None:
-    """Post the statement made of these two texts, unless its version is posted already."""
-    statement = parse_statement(declared, said)
+def post_statement(declared: str, said: str, *, now: datetime, recipients: str = "") -> None:
+    """Post the statement made of these two texts and the operator's own recipients, unless it is posted.
+
+    `recipients` is TOML as `gate.declared.text_of` writes it. Other recipients under the same release are a
+    further version: recorded, compared and told like every other.
+    """
+    release = parse_statement(declared, said)
+    whole = f"{declared}\n{recipients}" if recipients else declared
+    statement = parse_statement(whole, said)
     with writing():
         newest = StatementVersion.objects.order_by("-number").first()
-        if newest is not None and newest.number >= statement.version:
-            _compare(newest, statement)
-            return
-        _post(statement, declared, said, now=now)
+        if newest is not None:
+            _compare(newest, release)
+            if (newest.release, newest.digest) == (release.version, statement.digest):
+                return
+        number = release.version if newest is None else max(release.version, newest.number + 1)
+        _post(_Posting(number, release, statement, whole, said), now=now)
 
 
-def _compare(newest: StatementVersion, statement: Statement) -> None:
-    if newest.number > statement.version:
-        raise StatementOutdated(
-            f"version {newest.number} was posted; this release brings {statement.version}"
-        )
-    if newest.digest != statement.digest:
-        raise StatementEdited(f"statement edited without a version: {statement.version}")
+def _compare(newest: StatementVersion, release: Statement) -> None:
+    if newest.release > release.version:
+        raise StatementOutdated(f"version {newest.release} was posted; this release brings {release.version}")
+    if newest.release == release.version and newest.sealed != release.digest:
+        raise StatementEdited(f"statement edited without a version: {release.version}")
 
 
-def _post(statement: Statement, declared: str, said: str, *, now: datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class _Posting:
+    """What is to be posted: `release` as it ships, `statement` with the operator's recipients."""
+
+    number: int
+    release: Statement
+    statement: Statement
+    declared: str
+    said: str
+
+
+def _post(posting: _Posting, *, now: datetime) -> None:
+    statement = posting.statement
     # Compared with what is in force, not with what was posted last: a version that overtakes another one, of
     # which people were not told for long enough, must not bring that one's changes along unannounced.
     before = newest_in_force()
     changes = [] if before is None else material_changes(version_of(before).statement, statement)
     effective_at = now + timedelta(days=NOTICE_DAYS) if changes else now
     row = StatementVersion.objects.create(
-        number=statement.version,
+        number=posting.number,
+        release=posting.release.version,
+        sealed=posting.release.digest,
         digest=statement.digest,
-        declared=declared,
-        said=said,
+        declared=posting.declared,
+        said=posting.said,
         posted_at=now,
         effective_at=effective_at,
         is_material=bool(changes),

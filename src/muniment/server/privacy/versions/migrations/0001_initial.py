@@ -18,6 +18,8 @@ class Migration(migrations.Migration):
             name='StatementVersion',
             fields=[
                 ('number', models.IntegerField(primary_key=True, serialize=False)),
+                ('release', models.IntegerField()),
+                ('sealed', models.CharField(max_length=64)),
                 ('digest', models.CharField(max_length=64)),
                 ('declared', models.TextField()),
                 ('said', models.TextField()),

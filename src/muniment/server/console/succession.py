@@ -1,0 +1,61 @@
+"""`/console/succession`: a buyer of the service, announced, waited for, and handed over to."""
+
+from __future__ import annotations
+
+import io
+from uuid import UUID
+
+from django import forms
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST
+
+from muniment.server.console.access import staff_only
+from muniment.server.privacy.succession import handing_over
+from muniment.server.privacy.succession.overview import read_successions
+from muniment.server.web.context import deployment, now
+
+
+class BuyerForm(forms.Form):
+    buyer = forms.CharField(label="Who takes the service over", max_length=200)
+    country = forms.RegexField(
+        r"^[A-Z]{2}$", label="Their country", max_length=2, help_text="Two capital letters, such as IE."
+    )
+    transfer_basis = forms.CharField(
+        label="What the transfer rests on", max_length=300, required=False,
+        help_text="Only where they are across a border.",
+    )  # fmt: skip
+    certain = forms.BooleanField(label="Everybody with an account is told, and that cannot be taken back.")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@staff_only
+def succession(request: HttpRequest) -> HttpResponse:
+    form = BuyerForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        said = form.cleaned_data
+        handing_over.announce(
+            said["buyer"], country=said["country"], transfer_basis=said["transfer_basis"], now=now()
+        )
+        messages.success(request, "Declared. Everybody is written to within the hour.", extra_tags="good")
+        return redirect("console_succession")
+    context = {"successions": read_successions(now=now()), "form": form}
+    return render(request, "console/succession.html", context, status=422 if form.errors else 200)
+
+
+@require_POST
+@staff_only
+def hand_over(request: HttpRequest, ref: UUID) -> HttpResponse:
+    """What the buyer may get now, one JSON object a line, as a download. Who is in it is in no later one."""
+    file = io.StringIO()
+    try:
+        given, _ = handing_over.hand_over_everybody(deployment(), ref, file)
+    except handing_over.NoSuchSuccession:
+        raise Http404 from None
+    if not given:
+        messages.error(request, "There is nobody who may be handed over now.", extra_tags="bad")
+        return redirect("console_succession")
+    answer = HttpResponse(file.getvalue(), content_type="application/x-ndjson")
+    answer.headers["Content-Disposition"] = f'attachment; filename="succession-{ref.hex[:8]}.ndjson"'
+    return answer
