@@ -23,9 +23,9 @@ from muniment.server.mail.delivery import as_html, deliver_due, letter
 from muniment.server.mail.mail_server import BadMailUrl, mail_server
 from muniment.server.mail.messages import Message
 from muniment.server.mail.models import Mail, Suppression
-from muniment.server.mail.requests import RequestDone
+from muniment.server.mail.requests import RequestDone, RequestRefused
 from muniment.server.mail.send import send
-from muniment.server.mail.suppression import unsubscribe_token, wants_no_marketing, welcome_back
+from muniment.server.mail.suppression import unsubscribe_token, wants_no_marketing
 from muniment.server.privacy.consent.choices import Subject, choose, is_granted
 from muniment.server.privacy.consent.effect import State
 from muniment.server.privacy.consent.notices import notice_for
@@ -64,7 +64,8 @@ def post(message: Message, account: Account, deployment: Deployment) -> bool:
 
 
 def mails(account: Account) -> list[Mail]:
-    return list(Mail.objects.filter(to=account.email).order_by("id"))
+    """Those of these tests: that a device was connected is told before."""
+    return list(Mail.objects.filter(to=account.email).exclude(message="DeviceConnected").order_by("id"))
 
 
 # --- classes, and what may stand in a mail
@@ -183,9 +184,31 @@ def test_one_post_without_a_cookie_opts_out_at_once(deployment: Deployment, memb
 def test_the_list_of_those_who_want_nothing_names_nobody(deployment: Deployment, member: Member) -> None:
     Client(headers={"host": "localhost"}).post(f"/unsubscribe/{unsubscribe_token(member.account.email)}")
     assert not any(member.account.email.encode() in bytes(row.address) for row in Suppression.objects.all())
-    with writing():
-        welcome_back(member.account.email)
-    assert not wants_no_marketing(member.account.email)
+
+
+def test_a_yes_after_opting_out_counts_more_and_opting_out_again_more_than_that(
+    deployment: Deployment, member: Member
+) -> None:
+    path = f"/unsubscribe/{unsubscribe_token(member.account.email)}"
+    stranger = Client(headers={"host": "localhost"})
+    for _ in range(2):
+        stranger.post(path)
+        grant(member.account, deployment, "demographics")
+        assert not post(News(), member.account, deployment), "a yes to something that is no mail"
+        grant(member.account, deployment)
+        assert post(News(), member.account, deployment)
+        assert not is_granted(Subject(member.account), "survey", gpc=False, now=deployment.now())
+        mails(member.account)[-1].delete()
+    stranger.post(path)
+    assert not post(News(), member.account, deployment)
+
+
+def test_a_yes_from_before_opting_out_stays_taken_back(deployment: Deployment, member: Member) -> None:
+    grant(member.account, deployment, "promotion")
+    grant(member.account, deployment, "survey")
+    Client(headers={"host": "localhost"}).post(f"/unsubscribe/{unsubscribe_token(member.account.email)}")
+    grant(member.account, deployment, "survey")
+    assert not post(News(), member.account, deployment), "a yes to one class is no yes to another"
 
 
 def test_links_that_we_did_not_make_change_nothing(deployment: Deployment) -> None:
@@ -335,6 +358,13 @@ def test_mail_leaves_the_machine_only_over_tls(url: str) -> None:
     assert mail_server("smtps://u:p%40w@mail.example.org").password == "p@w"
     assert mail_server("smtp://mail.example.org").use_tls
     assert smtplib.SMTP_PORT == 25
+
+
+def test_the_text_is_the_words_as_they_are(deployment: Deployment, member: Member) -> None:
+    post(RequestRefused(kind="x", reason="It's <held> by A & B."), member.account, deployment)
+    (row,) = mails(member.account)
+    assert "It's <held> by A & B." in row.text
+    assert "It&#x27;s &lt;held&gt; by A &amp; B." in as_html(row.text)
 
 
 def test_html_says_the_same_and_runs_nothing() -> None:

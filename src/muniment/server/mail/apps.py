@@ -9,7 +9,7 @@ from django.core import checks
 from django.utils.module_loading import import_string
 
 from muniment.server.mail.checking import complaints
-from muniment.server.privacy.ports import register_notifier
+from muniment.server.privacy.ports import register_grant_listener, register_notifier
 
 
 def check_messages(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:  # noqa: ARG001
@@ -24,4 +24,5 @@ class MailConfig(AppConfig):
     def ready(self) -> None:
         checks.register(check_messages)
         register_notifier(import_string("muniment.server.mail.requests.RequestMail")())
+        register_grant_listener(import_string("muniment.server.mail.suppression.WelcomeBack")())
         import_string("muniment.server.mail.statement.StatementChanges")  # so that the check knows it

@@ -73,9 +73,16 @@ def opt_out(token: str, *, now: datetime) -> None:
             )
 
 
-def welcome_back(email: str) -> None:
-    """The address's owner said yes again, signed in. Only inside `writing()`."""
-    Suppression.objects.filter(address=_hash(email)).delete()
+class WelcomeBack:
+    """A yes that comes after opting out counts more: whoever has the address said so, signed in.
+
+    Of the other classes nothing comes back with it: opting out withdrew each of them.
+    """
+
+    def granted(self, account: Any, purpose: str) -> None:
+        messages = read_statement().messages.values()
+        if any(message.opt_in and message.purpose == purpose for message in messages):
+            Suppression.objects.filter(address=_hash(account.email)).delete()
 
 
 def _withdraw(account: Any, *, now: datetime) -> None:

@@ -2,6 +2,7 @@
 
 Apps register in `AppConfig.ready`. An eraser deletes what rows alone cannot: objects, files. A corrector
 knows which columns people may change themselves, and how. A notifier tells people what became of a request.
+A listener hears each new yes, for what else stood in its way.
 """
 
 from __future__ import annotations
@@ -46,9 +47,15 @@ class Notifier(Protocol):
         """Queue a service mail. Inside `writing()`: told only if it happened."""
 
 
+class GrantListener(Protocol):
+    def granted(self, account: Any, purpose: str) -> None:
+        """The account just said yes to the purpose. Inside `writing()`, in the transaction of the yes."""
+
+
 _ERASERS: dict[str, Eraser] = {}
 _CORRECTORS: list[Corrector] = []
 _NOTIFIERS: list[Notifier] = []
+_GRANT_LISTENERS: list[GrantListener] = []
 
 
 def register_eraser(eraser: Eraser) -> None:
@@ -61,6 +68,10 @@ def register_corrector(corrector: Corrector) -> None:
 
 def register_notifier(notifier: Notifier) -> None:
     _NOTIFIERS[:] = [notifier]
+
+
+def register_grant_listener(listener: GrantListener) -> None:
+    _GRANT_LISTENERS[:] = [listener]
 
 
 def erasers() -> list[Eraser]:
@@ -76,3 +87,8 @@ def notify(what: Told, *, email: str, about: Mapping[str, Any], now: datetime) -
     for notifier in _NOTIFIERS:
         if email:
             notifier.notify(what, email=email, about=about, now=now)
+
+
+def announce_grant(account: Any, purpose: str) -> None:
+    for listener in _GRANT_LISTENERS:
+        listener.granted(account, purpose)

@@ -27,6 +27,7 @@ from muniment.server.privacy.consent.withdrawal import take_away
 from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ledger.leaves import Json
+from muniment.server.privacy.ports import announce_grant
 from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.terms import Basis
 from muniment.server.privacy.versions.in_force import in_force
@@ -104,8 +105,11 @@ def choose(
         subject, (purpose, recipient), state, notice=notice, method=method, now=now, until=until,
         mentions_gpc=mentions_gpc,
     )  # fmt: skip
-    if state is not State.GRANTED and subject.account is not None:
-        take_away(subject.account.pk, purpose=purpose)
+    if subject.account is not None:
+        if state is State.GRANTED:
+            announce_grant(subject.account, purpose)
+        else:
+            take_away(subject.account.pk, purpose=purpose)
     return entry
 
 
