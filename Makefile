@@ -2,7 +2,7 @@
 # The targets set up .venv themselves, from hash-checked locks, and need no compiler.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help quickstart serve test test-fast bench lint types looks vendored docs locks changelog build clean proof prove-clauses
+.PHONY: help quickstart serve test test-fast bench lint types looks vendored docs locks changelog build clean proof prove-clauses sights
 
 FILES  ?=
 DATA   ?= .serve
@@ -42,6 +42,11 @@ prove-clauses: ## Switch off what enforces each clause, one at a time: its tests
 	@scripts/bootstrap dev
 	@scripts/need "make prove-clauses" /usr/bin/chromium:chromium
 	@.venv/bin/python -m tests.support.switch_off $(CLAUSES)
+
+sights: ## Every page and story in a browser, pages in every width and set of colours, not only two of them
+	@scripts/bootstrap dev
+	@scripts/need "make sights" /usr/bin/chromium:chromium
+	@.venv/bin/python -m pytest $(PYTEST) tests/browser --all-sights
 
 test-fast: ## Unit and golden tests only
 	@scripts/bootstrap dev

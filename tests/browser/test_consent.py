@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from muniment.server.privacy.ledger.verification import verify_document
 from muniment.server.privacy.statement import read_statement
-from tests.support.browsing import NARROW, WIDE, Site, assert_accessible, opened, overflow
+from tests.support.browsing import Sight, Site, assert_accessible, opened, overflow
 from tests.support.visitor import PASSWORD, link_in
 
 COOKIES = read_statement().cookies
@@ -113,18 +113,9 @@ def test_a_browser_that_sends_the_signal_is_heard(browser: Browser, site: Site, 
         assert len(verify_document(bundle)) >= 3
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_pages_of_choices_are_accessible_and_fit(
-    browser: Browser, site: Site, scheme: str, viewport: dict[str, int]
-) -> None:
-    for page in opened(
-        browser,
-        site,
-        color_scheme=scheme,
-        viewport=viewport,
-        extra_http_headers=SIGNAL if scheme == "dark" else {},
-    ):
+def test_pages_of_choices_are_accessible_and_fit(browser: Browser, site: Site, sight: Sight) -> None:
+    headers = SIGNAL if sight.scheme == "dark" else {}
+    for page in opened(browser, site, extra_http_headers=headers, **sight.browser()):
         for path in ("/cookies", "/preferences", "/ledger"):
             page.goto(site.url + path)
             assert overflow(page) == 0, path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.support.browsing import NARROW, WIDE, Site, assert_accessible, opened, overflow
+from tests.support.browsing import Sight, Site, assert_accessible, opened, overflow
 
 PAPER = {"light": "rgb(250, 248, 243)", "dark": "rgb(18, 22, 29)"}
 
@@ -29,14 +29,10 @@ def test_every_public_page_reads_without_scripts(scriptless_page: Page, site: Si
 
 
 @pytest.mark.parametrize("path", ["/", "/editions", "/no/such/page"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_pages_are_accessible_and_fit(
-    browser: Browser, site: Site, path: str, scheme: str, viewport: dict[str, int]
-) -> None:
-    for page in opened(browser, site, color_scheme=scheme, viewport=viewport):
+def test_pages_are_accessible_and_fit(browser: Browser, site: Site, path: str, sight: Sight) -> None:
+    for page in opened(browser, site, **sight.browser()):
         page.goto(site.url + path)
-        assert ground(page) == PAPER[scheme]
+        assert ground(page) == PAPER[sight.scheme]
         assert overflow(page) == 0
         assert_accessible(page)
 

@@ -43,6 +43,21 @@ PATIENCE_MS = 20_000
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 
 
+@dataclass(frozen=True)
+class Sight:
+    """How somebody sees a page: colours, and the size of the window."""
+
+    scheme: str
+    size: dict[str, int]
+
+    def __str__(self) -> str:
+        return f"{'wide' if self.size is WIDE else 'narrow'}-{self.scheme}"
+
+    def browser(self) -> dict[str, Any]:
+        """For `opened`."""
+        return {"color_scheme": self.scheme, "viewport": self.size}
+
+
 @dataclass
 class Site:
     """`url` says localhost, not 127.0.0.1: passkeys belong to names, never to addresses."""
