@@ -1,43 +1,47 @@
-"""Switching off what enforces a clause turns its tests red: here for those that run in one process.
+"""The machinery of `make prove-clauses`: it tells tests that notice from tests that do not.
 
-`make prove-clauses` does it for every clause, with a server in a process of its own where the tests have one.
+Here on a few clauses only; `make prove-clauses` switches off what enforces each.
 """
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from muniment.server.privacy.statement import read_statement
-from tests.support.switch_off import files_showing
+from tests.support.switch_off import try_without
 from tests.support.switching import NOTHING, permissive, switch
 
 ROOT = Path(__file__).parents[2]
-HERE = "tests/unit/server"
+CLAUSES = read_statement().clauses
+
+LOADED = """
+import pytest
+from muniment.server.mail.checking import MessageClass, text_complaints
+@pytest.fixture
+def complaints(): return list(text_complaints("Special offers", MessageClass.SERVICE))
+"""
+MARKED = "@pytest.mark.clause('P47')\n"
+PLANTED = {
+    "CAUGHT": f"{LOADED}{MARKED}def test_it(complaints): assert complaints\n",
+    "SURVIVED": f"{LOADED}{MARKED}def test_it(complaints): assert complaints is not None\n",
+    "BROKEN": f"{LOADED}@pytest.fixture\ndef first(complaints): return complaints[0]\n"
+    f"{MARKED}def test_it(first): assert first\n",
+    "NEVER LOADED": f"import pytest\n{MARKED}def test_it(): assert 0\n",
+}
 
 
-def runs_here(clause: str) -> bool:
-    """Whether every test of the clause is among those below."""
-    files = [path.relative_to(ROOT).as_posix() for path in files_showing(clause)]
-    return bool(files) and all(file.startswith(HERE) for file in files)
+@pytest.mark.parametrize("verdict", PLANTED)
+def test_planted_tests_are_told_apart(verdict: str, tmp_path: Path) -> None:
+    planted = tmp_path / "test_planted.py"
+    planted.write_text(PLANTED[verdict])
+    assert try_without(CLAUSES["P47"], tmp_path, [planted]).verdict == verdict
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_every_clause_is_missed_when_nothing_enforces_it() -> None:
-    options = ["-q", "-p", "no:cacheprovider", "--timeout=60", "-m", "clause", "--switch-off"]
-    command = [sys.executable, "-m", "pytest", *options, HERE]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=880)
-    assert done.returncode == 0, done.stdout[-4000:]
-    outcomes = dict(re.findall(r"^SWITCHED (\w+) (\w+)$", done.stdout, flags=re.MULTILINE))
-    enforced = {clause.id for clause in read_statement().clauses.values() if clause.enforce}
-    expected = {clause for clause in enforced if runs_here(clause)}
-    assert len(expected) > 5
-    assert {clause: outcomes.get(clause) for clause in expected} == dict.fromkeys(expected, "CAUGHT")
+@pytest.mark.parametrize("clause", ["P13", "P1"], ids=["in this process", "in a server"])
+def test_a_clause_is_missed_when_nothing_enforces_it(clause: str, tmp_path: Path) -> None:
+    assert try_without(CLAUSES[clause], tmp_path).is_caught
 
 
 def test_a_switched_function_does_what_the_lambda_does() -> None:
@@ -54,6 +58,6 @@ def test_a_switched_function_does_what_the_lambda_does() -> None:
 
 
 def test_every_replacement_belongs_to_a_clause_that_is_enforced() -> None:
-    for clause in read_statement().clauses.values():
+    for clause in CLAUSES.values():
         if not clause.enforce:
             assert permissive(clause) == NOTHING

@@ -7,7 +7,6 @@
     pytest -m clause --prove FILE    run them all and write what they proved
     pytest --clause P48              run only the tests of a clause
     pytest --hold-clauses            fail the session where an enforced clause was not shown
-    pytest -m clause --switch-off    run each test again with its clause's function switched off, here and now
 
 Workers of xdist report to their controller in the properties of each report.
 """
@@ -24,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _pytest.runner import runtestprotocol
 from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import SynchronousOnlyOperation
@@ -33,7 +31,6 @@ from django.db import DatabaseError, connection
 from lint.statement_rules import Shown, unshown
 from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.terms import Aspect
-from tests.support.switching import switched_off
 
 ROOT = Path(__file__).parents[2]
 _BEFORE = pytest.StashKey[int]()
@@ -76,15 +73,12 @@ class Showings:
 
 
 _SHOWINGS = Showings()
-_SWITCHED: dict[str, set[str]] = {}
-"""Tests that noticed that a clause's function was switched off, by clause; empty where none did."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("clauses")
     group.addoption("--prove", metavar="FILE", type=Path, help="write which tests showed which clauses")
     group.addoption("--clause", action="append", default=[], help="run only tests of this clause")
-    group.addoption("--switch-off", action="store_true", help="see tests fail without what they show")
     group.addoption("--hold-clauses", action="store_true", help="fail where an enforced clause is not shown")
 
 
@@ -128,23 +122,6 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
             item.user_properties.append(("kinds", sorted(seen)))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """With --switch-off: once as it is, which must pass, then once without each of its clauses."""
-    if not item.config.getoption("--switch-off"):
-        return None
-    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    passed = all(report.passed for report in runtestprotocol(item, nextitem=nextitem))
-    for clause in dict.fromkeys(clause for clause, _ in clauses_of(item)):
-        declared = read_statement().clauses[clause]
-        if passed and declared.enforce:
-            with switched_off(declared):
-                reports = runtestprotocol(item, log=False, nextitem=nextitem)
-            _SWITCHED.setdefault(clause, set()).update(report.nodeid for report in reports if report.failed)
-    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    return True
-
-
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     _SHOWINGS.hear(report)
 
@@ -162,8 +139,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for clause, noticed in sorted(_SWITCHED.items()):
-        terminalreporter.write_line(f"SWITCHED {clause} {'CAUGHT' if noticed else 'SURVIVED'}")
     if config.getoption("--hold-clauses") or config.getoption("--prove"):
         for complaint in _complaints():
             terminalreporter.write_line(f"CLAUSE {complaint}", red=True)

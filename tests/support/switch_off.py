@@ -3,8 +3,9 @@
     python -m tests.support.switch_off [CLAUSE …] [--jobs N]       make prove-clauses
 
 One pytest for each clause, with the function switched off in that process and in every Python it starts: the
-server, the client, the tools. A line for each clause; exits 1 when one survives, which means that its tests
-would not notice if it stopped being true.
+server, the client, the tools. A line for each clause; exits 1 when one is not caught by a failing test. One
+that survives means that its tests would not notice if it stopped being true; one that breaks what tests are
+set up with has shown nothing, because anything could do that.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +33,7 @@ _FAILED = 1
 class Outcome:
     clause: str
     verdict: str
-    """CAUGHT, SURVIVED, or what went wrong."""
+    """CAUGHT, SURVIVED, BROKEN, or what else went wrong."""
     last: str
 
     @property
@@ -44,9 +46,9 @@ def files_showing(clause: str) -> list[Path]:
     return [path for path in sorted((ROOT / "tests").rglob("test_*.py")) if clause in marks_in([path])]
 
 
-def try_without(clause: Clause, folder: Path) -> Outcome:
-    """Run the clause's tests with its function switched off."""
-    files = [str(path.relative_to(ROOT)) for path in files_showing(clause.id)]
+def try_without(clause: Clause, folder: Path, files: Sequence[Path] = ()) -> Outcome:
+    """Run the clause's tests with its function switched off; those in `files`, or all there are."""
+    files = files or files_showing(clause.id)
     if not files:
         return Outcome(clause.id, "NO TESTS", "")
     switched = folder / clause.id
@@ -57,17 +59,19 @@ def try_without(clause: Clause, folder: Path) -> Outcome:
         "MUNIMENT_SWITCHED_TO": permissive(clause),
         "MUNIMENT_SWITCHED": str(switched),
     }
-    options = ["-q", "-x", "-p", "no:cacheprovider", "--timeout=200", "--clause", clause.id]
-    command = [sys.executable, "-m", "pytest", *options]
+    options = ["-q", "-x", "--rootdir", ROOT, "-c", ROOT / "pyproject.toml", "-p", "no:cacheprovider"]
+    chosen = ["-p", "tests.support.clauses", "--timeout=200", "--clause", clause.id]
     done = subprocess.run(
-        [*command, *files], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-m", "pytest", *options, *chosen, *files],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     lines = [line for line in done.stdout.splitlines() if line.strip()]
     last = lines[-1] if lines else done.stderr[-200:]
     if not switched.exists():
         return Outcome(clause.id, "NEVER LOADED", clause.enforce)
+    failed = [line for line in lines if line.startswith("FAILED")]
     if done.returncode == _FAILED:
-        return Outcome(clause.id, "CAUGHT", next((line for line in lines if line.startswith("FAILED")), last))
+        return Outcome(clause.id, "CAUGHT" if failed else "BROKEN", failed[0] if failed else last)
     return Outcome(clause.id, "SURVIVED" if done.returncode == 0 else f"EXIT {done.returncode}", last)
 
 

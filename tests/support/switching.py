@@ -9,12 +9,10 @@ of the function's own module.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lint.statement_rules import enforcer
 from muniment.server.privacy.terms import Clause
 
 _FILE = Path(__file__).with_name("permissive.toml")
@@ -32,15 +30,3 @@ def switch(function: Callable[..., Any], text: str) -> None:
     function.__code__ = stub.__code__
     function.__defaults__ = stub.__defaults__
     function.__kwdefaults__ = stub.__kwdefaults__
-
-
-@contextmanager
-def switched_off(clause: Clause) -> Iterator[None]:
-    """In this process only, while the block lasts."""
-    function: Any = enforcer(clause.enforce)
-    before = function.__code__, function.__defaults__, function.__kwdefaults__
-    switch(function, permissive(clause))
-    try:
-        yield
-    finally:
-        function.__code__, function.__defaults__, function.__kwdefaults__ = before
