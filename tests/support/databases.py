@@ -137,6 +137,16 @@ def url_for(data: Path) -> str:
     return _url(socket, name)
 
 
+def socket_folder() -> Path:
+    """Where the cluster listens."""
+    return Path(os.environ[_SOCKET])
+
+
+def ask_cluster(query: str, *, database: str = "postgres") -> list[tuple[Any, ...]]:
+    """As its superuser, beside any data directory."""
+    return _ask(socket_folder(), database, query)
+
+
 def environment_for(data: Path) -> dict[str, str]:
     """What `muniment serve` and `muniment admin` find their database by."""
     url = url_for(data)

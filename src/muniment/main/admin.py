@@ -11,13 +11,14 @@ from typing import Annotated, Any, NoReturn
 from uuid import UUID
 
 import typer
+from django.core.management.base import SystemCheckError
 
-from muniment.main.serve import DATABASE_URL, SMTP_URL, load_embedded
+from muniment.main.serve import DATABASE_URL, NO_DATABASE, SMTP_URL, load_embedded, why_no_database
 from muniment.model.errors import Outcome
 from muniment.model.ids import VaultId
 from muniment.server.config import ServerConfig, Tls
 from muniment.server.privacy.operator import OperatorUnreadable
-from muniment.server.privacy.terms import RecipientsRefused
+from muniment.server.privacy.terms import RecipientsRefused, StatementRefused
 
 admin_app = typer.Typer(
     no_args_is_help=True, help="Accounts, codes and confirmations of a server.", add_completion=False
@@ -257,6 +258,38 @@ def requests(
         print("Nothing waits.")
 
 
+@admin_app.command("jobs")
+def jobs(data: Data, as_json: Json = False) -> None:
+    """List what the server does by itself: when each work ran last, how long it took, and when it runs next.
+
+    Exits 1 when one is overdue or failing.
+    """
+    rows = _operator(data).jobs()
+    if as_json:
+        shown = [
+            {
+                "job": row.name,
+                "state": row.state.value,
+                "last_run": row.started_at and row.started_at.isoformat(),
+                "took": row.took and row.took.total_seconds(),
+                "next_run": row.next_at and row.next_at.isoformat(),
+                "failures": row.failures,
+                "error": row.error or None,
+            }
+            for row in rows
+        ]
+        print(json.dumps({"jobs": shown}))
+    else:
+        print(f"{'JOB':<12}{'STATE':<9}{'LAST RUN':<22}{'TOOK':>9}  {'NEXT':<22}".rstrip())
+        for row in rows:
+            took = "-" if row.took is None else f"{row.took.total_seconds():.1f} s"
+            last, coming = (f"{at:%Y-%m-%d %H:%M:%SZ}" if at else "-" for at in (row.started_at, row.next_at))
+            failed = f"{row.error}, {row.failures} times" if row.error else ""
+            print(f"{row.name:<12}{row.state.value:<9}{last:<22}{took:>9}  {coming:<22}{failed}".rstrip())
+    if not all(row.is_well for row in rows):
+        raise typer.Exit(Outcome.FAILED)
+
+
 @admin_app.command("intake")
 def intake(data: Data, as_json: Json = False) -> None:
     """Take in a request about data that came as mail: `muniment admin intake < message.eml`.
@@ -301,8 +334,13 @@ def _operator(data: Path, *, tls: str | None = None, new: bool = False) -> Any:
     try:
         return load_embedded("Operator", config).at(config)
     except (RecipientsRefused, OperatorUnreadable) as error:
-        print(f"muniment admin: {error}", file=sys.stderr)
-        raise typer.Exit(Outcome.FAILED) from error
+        _fail(str(error))
+    except (SystemCheckError, StatementRefused) as error:
+        _fail(f"this release cannot be used: {error}")
+    except OSError as error:
+        _fail(f"cannot use {data}: {error.strerror or error}")
+    except NO_DATABASE as error:
+        _fail(why_no_database(error))
 
 
 def _checked_email(email: str) -> str:
@@ -339,8 +377,14 @@ _EXPLAINED = {
 
 def _explain(error: Exception) -> NoReturn:
     text = str(error) if type(error).__name__ == "Refusal" else _EXPLAINED.get(type(error).__name__)
+    if text is None and isinstance(error, NO_DATABASE):
+        text = why_no_database(error)
     if text is None:
         raise error
+    _fail(text)
+
+
+def _fail(text: str) -> NoReturn:
     print(f"muniment admin: {text}", file=sys.stderr)
     raise typer.Exit(Outcome.FAILED)
 

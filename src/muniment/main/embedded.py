@@ -29,9 +29,12 @@ from muniment.server.accounts.enrolment import create_account, find_account, mak
 from muniment.server.accounts.recovery import first_sign_in_path
 from muniment.server.config import ServerConfig, Tls
 from muniment.server.data_lock import locked
+from muniment.server.database import one_migrates, reach_database
 from muniment.server.deployment import Deployment, utc_now
 from muniment.server.egress import allow_list
 from muniment.server.identity import load_identity, public_key_of, self_certificate
+from muniment.server.jobs.standing import Standing, standings
+from muniment.server.jobs.timetable import TIMETABLE
 from muniment.server.logs import SERVICE, start_logging
 from muniment.server.mail.carrier import ContractLapsed, check_carrier
 from muniment.server.mail.mail_server import mail_server
@@ -58,8 +61,12 @@ from muniment.server.web.context import deploy
 _SERVED_AS = "server.json"
 
 
-def open_deployment(config: ServerConfig) -> Deployment:
-    """The deployment in `config.data`, its database brought up to date. Files are the operator's alone."""
+def open_deployment(config: ServerConfig, *, wait: float = 0.0) -> Deployment:
+    """The deployment in `config.data`, its database brought up to date. Files are the operator's alone.
+
+    `wait`: seconds that PostgreSQL is waited for. Raises DatabaseUnusable, RecipientsRefused,
+    OperatorUnreadable, SystemCheckError, StatementEdited, StatementOutdated.
+    """
     os.umask(0o077)
     config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     # First: a column that nobody declared is not even created.
@@ -67,7 +74,8 @@ def open_deployment(config: ServerConfig) -> Deployment:
     if found:
         raise SystemCheckError("; ".join(found))
     recipients = text_of(read_recipients(config.data))
-    with _one_migrates(config.data):
+    reach_database(seconds=wait)
+    with _one_migrates_files(config.data), one_migrates():
         call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
         post_shipped(now=utc_now(), recipients=recipients)
     deployment = Deployment(
@@ -88,7 +96,7 @@ def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
     with locked(config.data):
         objects = LocalObjects(config.objects)
         objects.clear_incoming()
-        deployment = open_deployment(config)
+        deployment = open_deployment(config, wait=config.database_wait)
         _check_mail(deployment)
         # Before anybody is served: a database put back from yesterday holds people who were erased since.
         replayed = replay_erasures(deployment)
@@ -156,7 +164,7 @@ def _served_as(config: ServerConfig) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _one_migrates(data: Path) -> Iterator[None]:
+def _one_migrates_files(data: Path) -> Iterator[None]:
     descriptor = os.open(data / "migrating", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -257,6 +265,10 @@ class Operator:
         if not self.deployment.url:
             raise NeverServed
         return take_in_mail(content, now=self.deployment.now())
+
+    def jobs(self) -> list[Standing]:
+        """What the server does by itself, and how each work stands."""
+        return standings(TIMETABLE, now=self.deployment.now())
 
     def egress(self) -> list[Counterpart]:
         """Whom this server connects to, with the mail server of this process's environment."""

@@ -20,7 +20,7 @@ from django.utils.module_loading import import_string
 from muniment.model.errors import Outcome
 from muniment.server.config import ServerConfig, Tls
 from muniment.server.data_lock import DataInUse
-from muniment.server.database import BadDatabaseUrl
+from muniment.server.database import BadDatabaseUrl, DatabaseUnusable, trouble_of
 from muniment.server.keyfiles import site_secret
 from muniment.server.mail.mail_server import BadMailUrl
 from muniment.server.privacy.operator import OperatorUnreadable
@@ -96,12 +96,10 @@ def run_server(config: ServerConfig, *, announce: Callable[[str], None]) -> None
         # Before Django is set up: the secret that signs sessions lives there.
         config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         load_embedded("serve", config)(config, announce=announce)
-    except (BadDatabaseUrl, ImproperlyConfigured) as error:
-        _fail(f"{DATABASE_URL}: {error}")
     except BadMailUrl as error:
         _fail(f"{SMTP_URL}: {error}")
-    except DatabaseError as error:
-        _fail(f"the database cannot be used: {error}")
+    except NO_DATABASE as error:
+        _fail(why_no_database(error))
     except DataInUse:
         _fail(f"another server is using {config.data}")
     except SystemCheckError as error:
@@ -116,6 +114,23 @@ def run_server(config: ServerConfig, *, announce: Callable[[str], None]) -> None
         _fail(
             f"cannot serve on {config.host} port {config.port} from {config.data}: {error.strerror or error}"
         )
+
+
+NO_DATABASE = (BadDatabaseUrl, ImproperlyConfigured, DatabaseUnusable, DatabaseError)
+"""What keeps `serve` and `admin` alike from the database."""
+
+
+def why_no_database(error: Exception) -> str:
+    """What is wrong and what to do, of each that is NO_DATABASE."""
+    match error:
+        case ImproperlyConfigured() if "psycopg" in str(error):
+            return f"{DATABASE_URL} names PostgreSQL, and its driver is missing: install muniment[postgres]"
+        case BadDatabaseUrl() | ImproperlyConfigured():
+            return f"{DATABASE_URL}: {error}"
+        case DatabaseError():
+            return trouble_of(error).advice
+        case _:
+            return str(error)
 
 
 def _tls(choice: str | None, *, cert: Path | None, key: Path | None) -> Tls:

@@ -76,6 +76,12 @@ class ServerConfig:
     """Most vaults of one account."""
     slots: int = 64
     """Most wrapped keys of one device's making that a vault holds."""
+    job_poll: float = 5.0
+    """So often the server looks for timed work that is due."""
+    job_lease: float = 60.0
+    """Work of a process that gave no sign of life for so long is taken up by another."""
+    database_wait: float = 60.0
+    """So long `serve` waits at its start for PostgreSQL to answer."""
     domain_threads: int = 8
     disk_threads: int = 4
 

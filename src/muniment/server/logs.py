@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 REQUESTS = logging.getLogger("muniment.requests")
 SERVICE = logging.getLogger("muniment.service")
 
-_FIELDS = ("request", "route", "status", "code", "ms", "received", "sent", "count")
+_FIELDS = ("request", "route", "status", "code", "ms", "received", "sent", "count", "job")
 
 
 class JsonLines(logging.Formatter):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,27 +15,16 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
-from muniment.server.accounts.unconfirmed import forget_unconfirmed
-from muniment.server.accounts.web_sessions import forget_ended_sessions
 from muniment.server.config import ServerConfig
 from muniment.server.dataplane.application import make_application, refuse_protocol
 from muniment.server.dataplane.calls import Threads
 from muniment.server.deployment import Deployment
-from muniment.server.logs import SERVICE
-from muniment.server.mail.delivery import deliver_due
-from muniment.server.mail.statement import advance_versions
-from muniment.server.privacy.disclosures.orders import end_gags
-from muniment.server.privacy.requests.machine import advance_requests
-from muniment.server.privacy.retention.sweep import sweep_once
-from muniment.server.privacy.succession.handing_over import tell_everybody
-from muniment.server.vaults.closing import clear_closed_vaults
-from muniment.server.vaults.leftovers import clear_expired_uploads
+from muniment.server.jobs.runner import Runner
+from muniment.server.jobs.timetable import TIMETABLE
 from muniment.server.web.context import deploy
 from muniment.server.web.gathering import GatheredBodies
 from muniment.wire.messages import PREFIX
 
-_TIDY_SECONDS = 600.0
-_DELIVER_SECONDS = 5.0
 _STOP_SECONDS = 1
 _WEBSITE_THREADS = 8
 
@@ -44,14 +32,14 @@ _WEBSITE_THREADS = 8
 def make_service(deployment: Deployment, *, identity: bytes) -> Starlette:
     """Everything the process answers: `/dp/v1`, and Django for the rest."""
     threads = Threads.start(domain=deployment.config.domain_threads, disk=deployment.config.disk_threads)
+    runner = Runner(deployment, TIMETABLE)
     deploy(deployment)
 
     @asynccontextmanager
     async def lifespan(service: Starlette) -> AsyncIterator[None]:  # noqa: ARG001
-        timed = [asyncio.create_task(work(deployment, threads)) for work in (_tidy, _deliver)]
+        runner.start()
         yield
-        for task in timed:
-            task.cancel()
+        runner.stop(seconds=_STOP_SECONDS)
         threads.stop()
 
     return Starlette(
@@ -69,51 +57,6 @@ def _website(config: ServerConfig) -> ASGIApp:
     django_application: Any = get_wsgi_application()
     adapted: Any = WSGIMiddleware(django_application, workers=_WEBSITE_THREADS)
     return GatheredBodies(cast(ASGIApp, adapted), most=config.form_size, seconds=config.stranger_stall)
-
-
-async def _deliver(deployment: Deployment, threads: Threads) -> None:
-    while True:
-        await asyncio.sleep(_DELIVER_SECONDS)
-        try:
-            await threads.run_domain(deliver_due, deployment)
-        except Exception as error:
-            SERVICE.warning("mail could not be sent", exc_info=error)
-
-
-async def _tidy(deployment: Deployment, threads: Threads) -> None:
-    while True:
-        await asyncio.sleep(_TIDY_SECONDS)
-        try:
-            cleared = await threads.run_domain(_tidy_once, deployment)
-        except Exception as error:
-            SERVICE.warning("tidying failed", exc_info=error)
-        else:
-            if cleared:
-                SERVICE.info("tidied", extra={"count": cleared})
-
-
-def _tidy_once(deployment: Deployment) -> int:
-    """Every timed work once; returns how much was done. One that fails keeps no other from running."""
-    done = 0
-    for work in _TIMED:
-        try:
-            done += work(deployment) or 0
-        except Exception as error:
-            SERVICE.warning("a timed work failed", exc_info=error)
-    return done
-
-
-_TIMED: tuple[Callable[[Deployment], int | None], ...] = (
-    lambda deployment: advance_requests(deployment).done,
-    end_gags,
-    advance_versions,
-    lambda deployment: tell_everybody(now=deployment.now()),
-    lambda deployment: forget_unconfirmed(now=deployment.now()),
-    lambda deployment: forget_ended_sessions(now=deployment.now()),
-    lambda deployment: sum(sweep_once(deployment).values()),
-    clear_expired_uploads,
-    clear_closed_vaults,
-)
 
 
 class _Server(uvicorn.Server):

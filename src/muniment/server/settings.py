@@ -49,6 +49,7 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
             *sign_in.APPS,
             "muniment.server.mail.apps.MailConfig",
             "muniment.server.console.apps.ConsoleConfig",
+            "muniment.server.jobs.apps.JobsConfig",
             "muniment.server.vaults.apps.VaultsConfig",
         ],
         "MIDDLEWARE": [

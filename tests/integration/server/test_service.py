@@ -278,12 +278,12 @@ def test_files_are_the_operator_s_alone(tmp_path: Path) -> None:
 
 def test_health(server: Served) -> None:
     with urllib.request.urlopen(server.url + "/healthz") as answer:
-        assert json.load(answer) == {"ok": True, "database": True, "store": True}
+        assert json.load(answer) == {"ok": True, "database": True, "store": True, "jobs": True}
     (server.data / "objects/.incoming").rmdir()
     with pytest.raises(urllib.error.HTTPError) as failed:
         urllib.request.urlopen(server.url + "/healthz")
     assert failed.value.code == 503
-    assert json.load(failed.value) == {"ok": False, "database": True, "store": False}
+    assert json.load(failed.value) == {"ok": False, "database": True, "store": False, "jobs": True}
 
 
 def test_out_of_disk_is_said_and_nothing_half_written_stays(tmp_path: Path) -> None:

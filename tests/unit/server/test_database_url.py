@@ -24,7 +24,11 @@ def test_an_address_over_the_network() -> None:
     assert made["ENGINE"] == "django.db.backends.postgresql"
     assert (made["USER"], made["PASSWORD"]) == ("back up", "p@ss")
     assert (made["HOST"], made["PORT"], made["NAME"]) == ("db.example.org", "6432", "vaults")
-    assert made["OPTIONS"] == {"sslmode": "verify-full", "options": "-c synchronous_commit=on"}
+    assert made["OPTIONS"] == {
+        "sslmode": "verify-full",
+        "connect_timeout": "10",
+        "options": "-c synchronous_commit=on",
+    }
 
 
 def test_an_address_of_a_socket() -> None:
@@ -36,3 +40,14 @@ def test_an_address_of_a_socket() -> None:
 def test_anything_else_is_refused(url: str) -> None:
     with pytest.raises(BadDatabaseUrl):
         _settings(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql://me:secret@host:secret/name", "postgresql://me:se[cret@host/name", "postgresql:///n?x"],
+)
+def test_what_cannot_be_read_is_refused_without_quoting_it(url: str) -> None:
+    with pytest.raises(BadDatabaseUrl) as refused:
+        _settings(url)
+    assert "secret" not in str(refused.value)
+    assert refused.value.__cause__ is None

@@ -60,6 +60,10 @@ def deliver_due(deployment: Deployment) -> int:
     return sent
 
 
+def mail_is_due(deployment: Deployment) -> bool:
+    return bool(deployment.config.smtp_url) and Mail.objects.filter(next_at__lte=deployment.now()).exists()
+
+
 def letter(row: Mail, *, sender: str) -> EmailMultiAlternatives:
     """The mail as it goes out: text, and the same as plain HTML."""
     headers = {
