@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -67,6 +68,13 @@ def serve_command(
         list[str] | None,
         typer.Option(help="Name the website answers to; https://NAME where a proxy does TLS. Repeatable."),
     ] = None,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CIDR",
+            help="Network of proxies before us; their X-Forwarded-For is believed. Repeatable.",
+        ),
+    ] = None,
     mail_from: Annotated[
         str, typer.Option(help="Sender of mails. The mail server's address comes from MUNIMENT_SMTP_URL.")
     ] = _DEFAULTS.mail_from,
@@ -84,6 +92,7 @@ def serve_command(
         allowance=allowance,
         pending_cap=pending_cap,
         hosts=tuple(site_host or ()),
+        trusted_proxies=tuple(_network(one) for one in trusted_proxy or ()),
         smtp_url=os.environ.get(SMTP_URL, ""),
         mail_from=mail_from,
     )
@@ -131,6 +140,13 @@ def why_no_database(error: Exception) -> str:
             return trouble_of(error).advice
         case _:
             return str(error)
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        raise typer.BadParameter(f"--trusted-proxy takes an address or a network: {error}") from error
 
 
 def _tls(choice: str | None, *, cert: Path | None, key: Path | None) -> Tls:

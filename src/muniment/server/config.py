@@ -36,6 +36,8 @@ class ServerConfig:
     hosts: tuple[str, ...] = ()
     """Names people reach the website under, beside the address it listens on: `backup.example.org`. Written
     `https://backup.example.org` where a proxy before us does TLS for it. The first one is used in mails."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks of proxies before us, whose word about who asks is believed: `web.proxies`."""
     smtp_url: str = ""
     """The operator's mail server (`server.mail.delivery` says which form). Empty: mails stay in the mailbox,
     which `muniment admin mailbox` shows, and on a loopback address the page `/mailbox`."""
