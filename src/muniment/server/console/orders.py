@@ -35,18 +35,22 @@ class OrderForm(forms.Form):
     )
     legal_basis = forms.CharField(label="Legal basis", max_length=300)
     email = forms.EmailField(label="Address of the account")
-    scope = forms.MultipleChoiceField(label="What is asked for")
+    scope = forms.MultipleChoiceField(
+        label="What is asked for", widget=forms.SelectMultiple(attrs={"size": 10}),
+        help_text="Several with Ctrl or the Command key. Nothing else can be exported.",
+    )  # fmt: skip
     days = forms.IntegerField(label="Days until it is owed", min_value=1, max_value=365)
     gag_days = forms.IntegerField(
         label="Days for which telling the person is forbidden", min_value=0, max_value=3650, required=False
     )
     reason = forms.CharField(
-        label="Our own reason, where no order makes us", widget=forms.Textarea, required=False
-    )
+        label="Our own reason, where no order makes us", widget=forms.Textarea(attrs={"rows": 4}),
+        required=False,
+    )  # fmt: skip
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self.fields["scope"].choices = [(name, name) for name in fields_within_reach()]  # type: ignore[attr-defined]
+        self.fields["scope"].choices = [(name, name) for name in sorted(fields_within_reach())]  # type: ignore[attr-defined]
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -47,6 +47,17 @@ class RecipientSeen:
     sent: int
     refused: int
 
+    @property
+    def kind(self) -> str:
+        return self.recipient.kind.value.replace("_", " ")
+
+    @property
+    def lists(self) -> dict[str, list[str]]:
+        """What is declared in no order, in order."""
+        return {
+            name: sorted(getattr(self.recipient, name)) for name in ("purposes", "fields", "hosts", "origins")
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Overview:
