@@ -11,12 +11,15 @@ import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 
+from muniment.server.accounts.attempts import Tried
 from muniment.server.deployment import Deployment
 from muniment.server.privacy.consent.choices import Subject, browser_hash, is_granted, last_said
 from muniment.server.privacy.consent.cookies import BrowserChoice
 from muniment.server.privacy.consent.effect import State
 from muniment.server.privacy.consent.models import ConsentEvent, VisitCount
 from muniment.server.privacy.ledger.entries import entries_of
+from muniment.server.privacy.ledger.kinds import Kind
+from muniment.server.privacy.ledger.models import LeafRow
 from muniment.server.privacy.ledger.verification import verify_document
 from muniment.server.privacy.registry import Erase
 from muniment.server.privacy.retention.rules import rules
@@ -26,6 +29,7 @@ from muniment.server.web.context import deploy
 from muniment.server.web.cookies import drop_unasked, guard_cookies
 from muniment.server.web.middleware import read_signals
 from tests.support.domain import Clock, Member
+from tests.support.pages import some_network
 
 HOST = {"host": "localhost"}
 OURS = {"HTTP_SEC_FETCH_SITE": "same-origin"}
@@ -91,6 +95,39 @@ def test_a_yes_is_kept_for_this_browser_and_can_be_taken_back(stranger: Client, 
     answer(stranger, "choose")
     assert chosen(stranger) == BrowserChoice(was_made=True)
     assert set(last_said(Subject(browser=token)).values()) == {State.WITHDRAWN}
+
+
+def test_who_makes_choices_without_end_fills_nothing_and_may_still_say_no(deployment: Deployment) -> None:
+    """Each yes of a new browser is an entry of the ledger, which is never taken out again."""
+    network = some_network()
+
+    def fresh() -> Client:
+        return Client(headers=HOST, REMOTE_ADDR=network)
+
+    agreed = fresh()
+    answer(agreed, "accept")
+    for _ in range(Tried.CHOICE.by_network - 1):
+        answer(fresh(), "accept")
+    before = LeafRow.objects.count()
+    refused = answer(fresh(), "accept")
+    assert (refused.status_code, int(refused["Retry-After"]) > 0) == (429, True)
+    assert LeafRow.objects.count() == before
+    assert answer(fresh(), "decline").status_code == 302
+    assert answer(agreed, "decline").status_code == 302
+    assert not is_granted(Subject(browser=chosen(agreed).token), "visits", gpc=False, now=deployment.now())
+    assert LeafRow.objects.count() > before, "what was said before is taken back at any time"
+    elsewhere = Client(headers=HOST, REMOTE_ADDR=some_network())
+    assert answer(elsewhere, "accept").status_code == 302
+
+
+def test_the_same_again_is_no_entry_and_a_no_of_an_invented_number_none_either(stranger: Client) -> None:
+    answer(stranger, "accept")
+    before = LeafRow.objects.count()
+    answer(stranger, "accept")
+    stranger.cookies[COOKIE] = BrowserChoice(was_made=True, token=secrets.token_bytes(16)).text()
+    answer(stranger, "decline")
+    answer(stranger, "choose")
+    assert LeafRow.objects.count() == before
 
 
 def test_a_choice_is_only_taken_from_our_own_pages(stranger: Client) -> None:
@@ -252,7 +289,7 @@ def test_one_reads_and_takes_along_ones_own_entries_only(owner: Client, member: 
     bundle = owner.get("/ledger/mine.json").json()
     assert [entry["index"] for entry in bundle["entries"]] == [e.index for e in entries_of(member.account)]
     assert len(verify_document(bundle)) == len(bundle["entries"]) >= 2
-    assert not entries_of(stranger)
+    assert all(entry.leaf.kind == Kind.MAIL_QUEUED for entry in entries_of(stranger)), "their own device"
 
 
 def test_what_browsers_said_is_forgotten_in_time(stranger: Client, clock: Clock) -> None:

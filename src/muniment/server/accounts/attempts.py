@@ -31,6 +31,7 @@ class Tried(Enum):
     SIGN_UP = ("sign_up", 5, 30)
     MAIL = ("mail", 5, 30)
     SCREEN = ("screen", 0, 60)
+    CHOICE = ("choice", 0, 120)
 
     def __init__(self, word: str, by_account: int, by_network: int) -> None:
         self.word, self.by_account, self.by_network = word, by_account, by_network

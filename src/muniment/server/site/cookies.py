@@ -7,11 +7,15 @@ from django.shortcuts import render
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST, require_safe
 
+from muniment.server.accounts import attempts
+from muniment.server.accounts.attempts import TooOften, Tried
+from muniment.server.accounts.visiting import visit_of
 from muniment.server.privacy.consent.cookies import answer_cookies, longest_life, optional_purposes
 from muniment.server.privacy.consent.notices import notice_for
 from muniment.server.privacy.statement import read_statement
 from muniment.server.web.choices import COOKIE, consents_of, sends_gpc, subject_of
 from muniment.server.web.context import now
+from muniment.server.web.errors import error_page
 from muniment.server.web.requests import is_from_our_own_page
 from muniment.server.web.views import back
 
@@ -47,7 +51,11 @@ def cookies(request: HttpRequest) -> HttpResponse:
 @csrf_exempt
 @require_POST
 def choose_cookies(request: HttpRequest) -> HttpResponse:
-    """Keep the choice, and go back to the page it was made on."""
+    """Keep the choice, and go back to the page it was made on.
+
+    A yes without an account is an entry of the ledger that anybody can make: those are counted by network. A
+    no is heard however many there were.
+    """
     if not is_from_our_own_page(request):
         return HttpResponse(status=403)
     answer = request.POST.get("answer", "")
@@ -59,6 +67,13 @@ def choose_cookies(request: HttpRequest) -> HttpResponse:
         "decline": [],
         "choose": request.POST.getlist("purpose"),
     }[answer]
+    if allowed and not request.user.is_authenticated:
+        visit = visit_of(request)
+        try:
+            attempts.check(Tried.CHOICE, whom="", visit=visit, now=now())
+        except TooOften as slow:
+            return error_page(request, 429, retry_after=slow.retry_after)
+        attempts.count(Tried.CHOICE, whom="", visit=visit, now=now())
     method = "page /cookies" if answer == "choose" else "first layer"
     choice = answer_cookies(subject_of(request), allowed, gpc=sends_gpc(request), method=method, now=now())
     request.consents = None  # type: ignore[attr-defined]

@@ -87,15 +87,16 @@ def answer_cookies(
 ) -> BrowserChoice:
     """Keep a yes to the purposes in `allowed` and a no to the others; returns what the cookie is to say.
 
-    A browser that says no to everything gets no number, and nothing is kept about it but what it said before.
+    A browser that says no to everything gets no number, and nothing is kept about it but what it said before:
+    a no needs keeping only where it takes a yes back. So whoever invents numbers can fill nothing with them.
     """
     purposes = optional_purposes(read_statement())
     agreed = {purpose.name for purpose in purposes} & set(allowed)
     token = subject.browser
-    if subject.account is None and token is None:
-        if not agreed:
+    if subject.account is None:
+        if not agreed and not _said_yes(subject):
             return BrowserChoice(was_made=True)
-        token = secrets.token_bytes(TOKEN_SIZE)
+        token = token or secrets.token_bytes(TOKEN_SIZE)
     who = Subject(subject.account, token)
     with writing():
         for purpose in purposes:
@@ -111,3 +112,7 @@ def answer_cookies(
                 mentions_gpc=notice.mentions_gpc,
             )
     return BrowserChoice(was_made=True, token=token if agreed and subject.account is None else None)
+
+
+def _said_yes(subject: Subject) -> bool:
+    return State.GRANTED in last_said(subject).values()
