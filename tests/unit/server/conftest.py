@@ -8,10 +8,12 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.core.management import call_command
 
 from muniment.main.serve import set_up_django
@@ -23,6 +25,7 @@ atexit.register(shutil.rmtree, _DATA, ignore_errors=True)
 if not settings.configured:
     set_up_django(ServerConfig(data=_DATA, database_url=url_for(_DATA)))
 
+from muniment.server.accounts import timing  # noqa: E402
 from muniment.server.deployment import Deployment  # noqa: E402
 from muniment.server.privacy.versions.posting import post_shipped  # noqa: E402
 from muniment.server.web.context import deploy  # noqa: E402
@@ -33,6 +36,27 @@ from tests.support.domain import Clock, Member, make_deployment  # noqa: E402
 def migrated() -> None:
     call_command("migrate", verbosity=0, interactive=False)
     post_shipped(now=Clock()())
+
+
+_CHEAP = {"time_cost": 1, "memory_cost": 8, "parallelism": 1}
+_DEAR = {name: getattr(Argon2PasswordHasher, name) for name in _CHEAP}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick() -> Iterator[None]:
+    """What is slow on purpose is not here: hashing passwords, and waiting for the tick to answer at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timing, "TICK_SECONDS", 0.001)
+        for name, cost in _CHEAP.items():
+            patch.setattr(Argon2PasswordHasher, name, cost)
+        yield
+
+
+@pytest.fixture
+def costly_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashing as dear as it really is."""
+    for name, cost in _DEAR.items():
+        monkeypatch.setattr(Argon2PasswordHasher, name, cost)
 
 
 @pytest.fixture

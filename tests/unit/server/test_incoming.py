@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muniment.server.accounts import timing
 from muniment.server.accounts.models import Account, Profile
 from muniment.server.deployment import Deployment
 from muniment.server.mail.models import Mail
@@ -28,11 +27,6 @@ from muniment.server.privacy.requests.models import Channel, Kind, Outcome, Requ
 from muniment.server.transactions import writing
 from tests.support.domain import Clock, Member
 from tests.support.pages import Person, form_on, some_address, text
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "TICK_SECONDS", 0.001)
 
 
 def mail_from(sender: str, *, subject: str = "", body: str = "", more: str = "") -> bytes:

@@ -7,7 +7,6 @@ from uuid import uuid4
 
 import pytest
 
-from muniment.server.accounts import timing
 from muniment.server.accounts.models import Device
 from muniment.server.deployment import Deployment
 from muniment.server.portal import telling
@@ -21,11 +20,6 @@ from tests.support.domain import Clock, Member, refusal_of
 from tests.support.pages import Person, text
 
 BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "TICK_SECONDS", 0.001)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from uuid import UUID
 
 import pytest
 
-from muniment.server.accounts import timing
 from muniment.server.accounts.models import Account, Profile
 from muniment.server.deployment import Deployment
 from muniment.server.mail.models import Mail
@@ -28,11 +27,6 @@ from tests.support.domain import Clock, Member
 from tests.support.pages import Person, text
 
 DAY = timedelta(days=1)
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "TICK_SECONDS", 0.001)
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from muniment.server.accounts import timing
 from muniment.server.accounts.models import Account, Device, WebSession
 from muniment.server.deployment import Deployment
 from muniment.server.vaults.models import Confirmation
@@ -80,11 +79,6 @@ ROUTES: dict[str, Who] = {
 PRIVATE = [route for route, who in ROUTES.items() if who in (Who.OWNER, Who.FRESH, Who.STAFF)]
 WITH_IDS = [route for route in PRIVATE if "<uuid:" in route or "<int:" in route]
 REFUSED = (302, 403, 404, 405, 410)
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "TICK_SECONDS", 0.001)
 
 
 def all_routes(patterns: list[URLPattern | URLResolver] | None = None, prefix: str = "") -> Iterator[str]:

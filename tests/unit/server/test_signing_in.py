@@ -8,7 +8,7 @@ import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 
-from muniment.server.accounts import attempts, timing
+from muniment.server.accounts import attempts
 from muniment.server.accounts.attempts import TooOften, Tried
 from muniment.server.accounts.links import LinkDead, LinkKind, make_token, open_token
 from muniment.server.accounts.models import Attempts, SecurityEvent, WebSession
@@ -21,11 +21,6 @@ from tests.support.pages import Person, text
 from tests.support.visitor import PASSWORD
 
 WRONG = "not this one at all"
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timing, "TICK_SECONDS", 0.001)
 
 
 def visit(address: str) -> Visit:
