@@ -24,6 +24,7 @@ from muniment.server.privacy.gate.counterparts import Standing
 from muniment.server.privacy.gate.decide import Reason
 from muniment.server.privacy.gate.declared import FILE, read_recipients, text_of
 from muniment.server.privacy.gate.disclose import Offer, Values, disclose
+from muniment.server.privacy.gate.overview import Contract, contract_of, read_overview
 from muniment.server.privacy.ledger.entries import entries_of_kind
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.requests.asking import ask
@@ -357,3 +358,37 @@ def test_the_allow_list_has_everybody_once(clock: Clock, tmp_path: Path) -> None
     known = ("mail.carrier.example", 587, Standing.DECLARED)
     assert listed() == [known]
     assert listed(smtp_url=SMTP, database_url=database) == [known, ("db.internal", 5432, Standing.OURS)]
+
+
+# --- what staff see
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen"),
+    [({}, Contract.HOLDS), ({"expires": date(2026, 12, 1)}, Contract.ENDS_SOON),
+     ({"reviewed": date(2025, 12, 1)}, Contract.REVIEW_DUE),
+     ({"reviewed": date(2025, 11, 1)}, Contract.NOT_HELD),
+     ({"expires": date(2026, 11, 22)}, Contract.NOT_HELD),
+     ({"begins": date(2026, 12, 1)}, Contract.NOT_HELD)],
+)  # fmt: skip
+def test_a_contract_that_ends_is_marked_before(
+    changes: dict[str, Any], seen: Contract, clock: Clock, tmp_path: Path
+) -> None:
+    (carrier,) = read_recipients(write(tmp_path, CARRIER)).values()
+    assert contract_of(replace(carrier, **changes), now=clock()) is seen
+
+
+@pytest.mark.usefixtures("shipped")
+def test_what_went_to_whom_is_counted_from_the_ledger(
+    deployment: Deployment, member: Member, clock: Clock, tmp_path: Path
+) -> None:
+    _empty()
+    post(tmp_path, CARRIER, clock)
+    (deployment.config.data / "operator.toml").write_text('country = "IE"\n')
+    (before,) = read_overview(now=clock()).rows
+    offer = Offer(member.account, "transactions", "carrier", frozenset({EMAIL}))
+    assert disclose(offer, Carrier(), deployment=deployment).allow
+    assert not disclose(replace(offer, purpose="promotion"), Carrier(), deployment=deployment).allow
+    (after,) = read_overview(now=clock()).rows
+    assert (after.sent - before.sent, after.refused - before.refused) == (1, 1)
+    assert after.is_in_force

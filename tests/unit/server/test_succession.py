@@ -16,6 +16,7 @@ from muniment.server.mail.models import Mail
 from muniment.server.privacy.gate.decide import Decision, Reason
 from muniment.server.privacy.ledger.entries import entries_of
 from muniment.server.privacy.ledger.kinds import Kind as Record
+from muniment.server.privacy.requests.asking import ask
 from muniment.server.privacy.requests.machine import advance_requests, open_request, verify_request
 from muniment.server.privacy.requests.models import Channel, Kind
 from muniment.server.privacy.statement import read_statement
@@ -29,6 +30,7 @@ from muniment.server.privacy.succession.handing_over import (
     tell_everybody,
 )
 from muniment.server.privacy.succession.models import Succession, SuccessionNotice
+from muniment.server.privacy.succession.overview import read_successions
 from muniment.server.transactions import writing
 from tests.support.domain import Clock, Member
 
@@ -165,3 +167,22 @@ def test_somebody_new_is_told_and_has_thirty_days_too(deployment: Deployment, cl
     with pytest.raises(TooEarly):
         give(deployment, ref, late)
     assert SuccessionNotice.objects.get(account=late.account).told_at + timedelta(days=30) > clock()
+
+
+def test_staff_see_numbers_of_people_and_who_may_go_now(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    ref = declared(deployment)
+    everybody = tell_everybody(now=clock())
+    (seen,) = read_successions(now=clock())
+    assert (seen.told, seen.handed_over, seen.due) == (everybody, 0, 0)
+    before = seen.objected
+    ask(deployment, member.account, Kind.OBJECT, details={"purpose": "succession"})
+    clock.turn(days=30)
+    (seen,) = read_successions(now=clock())
+    assert seen.objected == before + 1
+    assert seen.due == everybody - seen.objected
+    given, kept = hand_over_everybody(deployment, ref, io.StringIO())
+    (seen,) = read_successions(now=clock())
+    assert (seen.handed_over, seen.due) == (given, 0)
+    assert kept == seen.objected
