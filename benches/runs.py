@@ -58,6 +58,7 @@ class Comparison:
     root: Path
     place: Path
     programs: dict[type[Peer], str]
+    _targets: int = 0
 
     def run(self, rounds: int) -> Iterator[Sample]:
         for number in range(min(rounds, self.input.rounds)):
@@ -67,6 +68,8 @@ class Comparison:
             ]
             turn = number % len(peers)
             yield from self._round(peers[turn:] + peers[:turn], number)
+        for target in self.place.glob("target-*"):
+            shutil.rmtree(target)
 
     def _round(self, peers: list[Peer], number: int) -> Iterator[Sample]:
         with _set_up(peers) as ready:
@@ -90,52 +93,48 @@ class Comparison:
                 yield self._restored(peer, number)
             yield from self._reference(Work.RESTORE, number)
             for peer in peers:
-                with self._target() as target:
-                    command = peer.restore_one(self.root, self.input.one, target)
-                    yield self._measured(peer, Work.ONE, number, command)
-                    _insist(size_of(target) == (self.root / self.input.one).stat().st_size, peer, "one file")
+                target = self._target()
+                command = peer.restore_one(self.root, self.input.one, target)
+                yield self._measured(peer, Work.ONE, number, command)
+                _insist(size_of(target) == (self.root / self.input.one).stat().st_size, peer, "one file")
 
     def _restored(self, peer: Peer, number: int) -> Sample:
         """A full restore, measured, then checked: ours byte by byte, everyone's by the sum of sizes."""
-        with self._target() as target:
-            sample = self._measured(peer, Work.RESTORE, number, peer.restore(self.root, target))
-            if peer.name == "muniment" and number == 0:
-                likeness = compare_trees(self.root, target / self.root.name)
-                found = [*likeness.differences, *likeness.missing]
-                _insist(not found, peer, f"full restore: {found[:5]}")
-            else:
-                _insist(size_of(target) == size_of(self.root), peer, "full restore")
-            return sample
+        target = self._target()
+        sample = self._measured(peer, Work.RESTORE, number, peer.restore(self.root, target))
+        if peer.name == "muniment" and number == 0:
+            likeness = compare_trees(self.root, target / self.root.name)
+            found = [*likeness.differences, *likeness.missing]
+            _insist(not found, peer, f"full restore: {found[:5]}")
+        else:
+            _insist(size_of(target) == size_of(self.root), peer, "full restore")
+        return sample
 
     def _reference(self, work: Work, number: int) -> Iterator[Sample]:
         """What plain tools need for about the same, as a yardstick that everybody knows."""
-        with self._target() as target:
-            out = target / "out.tar.zst"
-            commands: dict[Work, Command] = {
-                Work.FIRST: ["sh", "-c", 'tar -C "$0" -cf - . | zstd -q -3 -T2 -o "$1"', self.root, out],
-                Work.RESCAN: ["sh", "-c", 'find "$0" -printf "%s %T@ %i %p\\n" > /dev/null', self.root],
-                Work.RESTORE: ["cp", "-r", self.root, target],
-            }
-            os.sync()
-            log = self.place / "reference.log"
-            cost = run_measured(commands[work], env=dict(os.environ), log=log)
-            yield Sample(self.input.name, work, REFERENCES[work], number, cost=cost)
-            if work is Work.FIRST:
-                yield Sample(
-                    self.input.name, Work.STORED, REFERENCES[work], number, stored=out.stat().st_size
-                )
+        target = self._target()
+        out = target / "out.tar.zst"
+        commands: dict[Work, Command] = {
+            Work.FIRST: ["sh", "-c", 'tar -C "$0" -cf - . | zstd -q -3 -T2 -o "$1"', self.root, out],
+            Work.RESCAN: ["sh", "-c", 'find "$0" -printf "%s %T@ %i %p\\n" > /dev/null', self.root],
+            Work.RESTORE: ["cp", "-r", self.root, target],
+        }
+        os.sync()
+        log = self.place / "reference.log"
+        cost = run_measured(commands[work], env=dict(os.environ), log=log)
+        yield Sample(self.input.name, work, REFERENCES[work], number, cost=cost)
+        if work is Work.FIRST:
+            yield Sample(self.input.name, Work.STORED, REFERENCES[work], number, stored=out.stat().st_size)
         if work is Work.FIRST and self.input.name == "large":
-            with self._target() as target:
-                seconds = ceiling_seconds(
-                    [Path(path) for path in regular_files(self.root)], target=target / "c"
-                )
-                yield Sample(
-                    self.input.name,
-                    Work.CEILING,
-                    "ceiling",
-                    number,
-                    cost=Cost(seconds=seconds, cpu=0, peak=0),
-                )
+            target = self._target()
+            seconds = ceiling_seconds([Path(path) for path in regular_files(self.root)], target=target / "c")
+            yield Sample(
+                self.input.name,
+                Work.CEILING,
+                "ceiling",
+                number,
+                cost=Cost(seconds=seconds, cpu=0, peak=0),
+            )
 
     def _measured(self, peer: Peer, work: Work, number: int, command: Command) -> Sample:
         os.sync()
@@ -147,14 +146,16 @@ class Comparison:
         )
         return Sample(self.input.name, work, peer.name, number, cost=cost)
 
-    @contextmanager
-    def _target(self) -> Iterator[Path]:
-        target = self.place / "target"
+    def _target(self) -> Path:
+        """An empty directory, left as it is until all rounds are over.
+
+        For minutes after a deletion ext4 passes over the number of every deleted file, one by one, so whoever
+        writes next would pay for our tidying.
+        """
+        self._targets += 1
+        target = self.place / f"target-{self._targets}"
         target.mkdir(parents=True)
-        try:
-            yield target
-        finally:
-            shutil.rmtree(target)
+        return target
 
 
 @contextmanager

@@ -12,6 +12,8 @@ submit     safe                                        one thread only (the walk
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -36,6 +38,8 @@ WINDOW = 5 * MIB
 """Large files are read in pieces of this many bytes: enough for the largest chunk and more."""
 
 _SMALL_BUFFERS = 5
+
+_NICENESS = 19
 
 
 class Batch:
@@ -112,6 +116,12 @@ class Batch:
         self._buffers.give_back(buffer)
 
 
+def _step_back() -> None:
+    """Let the walking thread go first: it alone feeds the others, and they keep up with it."""
+    if sys.platform == "linux":  # elsewhere a nice value is the whole process's
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+
 class _Failed(Exception):
     """Another batch failed, so the chunks that this one waits for will not come."""
 
@@ -147,7 +157,7 @@ class ChunkStore:
         self._key = keys.chunk_key
         self._index = index
         self._tools = _Tools(level)
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="store")
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="store", initializer=_step_back)
         self.batches = BufferPool(BATCH, count=_SMALL_BUFFERS)
         self.windows = BufferPool(WINDOW, count=workers + 1)
         self._claims: dict[ChunkId, ChunkAddress | None] = {}
