@@ -95,3 +95,16 @@ def test_a_first_start_with_recipients_has_them_in_force(tmp_path_factory: pytes
         assert receives["carrier"]["contract_until"] == "2099-01-01"
     finally:
         served.close()
+
+
+def test_mail_has_a_declared_carrier_or_nothing_is_served(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("mailing") / "server"
+    served = Served(folder, environment={"MUNIMENT_SMTP_URL": "smtp://mail.carrier.example"})
+    try:
+        with pytest.raises(AssertionError, match=r"nobody declared mail\.carrier\.example:587") as refused:
+            served.start()
+        assert "Traceback" not in str(refused.value)
+        (folder / "recipients.toml").write_text(CARRIER)
+        served.start()
+    finally:
+        served.close()
