@@ -1,57 +1,71 @@
-"""`python -m benches.privacy`: what the ledger costs: an append beside its effect, a proof, a verification.
+"""`python -m benches.privacy`: what it costs that the statement runs.
 
-    python -m benches.privacy [--leaves N] [--keep FILE]
+    python -m benches.privacy [--leaves N] [--keep] [gate] [ledger] [person]
+
+gate      deciding whether something may leave
+ledger    an append beside its effect, a proof, a verification
+person    a copy of everything held about somebody; forgetting somebody
 
 On a fresh SQLite file in `BENCH_DIR` (default `.bench`). Each figure is the median of its repetitions, with
-the slowest beside it. Floors are those of the issue: they are compared here, and not in tests, because
-machines differ.
+the slowest beside it. Floors are promised before anything is measured; they are compared here, and not in
+tests, because machines differ. `--keep` writes benches/results/privacy.{json,md}.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import itertools
 import os
 import secrets
 import shutil
-import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 
-from benches.measure import machine
+from benches.floors import Figure, keep, measure
 from muniment.main.serve import set_up_django
 from muniment.server.config import ServerConfig
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BATCH = 20_000
+DECISIONS = 50_000
+RESULTS = Path(__file__).with_name("results") / "privacy"
+PARTS = ("gate", "ledger", "person")
 
 
-@dataclass(frozen=True)
-class Figure:
-    """Milliseconds; `most` is the floor that it is held to."""
+def decisions() -> Iterator[Figure]:
+    """So many decisions in a second: yes, no for want of a consent, and no by signal, in turn."""
+    from muniment.server.privacy.consent.effect import Consents
+    from muniment.server.privacy.gate.decide import Ask, SubjectFacts, decide
+    from muniment.server.privacy.signals import Signals
+    from muniment.server.privacy.statement import read_statement
+    from muniment.server.privacy.terms import Basis, Recipient, RecipientKind
 
-    name: str
-    median: float
-    slowest: float
-    most: float
+    statement = read_statement()
+    offered = next(item.name for item in statement.purposes.values() if item.basis is Basis.CONSENT)
+    fields = frozenset({"accounts.Account.email", "accounts.Account.country"})
+    partner = Recipient(
+        name="partner", title="a partner", kind=RecipientKind.ADVERTISING_PARTNER, fields=fields,
+        purposes=frozenset({offered}), country="IE", contract="C-1", expires=date(2027, 1, 1),
+        reviewed=date(2026, 6, 1), transfer_basis="",
+    )  # fmt: skip
+    named = replace(statement, recipients={"partner": partner})
+    willing = SubjectFacts("IE", is_adult=True, consents=Consents(frozenset({(offered, "partner")})))
+    yes = Ask(offered, "partner", fields, willing, NOW)
+    asks = (
+        yes,
+        replace(yes, subject=replace(willing, consents=Consents())),
+        replace(yes, signals=Signals(gpc=True)),
+    )
+    assert [decide(named, ask).allow for ask in asks] == [True, False, False]
 
-    def line(self) -> str:
-        verdict = "ok" if self.median <= self.most else "TOO SLOW"
-        times = f"{self.median:10.3f} ms  slowest {self.slowest:9.3f}  at most {self.most:8.1f}"
-        return f"{self.name:44} {times}  {verdict}"
+    def decide_all() -> None:
+        for ask in itertools.islice(itertools.cycle(asks), DECISIONS):
+            decide(named, ask)
 
-
-def measure(name: str, most: float, times: int, act: Callable[[], object]) -> Figure:
-    taken = []
-    for _ in range(times):
-        start = time.perf_counter()
-        act()
-        taken.append((time.perf_counter() - start) * 1000)
-    return Figure(name, statistics.median(taken), max(taken), most)
+    yield measure(f"{DECISIONS:,} decisions of the gate", 1000.0, 9, decide_all)
 
 
 def leaves(count: int) -> Iterator[tuple[int, str, str, str, bytes, bytes]]:
@@ -95,8 +109,8 @@ def grow(count: int) -> None:
         )
 
 
-def figures(count: int, place: Path) -> Iterator[Figure]:
-    """Every figure, on a ledger of `count` leaves."""
+def ledgers(count: int, place: Path) -> Iterator[Figure]:
+    """What the ledger costs once it has `count` leaves."""
     from muniment.server.accounts.enrolment import create_account
     from muniment.server.privacy.ledger.entries import record
     from muniment.server.privacy.ledger.kinds import Kind
@@ -138,11 +152,24 @@ def figures(count: int, place: Path) -> Iterator[Figure]:
     yield measure(f"offline verification of {count:,}", 10_000.0, 3, verify)
 
 
+def persons(place: Path) -> Iterator[Figure]:
+    from benches.person import figures
+    from muniment.server.privacy.versions.posting import post_shipped
+    from tests.support.domain import Clock, make_deployment
+
+    post_shipped(now=NOW)
+    yield from figures(make_deployment(place, Clock()))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benches.privacy", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help="gate, ledger, person")
     parser.add_argument("--leaves", type=int, default=1_000_000)
-    parser.add_argument("--keep", type=Path, help="write the figures here as JSON")
+    parser.add_argument("--keep", action="store_true", help="write benches/results/privacy.{json,md}")
     options = parser.parse_args()
+    parts = options.parts or PARTS
+    if set(parts) - set(PARTS):
+        parser.error(f"parts are {', '.join(PARTS)}")
     place = Path(os.environ.get("BENCH_DIR", ".bench")).resolve() / "privacy"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
@@ -150,21 +177,25 @@ def main() -> int:
     from django.core.management import call_command
 
     call_command("migrate", verbosity=0, interactive=False)
-    print(f"growing a ledger of {options.leaves:,} leaves", file=sys.stderr)
-    grow(options.leaves)
     found = []
-    for figure in figures(options.leaves, place):
-        print(figure.line(), flush=True)
-        found.append(figure)
+
+    def show(figures: Iterator[Figure]) -> None:
+        for figure in figures:
+            print(figure.line(), flush=True)
+            found.append(figure)
+
+    if "gate" in parts:
+        show(decisions())
+    if "ledger" in parts:
+        print(f"growing a ledger of {options.leaves:,} leaves", file=sys.stderr)
+        grow(options.leaves)
+        show(ledgers(options.leaves, place))
+    if "person" in parts:
+        show(persons(place))
     if options.keep:
-        content = {
-            "date": time.strftime("%Y-%m-%d", time.gmtime()),
-            "machine": machine(place),
-            "figures": [asdict(figure) for figure in found],
-        }
-        options.keep.write_text(json.dumps(content, indent=1, default=str) + "\n", encoding="utf-8")
+        keep(found, RESULTS, place=place, title="What it costs that the statement runs")
     shutil.rmtree(place)
-    return int(any(figure.median > figure.most for figure in found))
+    return int(not all(figure.holds for figure in found))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """`python -m benches.site`: how long each page of the website takes to be made and sent.
 
-    python -m benches.site [--times N] [--keep FILE]
+    python -m benches.site [--times N] [--keep]
 
 A real server on a fresh directory, asked over one kept connection on loopback: what is measured is the
 server's time and the little that HTTP adds; beside it stands the processor's time that the server used, which
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import os
 import shutil
 import sys
@@ -23,13 +22,13 @@ from pathlib import Path
 import httpx2
 import psutil
 
-from benches.measure import machine
-from benches.privacy import Figure, measure
+from benches.floors import Figure, keep, measure
 from tests.support.crawl import crawl
 from tests.support.server import Served
 from tests.support.visitor import Visitor
 
 MOST_MS = 50.0
+RESULTS = Path(__file__).with_name("results") / "site"
 PLACE = Path(os.environ.get("BENCH_DIR", ".bench"))
 
 
@@ -44,7 +43,7 @@ def pages_of(client: httpx2.Client, *, start: tuple[str, ...] = ("/",)) -> list[
 class PageFigure(Figure):
     """`cpu`: milliseconds of the server's processor time for each answer, its background work included."""
 
-    cpu: float
+    cpu: float = 0.0
 
     def line(self) -> str:
         return f"{super().line()}  cpu {self.cpu:7.1f}"
@@ -72,7 +71,7 @@ def times_of(
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benches.site", description=__doc__)
     parser.add_argument("--times", type=int, default=30)
-    parser.add_argument("--keep", type=Path, help="write the figures here as JSON")
+    parser.add_argument("--keep", action="store_true", help="write benches/results/site.{json,md}")
     options = parser.parse_args()
     PLACE.mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(prefix="site-", dir=PLACE))
@@ -91,9 +90,8 @@ def main() -> int:
     for figure in figures:
         print(figure.line())
     if options.keep:
-        kept = {"machine": machine(PLACE), "figures": [asdict(figure) for figure in figures]}
-        options.keep.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
-    return int(any(figure.median > figure.most for figure in figures))
+        keep(figures, RESULTS, place=PLACE, title="How long pages take to be made and sent")
+    return int(not all(figure.holds for figure in figures))
 
 
 if __name__ == "__main__":
