@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -65,10 +65,11 @@ class StoppingObjects:
     def __init__(self, inner: ObjectStore, stopper: Stopper) -> None:
         self._inner, self._stopper = inner, stopper
 
-    def delete(self, key: str) -> None:
-        self._stopper.step("before an object")
-        self._inner.delete(key)
-        self._stopper.step("after an object")
+    def delete_all(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._stopper.step("before an object")
+            self._inner.delete_all([key])
+            self._stopper.step("after an object")
 
     def remove_all(self, folder: str) -> int:
         self._stopper.step("before the folder")

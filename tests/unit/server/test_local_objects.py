@@ -115,3 +115,20 @@ def test_a_full_file_system_refuses_before_anything_is_written(tmp_path: Path) -
     with pytest.raises(StorageFull):
         objects.begin(key(), size=1 << 60)
     assert _files(tmp_path) == []
+
+
+def test_many_are_deleted_with_one_sync_for_each_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = LocalObjects(tmp_path / "objects")
+    going, staying = (
+        [f"vault/{kind}/{number}" for kind in ("heads", "sets") for number in "123"],
+        "vault/sets/4",
+    )
+    for name in (*going, staying):
+        objects.put(name, b"x")
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda one: synced.append(os.readlink(f"/proc/self/fd/{one}")))
+    objects.delete_all([*going, "vault/heads/never"])
+    assert [found.key for found in objects.list("vault/")] == [staying]
+    assert sorted(synced) == [str(tmp_path / "objects/vault" / kind) for kind in ("heads", "sets")]

@@ -7,7 +7,7 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -112,6 +112,16 @@ class LocalObjects:
             except FileNotFoundError:
                 return
             _sync_directory(path.parent)
+
+    def delete_all(self, keys: Iterable[str]) -> None:
+        folders = set()
+        with _named_failures():
+            for path in map(self._path, keys):
+                with suppress(FileNotFoundError):
+                    path.unlink()
+                    folders.add(path.parent)
+            for folder in folders:
+                _sync_directory(folder)
 
     def remove_all(self, folder: str) -> int:
         top, removed = self._path(folder), 0

@@ -7,7 +7,7 @@ by us from random bytes; only database rows name objects.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -76,6 +76,9 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove the object durably; nothing happens where there is none."""
+
+    def delete_all(self, keys: Iterable[str]) -> None:
+        """As `delete` with each, made durable together: many at once cost little more than one."""
 
     def remove_all(self, folder: str) -> int:
         """Remove, durably, all objects whose key begins with ``<folder>/``; returns how many there were.

@@ -152,9 +152,7 @@ def _delete_batch(deployment: Deployment, vault: Vault, part: _Part, *, holds: H
     batch = list(rows.order_by("-pk")[:_AT_ONCE])
     if not batch:
         return False
-    for row in batch:
-        for column in part.keys:
-            deployment.objects.delete(getattr(row, column))
+    deployment.objects.delete_all(getattr(row, column) for row in batch for column in part.keys)
     with writing():
         closed = ClosedVault.objects.select_for_update().get(ref=vault.ref)
         # Counted as they go: another closing of the same vault may have been quicker.
