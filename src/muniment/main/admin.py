@@ -13,7 +13,7 @@ from uuid import UUID
 import typer
 from django.core.management.base import SystemCheckError
 
-from muniment.main.serve import DATABASE_URL, NO_DATABASE, SMTP_URL, load_embedded, why_no_database
+from muniment.main.serve import DATABASE_URL, IMAP_URL, NO_DATABASE, SMTP_URL, load_embedded, why_no_database
 from muniment.model.errors import Outcome
 from muniment.model.ids import VaultId
 from muniment.server.config import ServerConfig, Tls
@@ -328,6 +328,7 @@ def _operator(data: Path, *, tls: str | None = None, new: bool = False) -> Any:
         database_url=os.environ.get(DATABASE_URL, ""),
         tls=Tls.SELF if tls == "self" else Tls.OFF,
         smtp_url=os.environ.get(SMTP_URL, ""),
+        imap_url=os.environ.get(IMAP_URL, ""),
     )
     if not new and not (config.database_url or config.database.exists()):
         raise typer.BadParameter(f"{data} holds no server's data")

@@ -24,6 +24,7 @@ from muniment.server.data_lock import DataInUse
 from muniment.server.database import BadDatabaseUrl, DatabaseUnusable, trouble_of
 from muniment.server.keyfiles import site_secret
 from muniment.server.mail.mail_server import BadMailUrl
+from muniment.server.mail.postbox import BadPostbox, postbox
 from muniment.server.privacy.operator import OperatorUnreadable
 from muniment.server.privacy.terms import RecipientsRefused, StatementRefused
 from muniment.server.settings import django_settings
@@ -31,6 +32,9 @@ from muniment.server.settings import django_settings
 _DEFAULTS = ServerConfig(data=Path())
 SMTP_URL = "MUNIMENT_SMTP_URL"
 """The variable with the mail server's address: it may hold a password, too."""
+
+IMAP_URL = "MUNIMENT_IMAP_URL"
+"""The variable with the address of the mailbox in which requests about data arrive."""
 
 DATABASE_URL = "MUNIMENT_DATABASE_URL"
 """The variable with PostgreSQL's address. No option: those are seen by all who list processes."""
@@ -94,6 +98,7 @@ def serve_command(
         hosts=tuple(site_host or ()),
         trusted_proxies=tuple(_network(one) for one in trusted_proxy or ()),
         smtp_url=os.environ.get(SMTP_URL, ""),
+        imap_url=os.environ.get(IMAP_URL, ""),
         mail_from=mail_from,
     )
     run_server(config, announce=_announce_json if as_json else _announce)
@@ -104,7 +109,11 @@ def run_server(config: ServerConfig, *, announce: Callable[[str], None]) -> None
     try:
         # Before Django is set up: the secret that signs sessions lives there.
         config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if config.imap_url:
+            postbox(config.imap_url)  # a wrong address is told now, not when the first mail is looked for
         load_embedded("serve", config)(config, announce=announce)
+    except BadPostbox as error:
+        _fail(f"{IMAP_URL}: {error}")
     except BadMailUrl as error:
         _fail(f"{SMTP_URL}: {error}")
     except NO_DATABASE as error:

@@ -41,6 +41,8 @@ class ServerConfig:
     smtp_url: str = ""
     """The operator's mail server (`server.mail.delivery` says which form). Empty: mails stay in the mailbox,
     which `muniment admin mailbox` shows, and on a loopback address the page `/mailbox`."""
+    imap_url: str = ""
+    """The mailbox in which requests about data arrive (`server.mail.postbox` says which form)."""
     mail_from: str = "Muniment <noreply@localhost>"
     form_size: int = 512 * 1024
     """Bytes that a form on the website may have."""

@@ -1,4 +1,4 @@
-"""Every machine that this server connects to: its mail server, its database, and the recipients' hosts."""
+"""Every machine that this server connects to: for mail, its database, and the recipients' hosts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import datetime
 from muniment.server.config import ServerConfig
 from muniment.server.database import database_settings
 from muniment.server.mail.mail_server import mail_server
+from muniment.server.mail.postbox import postbox
 from muniment.server.privacy.gate.counterparts import (
     Counterpart,
     Standing,
@@ -21,10 +22,13 @@ _POSTGRESQL = 5432
 
 
 def allow_list(config: ServerConfig, *, now: datetime) -> list[Counterpart]:
-    """What a firewall has to let out, and nothing else; this machine is left out. Raises BadMailUrl."""
+    """What a firewall has to let out, and nothing else; this machine is left out.
+
+    Raises BadMailUrl, BadPostbox.
+    """
     declared = declared_counterparts(newest_posted(now).recipients, today=now.date())
     known = {(item.host.lower(), item.port): item for item in declared}
-    found = [*_mail(config, now=now), *_database(config, known)]
+    found = [*_mail(config, now=now), *_postbox(config, now=now), *_database(config, known)]
     met = {(item.host.lower(), item.port) for item in found}
     return found + [item for place, item in known.items() if place not in met]
 
@@ -38,6 +42,16 @@ def _mail(config: ServerConfig, *, now: datetime) -> list[Counterpart]:
         return []
     standing, recipient = standing_of_carrier(host, port, data=config.data, now=now)
     return [Counterpart(host, port, "gives it mail", standing, recipient)]
+
+
+def _postbox(config: ServerConfig, *, now: datetime) -> list[Counterpart]:
+    if not config.imap_url:
+        return []
+    where = postbox(config.imap_url)
+    if is_near(where.host):
+        return []
+    standing, recipient = standing_of_carrier(where.host, where.port, data=config.data, now=now)
+    return [Counterpart(where.host, where.port, "fetches requests that came as mail", standing, recipient)]
 
 
 def _database(config: ServerConfig, known: dict[tuple[str, int], Counterpart]) -> list[Counterpart]:

@@ -10,6 +10,7 @@ from muniment.server.accounts.web_sessions import forget_ended_sessions
 from muniment.server.deployment import Deployment
 from muniment.server.jobs.schedule import Daily, Every, Timed
 from muniment.server.mail.delivery import deliver_due, mail_is_due
+from muniment.server.mail.intake import take_in_new
 from muniment.server.mail.statement import advance_versions
 from muniment.server.privacy.disclosures.orders import end_gags
 from muniment.server.privacy.requests.machine import advance_requests
@@ -38,6 +39,7 @@ def _at_its_time(work: Callable[..., int | None]) -> Work:
 
 TIMETABLE: tuple[Timed, ...] = (
     Timed("mail", _OFTEN, deliver_due, sooner=mail_is_due),
+    Timed("intake", _OFTEN, take_in_new),
     Timed("requests", _OFTEN, _advance_requests),
     Timed("gags", _OFTEN, end_gags),
     Timed("versions", _OFTEN, advance_versions),

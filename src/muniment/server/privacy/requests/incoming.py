@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from email import policy
 from email.errors import MessageError
 from email.message import EmailMessage
@@ -25,7 +25,7 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from muniment.server.privacy.ports import Told, notify
 from muniment.server.privacy.requests.clock import UNVERIFIED_FOR
 from muniment.server.privacy.requests.machine import WORDS, account_of, open_request, verify_request
-from muniment.server.privacy.requests.models import Channel, Kind, Request
+from muniment.server.privacy.requests.models import Channel, Kind, Request, TakenIn
 from muniment.server.transactions import writing
 
 ASKED_FROM_OUTSIDE = (Kind.ACCESS, Kind.RECTIFY, Kind.ERASE, Kind.RESTRICT, Kind.PUBLIC_REMOVAL)
@@ -35,6 +35,9 @@ NEEDS_WORDS = frozenset({Kind.RECTIFY, Kind.PUBLIC_REMOVAL})
 MOST_WORDS = 4000
 
 _SALT = "muniment.request-link"
+_MAIL_SALT = "muniment.request-mail"
+_REMEMBERED = timedelta(days=90)
+"""So long a mail that is handed over again is recognised."""
 _TOLD_BY = (
     (Kind.PUBLIC_REMOVAL, re.compile(r"\b(blog|forum|testimonial|public|post(?:ed|ing)?)\b", re.I)),
     (Kind.ERASE, re.compile(r"\b(delet\w*|eras\w*|remov\w*|forget|cancel\w*|close my account)\b", re.I)),
@@ -83,18 +86,27 @@ def take_in(
 def take_in_mail(content: bytes, *, now: datetime) -> UUID:
     """A mail as it came in (RFC 5322). What it asks is guessed; who opens the link says what it is.
 
-    Raises NotARequest.
+    The same mail again (by its Message-ID and sender) is the same request. Raises NotARequest.
     """
     try:
         mail = BytesParser(policy=policy.default).parsebytes(content)
         email = _sender(mail)
+        known_by = str(mail.get("Message-ID", "")).strip()
         words = f"{mail['Subject'] or ''}\n\n{_text(mail)}".strip()[:MOST_WORDS]
     except (MessageError, ValueError, LookupError, AttributeError, IndexError, TypeError) as error:
         # The parser of the standard library raises all of these for headers that are no headers.
         raise NotARequest from error
     kind = guess_kind(words)
+    mark = salted_hmac(_MAIL_SALT, f"{known_by}\0{email}", algorithm="sha256").digest() if known_by else None
     with writing():
-        return take_in(kind, channel=Channel.MAIL, email=email, now=now, details=details_of(kind, words))
+        before = TakenIn.objects.select_related("request").filter(mail=mark).first() if mark else None
+        if before is not None:
+            return before.request.ref
+        ref = take_in(kind, channel=Channel.MAIL, email=email, now=now, details=details_of(kind, words))
+        TakenIn.objects.filter(at__lt=now - _REMEMBERED).delete()
+        if mark is not None:
+            TakenIn.objects.create(mail=mark, request=Request.objects.get(ref=ref), at=now)
+    return ref
 
 
 def details_of(kind: Kind, words: str) -> dict[str, str]:

@@ -118,6 +118,24 @@ class Request(models.Model):
         return datetime.fromtimestamp(self.due, UTC)
 
 
+class TakenIn(models.Model):
+    """A mail that a request came in, so that it is one request however often it is handed over."""
+
+    subject_path: ClassVar[str] = ""
+    placement: ClassVar[Placement] = Placement.REGION
+
+    id = public(models.BigAutoField(primary_key=True), why=_ROW)
+    mail = public(
+        models.BinaryField(max_length=32, unique=True),
+        why="a keyed hash: it recognises a mail that is handed over again, and tells nothing of it",
+    )
+    request = public(
+        models.ForeignKey(Request, on_delete=models.CASCADE, related_name="+"),
+        why="a row number, of a request that names nobody once it is closed",
+    )
+    at = public(models.DateTimeField(), why="when a mail that nobody can read was taken in")
+
+
 class Restriction(models.Model):
     """What a person does not want done: everything but keeping it (`purpose` empty), or one purpose."""
 

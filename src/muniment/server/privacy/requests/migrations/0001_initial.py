@@ -104,6 +104,22 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="TakenIn",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("mail", models.BinaryField(max_length=32, unique=True)),
+                ("at", models.DateTimeField()),
+                (
+                    "request",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="privacy_requests.request",
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
             name="Restriction",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
