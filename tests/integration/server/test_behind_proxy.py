@@ -1,4 +1,4 @@
-"""A server behind a proxy: what is counted by network is counted by the person's, where the proxy is trusted."""
+"""A server behind a proxy: attempts are counted by the person's network, where the proxy is trusted."""
 
 from __future__ import annotations
 
