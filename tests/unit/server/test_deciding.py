@@ -20,7 +20,8 @@ from muniment.server.vaults.confirmations import (
     pending_of,
     refuse,
 )
-from muniment.server.vaults.events import EventKind, events_of
+from muniment.server.vaults.events import events_of
+from muniment.server.vaults.kinds import EventKind
 from muniment.wire.errors import ErrorCode
 from tests.support.domain import Clock, Member, make_deployment, refusal_of
 

@@ -14,7 +14,8 @@ from muniment.server.privacy.export import HELD, _to_json, export_archive, read_
 from muniment.server.privacy.rows_about import tables_about
 from muniment.server.privacy.statement import read_statement
 from muniment.server.transactions import writing
-from muniment.server.vaults.events import EventKind, record_event
+from muniment.server.vaults.events import record_event
+from muniment.server.vaults.kinds import EventKind
 from muniment.server.vaults.models import Event, Vault
 from tests.support.domain import Member
 

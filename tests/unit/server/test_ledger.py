@@ -11,6 +11,7 @@ import pytest
 from django.db import connection, transaction
 
 from muniment.server.accounts.models import Account
+from muniment.server.deployment import Deployment
 from muniment.server.privacy.ledger.audit import altered
 from muniment.server.privacy.ledger.entries import (
     NoEntry,
@@ -41,8 +42,20 @@ KIND = Kind.CONSENT_GRANTED
 @pytest.fixture(autouse=True)
 def empty_ledger() -> None:
     """The tests share a database; what others recorded would blur what is counted here."""
+    forget_everything()
+
+
+def forget_everything() -> None:
     for model in (Opening, Node, LeafRow, CheckpointRow, Head):
         model.objects.all().delete()
+
+
+@pytest.fixture
+def member(deployment: Deployment) -> Member:
+    """Somebody of whom the ledger holds nothing, not even that their first device was told of."""
+    made = Member.first(deployment)
+    forget_everything()
+    return made
 
 
 def record_some(count: int, clock: Clock, account: Account | None = None) -> list[int]:
@@ -212,6 +225,7 @@ def test_a_column_changed_by_hand_is_named(
     member: Member, clock: Clock, table: str, key: str, column: str
 ) -> None:
     other = Member.first(member.deployment).account
+    forget_everything()
     record_some(5, clock, member.account)
     clock.turn(hours=1)
     record_some(4, clock, member.account)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from muniment.server.vaults.events import EventKind, OwnerEvent
+from muniment.server.vaults.events import OwnerEvent
+from muniment.server.vaults.kinds import EventKind
 from muniment.server.vaults.overview import Machine, MachineState
 
 _WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")

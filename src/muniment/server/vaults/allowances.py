@@ -5,7 +5,8 @@ from __future__ import annotations
 from muniment.server.accounts.models import Account
 from muniment.server.deployment import Deployment
 from muniment.server.transactions import writing
-from muniment.server.vaults.events import EventKind, record_event
+from muniment.server.vaults.events import record_event
+from muniment.server.vaults.kinds import EventKind
 from muniment.server.vaults.models import Vault
 from muniment.server.vaults.reserves import share_out
 

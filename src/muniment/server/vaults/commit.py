@@ -14,8 +14,9 @@ from muniment.server.deployment import Deployment
 from muniment.server.refusals import Refusal, malformed
 from muniment.server.transactions import writing
 from muniment.server.vaults.access import Access, lock_vault
-from muniment.server.vaults.events import EventKind, record_event
+from muniment.server.vaults.events import record_event
 from muniment.server.vaults.heads import head_record, newest_of_device
+from muniment.server.vaults.kinds import EventKind
 from muniment.server.vaults.metering import Use, check_room, lock_room, room_seen, take_room, weight_of
 from muniment.server.vaults.models import (
     HELD,

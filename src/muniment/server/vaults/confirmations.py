@@ -22,7 +22,8 @@ from muniment.server.deployment import Deployment
 from muniment.server.refusals import Refusal, malformed, not_found
 from muniment.server.transactions import writing
 from muniment.server.vaults.access import Access, check_still_welcome, lock_vault
-from muniment.server.vaults.events import EventKind, record_event
+from muniment.server.vaults.events import record_event
+from muniment.server.vaults.kinds import EventKind
 from muniment.server.vaults.models import Confirmation, Grant, Slot, Vault
 from muniment.server.vaults.refs import parse_ref, seconds, seconds_or_none
 from muniment.server.vaults.revoking import revoke_at

@@ -11,7 +11,8 @@ from muniment.server.deployment import Deployment
 from muniment.server.refusals import Refusal, not_granted
 from muniment.server.transactions import writing
 from muniment.server.vaults.access import new_device_token, token_hash
-from muniment.server.vaults.events import EventKind, record_event
+from muniment.server.vaults.events import record_event
+from muniment.server.vaults.kinds import EventKind
 from muniment.server.vaults.models import ClosedVault, Grant, Vault
 from muniment.server.vaults.refs import parse_ref, seconds
 from muniment.server.vaults.reserves import share_out

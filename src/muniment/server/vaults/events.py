@@ -4,43 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from muniment.server.accounts.models import Device
+from muniment.server.mail.send import send
+from muniment.server.vaults.kinds import EventKind
+from muniment.server.vaults.mails import TOLD, Told, moment
 from muniment.server.vaults.models import Event, Vault
 
-
-class EventKind(StrEnum):
-    VAULT_CREATED = "vault_created"
-    DEVICE_ENROLLED = "device_enrolled"
-    DEVICE_REVOKED = "device_revoked"
-    SLOT_ADDED = "slot_added"
-    SLOT_REMOVED = "slot_removed"
-    SLOT_LIST_CHANGED = "slot_list_changed"
-    KIT_REGISTERED = "kit_registered"
-    KIT_USED = "kit_used"
-    KIT_REFUSED = "kit_refused"
-    RESTORE_OPENED = "restore_opened"
-    SNAPSHOT_COMMITTED = "snapshot_committed"
-    RUN_REPORTED = "run_reported"
-    PACK_QUARANTINED = "pack_quarantined"
-    PACK_REPLACED = "pack_replaced"
-    CONFIRMATION_ASKED = "confirmation_asked"
-    CONFIRMATION_GIVEN = "confirmation_given"
-    CONFIRMATION_UNDONE = "confirmation_undone"
-    CONFIRMATION_LAPSED = "confirmation_lapsed"
-    ALLOWANCE_CHANGED = "allowance_changed"
+TOLD_ONCE_IN = timedelta(hours=1)
+"""The same again within so long is not written about again: whoever has a device can repeat itself."""
 
 
 def record_event(
     vault: Vault, kind: EventKind, *, now: datetime, device: Device | None = None, **detail: str
 ) -> None:
-    """Append an event. Only inside `writing()`: the number is taken under the vault's row lock."""
+    """Append an event, and queue the mail that tells the owner, if it is one of those.
+
+    Only inside `writing()`: the number is taken under the vault's row lock.
+    """
     number = Vault.objects.select_for_update().values_list("last_event", flat=True).get(pk=vault.pk) + 1
     Vault.objects.filter(pk=vault.pk).update(last_event=number)
+    told = TOLD.get(kind)
+    if told is not None and not _was_told(vault, kind, told, device=device, detail=detail, now=now):
+        message = told.message(moment(now), detail)
+        if message is not None:
+            send(message, to=vault.owner, now=now)
     Event.objects.create(vault=vault, number=number, at=now, kind=kind.value, device=device, detail=detail)
+
+
+def _was_told(
+    vault: Vault,
+    kind: EventKind,
+    told: Told,
+    *,
+    device: Device | None,
+    detail: Mapping[str, str],
+    now: datetime,
+) -> bool:
+    """Whether the same happened lately, at whichever vault of the owner; of a vault's first keys, too, which
+    come with the device that made it."""
+    if kind is EventKind.SLOT_ADDED and not _has_keys(vault):
+        return True
+    lately = Event.objects.filter(vault__owner=vault.owner_id, kind=kind.value, at__gt=now - TOLD_ONCE_IN)
+    if told.same:
+        return lately.filter(**{f"detail__{told.same}": detail[told.same]}).exists()
+    return lately.filter(device=device).exists()
+
+
+def _has_keys(vault: Vault) -> bool:
+    return Event.objects.filter(vault=vault, kind=EventKind.SLOT_LIST_CHANGED.value).exists()
 
 
 @dataclass(frozen=True, slots=True)

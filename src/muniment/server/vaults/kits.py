@@ -20,7 +20,8 @@ from muniment.server.vaults.access import (
     token_hash,
 )
 from muniment.server.vaults.confirmations import settle_confirmations
-from muniment.server.vaults.events import EventKind, record_event
+from muniment.server.vaults.events import record_event
+from muniment.server.vaults.kinds import EventKind
 from muniment.server.vaults.models import KitCredential, KitToken, Slot, Vault
 from muniment.server.vaults.refs import parse_ref, seconds
 from muniment.wire import messages as m

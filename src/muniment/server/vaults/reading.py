@@ -10,9 +10,10 @@ from muniment.server.refusals import not_found
 from muniment.server.store.port import ObjectMissing, ObjectReader
 from muniment.server.transactions import writing
 from muniment.server.vaults.access import Access, lock_vault
-from muniment.server.vaults.events import EventKind, record_event
+from muniment.server.vaults.events import record_event
 from muniment.server.vaults.heads import head_records
 from muniment.server.vaults.hot_rows import fetch_row
+from muniment.server.vaults.kinds import EventKind
 from muniment.server.vaults.models import HELD, PRESENT, Event, Grant, Pack, PackState, Snapshot, Vault
 from muniment.server.vaults.reference_sets import load_reference_set
 from muniment.server.vaults.refs import seconds, seconds_or_none

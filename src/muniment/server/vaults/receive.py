@@ -23,8 +23,9 @@ from muniment.server.refusals import Refusal, malformed, not_granted
 from muniment.server.store.port import ObjectWriter, fresh_key
 from muniment.server.transactions import writing
 from muniment.server.vaults.access import Access
-from muniment.server.vaults.events import EventKind, record_event
+from muniment.server.vaults.events import record_event
 from muniment.server.vaults.hot_rows import change_rows, fetch_row
+from muniment.server.vaults.kinds import EventKind
 from muniment.server.vaults.metering import Use, check_room, lock_room, room_seen, take_room
 from muniment.server.vaults.models import HELD, Pack, PackState, Session, Vault
 from muniment.server.vaults.sessions import live_backup_session, session_over

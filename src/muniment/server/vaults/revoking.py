@@ -8,7 +8,8 @@ from uuid import UUID
 from muniment.server.accounts.models import Device
 from muniment.server.transactions import writing
 from muniment.server.vaults.access import lock_vault
-from muniment.server.vaults.events import EventKind, record_event
+from muniment.server.vaults.events import record_event
+from muniment.server.vaults.kinds import EventKind
 from muniment.server.vaults.models import Slot, Vault
 
 

@@ -10,7 +10,8 @@ from muniment.server.deployment import Deployment
 from muniment.server.refusals import malformed
 from muniment.server.transactions import writing
 from muniment.server.vaults.access import Access, check_still_welcome
-from muniment.server.vaults.events import EventKind, record_event
+from muniment.server.vaults.events import record_event
+from muniment.server.vaults.kinds import EventKind
 from muniment.server.vaults.models import Run
 from muniment.server.vaults.rates import DAY, check_rate
 from muniment.server.vaults.refs import parse_ref

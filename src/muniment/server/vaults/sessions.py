@@ -12,8 +12,9 @@ from muniment.server.deployment import Deployment
 from muniment.server.refusals import Refusal, not_granted
 from muniment.server.transactions import writing
 from muniment.server.vaults.access import Access, lock_vault
-from muniment.server.vaults.events import EventKind, record_event
+from muniment.server.vaults.events import record_event
 from muniment.server.vaults.heads import newest_heads
+from muniment.server.vaults.kinds import EventKind
 from muniment.server.vaults.models import UNSETTLED_SQL, IndexPack, Pack, PackState, Session, Vault
 from muniment.server.vaults.rates import DAY, check_rate
 from muniment.server.vaults.refs import seconds

@@ -17,8 +17,9 @@ from muniment.server.transactions import writing
 from muniment.server.vaults.access import Access, check_still_welcome
 from muniment.server.vaults.confirmations import settle_confirmations
 from muniment.server.vaults.enrolment import vault_info
-from muniment.server.vaults.events import EventKind, record_event
+from muniment.server.vaults.events import record_event
 from muniment.server.vaults.heads import newest_heads
+from muniment.server.vaults.kinds import EventKind
 from muniment.server.vaults.models import Slot, SlotListVersion, Vault
 from muniment.server.vaults.objects import read_small, staging
 from muniment.server.vaults.refs import parse_ref
