@@ -101,7 +101,8 @@ def take_in_mail(content: bytes, *, now: datetime) -> UUID:
     with writing():
         before = TakenIn.objects.select_related("request").filter(mail=mark).first() if mark else None
         if before is not None:
-            return before.request.ref
+            known: UUID = before.request.ref
+            return known
         ref = take_in(kind, channel=Channel.MAIL, email=email, now=now, details=details_of(kind, words))
         TakenIn.objects.filter(at__lt=now - _REMEMBERED).delete()
         if mark is not None:
