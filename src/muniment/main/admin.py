@@ -18,6 +18,7 @@ from muniment.model.errors import Outcome
 from muniment.model.ids import VaultId
 from muniment.server.config import ServerConfig, Tls
 from muniment.server.privacy.operator import OperatorUnreadable
+from muniment.server.privacy.purposes import Purpose, afresh
 from muniment.server.privacy.terms import RecipientsRefused, StatementRefused
 
 admin_app = typer.Typer(
@@ -35,6 +36,7 @@ SelfSigned = Annotated[
 
 
 @admin_app.command("create-account")
+@afresh(Purpose.SIGN_IN, Purpose.SECURITY, Purpose.CONTRACT, Purpose.BACKUP)
 def create_account(email: Email, data: Data, tls: SelfSigned = None, as_json: Json = False) -> None:
     """Make an account; prints a one-time code.
 
@@ -49,6 +51,7 @@ def create_account(email: Email, data: Data, tls: SelfSigned = None, as_json: Js
 
 
 @admin_app.command("enrol")
+@afresh(Purpose.SIGN_IN, Purpose.BACKUP, Purpose.SECURITY)
 def enrol(
     email: Email,
     data: Data,
@@ -70,6 +73,7 @@ def enrol(
 
 
 @admin_app.command("sign-in-link")
+@afresh(Purpose.SIGN_IN)
 def sign_in_link(email: Email, data: Data, as_json: Json = False) -> None:
     """Print a link with which the account's owner sets a password.
 
@@ -84,6 +88,7 @@ def sign_in_link(email: Email, data: Data, as_json: Json = False) -> None:
 
 
 @admin_app.command("forget-child")
+@afresh(Purpose.REQUESTS)
 def forget_child(email: Email, data: Data, as_json: Json = False) -> None:
     """Delete an account that turned out to be a child's, with all it holds, at once."""
     operator = _operator(data)
@@ -95,6 +100,7 @@ def forget_child(email: Email, data: Data, as_json: Json = False) -> None:
 
 
 @admin_app.command("confirm")
+@afresh(Purpose.BACKUP, Purpose.SECURITY)
 def confirm(
     data: Data,
     request: Annotated[str | None, typer.Argument(help="Id of the request; none lists what waits.")] = None,
@@ -130,6 +136,7 @@ def confirm(
 
 
 @admin_app.command("staff")
+@afresh(Purpose.SIGN_IN)
 def staff(
     email: Email,
     data: Data,
@@ -146,6 +153,7 @@ def staff(
 
 
 @admin_app.command("declare-buyer")
+@afresh(Purpose.SUCCESSION)
 def declare_buyer(
     buyer: Annotated[str, typer.Argument(help="Who takes the service over.")],
     country: Annotated[str, typer.Option(help="Their country, two letters.")],
@@ -162,6 +170,7 @@ def declare_buyer(
 
 
 @admin_app.command("hand-over")
+@afresh(Purpose.SUCCESSION)
 def hand_over(
     succession: Annotated[UUID, typer.Argument(help="What `declare-buyer` printed.")],
     target: Annotated[Path, typer.Option("--to", help="A new file: one JSON object for each person.")],
@@ -208,6 +217,7 @@ def egress(data: Data, as_json: Json = False) -> None:
 
 
 @admin_app.command("mailbox")
+@afresh(Purpose.SERVICE_MAIL)
 def mailbox(
     data: Data,
     to: Annotated[str, typer.Option(help="Only mails to this address.")] = "",
@@ -226,6 +236,7 @@ def mailbox(
 
 
 @admin_app.command("requests")
+@afresh(Purpose.REQUESTS)
 def requests(
     data: Data,
     run: Annotated[bool, typer.Option("--run", help="First do what is due now.")] = False,
@@ -291,6 +302,7 @@ def jobs(data: Data, as_json: Json = False) -> None:
 
 
 @admin_app.command("intake")
+@afresh(Purpose.REQUESTS)
 def intake(data: Data, as_json: Json = False) -> None:
     """Take in a request about data that came as mail: `muniment admin intake < message.eml`.
 
@@ -305,6 +317,7 @@ def intake(data: Data, as_json: Json = False) -> None:
 
 
 @admin_app.command("set-allowance")
+@afresh(Purpose.METERING, Purpose.BACKUP)
 def set_allowance(
     email: Email,
     size: Annotated[int, typer.Argument(metavar="BYTES", help="Bytes each vault may hold.", min=0)],

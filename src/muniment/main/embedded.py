@@ -42,6 +42,7 @@ from muniment.server.mail.mailbox import newest_mails
 from muniment.server.mail.models import Mail
 from muniment.server.privacy.gate.counterparts import Counterpart
 from muniment.server.privacy.gate.declared import read_recipients, text_of
+from muniment.server.privacy.purposes import Purpose, afresh
 from muniment.server.privacy.requests.erasing import replay_erasures
 from muniment.server.privacy.requests.incoming import take_in_mail
 from muniment.server.privacy.requests.machine import Advanced, advance_requests, open_requests
@@ -99,10 +100,12 @@ def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
         deployment = open_deployment(config, wait=config.database_wait)
         _check_mail(deployment)
         # Before anybody is served: a database put back from yesterday holds people who were erased since.
-        replayed = replay_erasures(deployment)
+        with afresh(Purpose.REQUESTS):
+            replayed = replay_erasures(deployment)
         if replayed:
             SERVICE.warning("erased again, after a restored database", extra={"count": replayed})
-        cleared = clear_all_uploads(deployment)
+        with afresh(Purpose.BACKUP, Purpose.METERING):
+            cleared = clear_all_uploads(deployment)
         if cleared:
             SERVICE.info("cleared unfinished uploads", extra={"count": cleared})
         connections.close_all()  # threads open their own

@@ -101,7 +101,7 @@ def database_settings(config: ServerConfig) -> dict[str, Any]:
     """
     if not config.database_url:
         return {
-            "ENGINE": "django.db.backends.sqlite3",
+            "ENGINE": "muniment.server.databases.sqlite",
             "NAME": str(config.database),
             "CONN_MAX_AGE": None,
             "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 30, "init_command": _SQLITE_PRAGMAS},
@@ -115,7 +115,7 @@ def database_settings(config: ServerConfig) -> dict[str, Any]:
     if parts.scheme not in ("postgresql", "postgres") or not name:
         raise BadDatabaseUrl("the address of the database is not postgresql://[USER@]HOST/NAME")
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "muniment.server.databases.postgresql",
         "NAME": name,
         "USER": unquote(parts.username or options.pop("user", "")),
         "PASSWORD": unquote(parts.password or ""),

@@ -57,6 +57,7 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
             "muniment.server.web.cookies.guard_cookies",
             "muniment.server.web.middleware.answer_known_hosts",
             "muniment.server.web.middleware.bound_bodies",
+            "muniment.server.web.purposes.open_visit",
             "muniment.server.web.middleware.read_signals",
             "muniment.server.web.choices.read_choices",
             "django.contrib.sessions.middleware.SessionMiddleware",

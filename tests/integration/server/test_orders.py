@@ -45,6 +45,12 @@ def test_two_of_staff_approve_and_everybody_sees_that_it_happened(shared_server:
     ref = re.search(r"/console/orders/([0-9a-f-]{36})/approve", first.get("/console/orders").text)
     assert ref is not None
     base = f"/console/orders/{ref[1]}"
+    assert "asked-about@example.org" not in first.get("/console/orders").text
+    unsaid = first.submit(first.get("/console/orders"), f"{base}/read", reason=" ")
+    assert unsaid.status_code == 422
+    assert "asked-about@example.org" not in unsaid.text
+    looked = first.submit(first.get("/console/orders"), f"{base}/read", reason="to compare the paper")
+    assert "asked-about@example.org" in looked.text
     assert first.submit(first.get("/console/orders"), f"{base}/approve").status_code == 302
     assert f"{base}/approve" not in first.get("/console/orders").text
     assert f"{base}/export" not in first.get("/console/orders").text
@@ -58,4 +64,6 @@ def test_two_of_staff_approve_and_everybody_sees_that_it_happened(shared_server:
     }  # fmt: skip
     assert "Authorities asked" in stranger.get("/transparency").text
     mine = person.get("/ledger").text
+    assert "staff read" in mine
+    assert "to compare the paper" in mine
     assert "a district court" in mine

@@ -27,6 +27,7 @@ if not settings.configured:
 
 from muniment.server.accounts import timing  # noqa: E402
 from muniment.server.deployment import Deployment  # noqa: E402
+from muniment.server.privacy.purposes import Purpose, afresh  # noqa: E402
 from muniment.server.privacy.versions.posting import post_shipped  # noqa: E402
 from muniment.server.web.context import deploy  # noqa: E402
 from tests.support.domain import Clock, Member, make_deployment  # noqa: E402
@@ -36,6 +37,13 @@ from tests.support.domain import Clock, Member, make_deployment  # noqa: E402
 def migrated() -> None:
     call_command("migrate", verbosity=0, interactive=False)
     post_shipped(now=Clock()())
+
+
+@pytest.fixture(autouse=True)
+def _everything_is_open() -> Iterator[None]:
+    """Tests look into every row. Requests, calls of devices and timed works begin afresh all the same."""
+    with afresh(*Purpose):
+        yield
 
 
 _CHEAP = {"time_cost": 1, "memory_cost": 8, "parallelism": 1}

@@ -93,19 +93,16 @@ def test_taking_it_back_empties_what_was_told(deployment: Deployment, clock: Clo
 # Purposes
 
 
-@pytest.mark.clause("P19", aspect="off")
 def test_what_has_no_purpose_cannot_be_kept() -> None:
     assert complaints(category="contact", purposes=())
     assert complaints(category="contact", purposes=("curiosity",))
 
 
-@pytest.mark.clause("P19", aspect="allowed")
 @pytest.mark.parametrize("purpose", ["sign_in", "security"])
 def test_what_the_service_needs_may_be_kept_for_it(purpose: str) -> None:
     assert complaints(category="contact", purposes=(purpose,)) == []
 
 
-@pytest.mark.clause("P19", aspect="beyond")
 def test_no_column_serves_more_than_its_purposes_may_use() -> None:
     for category in read_statement().categories:
         allowed = category in read_statement().purposes["sign_in"].categories

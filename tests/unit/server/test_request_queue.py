@@ -19,6 +19,7 @@ from muniment.server.privacy.requests.queue import (
     carry_out,
     enter_post,
     queue,
+    read_letter,
     turn_down,
     vouch_for,
 )
@@ -56,8 +57,11 @@ def test_a_letter_is_answered_from_the_day_it_came(
     assert (one.channel, one.received_at.date()) == (Channel.POST, came)
     assert one.due_at - one.received_at == 10 * DAY
     page = text(staff.get("/console/requests"))
-    assert member.account.email in page
+    assert member.account.email not in page
     assert "compare the letter" in page
+    assert staff.post(f"/console/requests/{one.ref}/read", reason=" ").status_code == 422
+    page = text(staff.post(f"/console/requests/{one.ref}/read", reason="to compare the letter"))
+    assert member.account.email in page
     advance_requests(deployment)
     assert row(one.ref).closed_at is None, "a letter proves nothing"
     assert staff.post(f"/console/requests/{one.ref}/vouch").status_code == 302
@@ -120,8 +124,14 @@ def test_the_queue_says_what_each_waits_for(deployment: Deployment, member: Memb
     advance_requests(deployment)
     lines = {one.request.ref: one for one in queue(now=clock())}
     assert {stage: lines[ref].stage for stage, ref in refs.items()} == {stage: stage for stage in refs}
-    assert lines[refs[Stage.ITSELF]].held == "a court asked"
-    assert (lines[refs[Stage.STAFF]].alarm, lines[refs[Stage.STAFF]].words) == (8, "the entry of May")
+    assert [ref for ref, line in lines.items() if line.is_held] == [refs[Stage.ITSELF]]
+    assert lines[refs[Stage.STAFF]].alarm == 8
+    said = {
+        stage: read_letter(refs[stage], reason="to answer it", now=clock())
+        for stage in (Stage.ITSELF, Stage.STAFF)
+    }
+    assert said[Stage.ITSELF].held == "a court asked"
+    assert said[Stage.STAFF].words == "the entry of May"
     order = [one.request.due for one in queue(now=clock())]
     assert order == sorted(order)
 

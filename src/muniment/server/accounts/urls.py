@@ -12,17 +12,23 @@ from django.views.decorators.http import require_http_methods
 
 from muniment.server.accounts import views
 from muniment.server.accounts.timing import at_the_tick
+from muniment.server.privacy.purposes import Purpose
+from muniment.server.web.purposes import used_for
 
 _form = require_http_methods(["GET", "HEAD", "POST"])
+
+# A minor comes in only with a guardian's word.
+_standing = used_for(Purpose.MINORS)
+_registering = used_for(Purpose.CONTRACT, Purpose.MINORS, Purpose.DEMOGRAPHICS)
 
 urlpatterns = [
     path("accounts/signup", views.choose_edition, name="account_signup"),
     path("accounts/signup/<str:edition>", views.age_screen, name="account_sign_up_edition"),
-    path("accounts/signup/<str:edition>/register", views.register, name="account_register"),
+    path("accounts/signup/<str:edition>/register", _registering(views.register), name="account_register"),
     path("accounts/confirm", views.confirm_sent, name="account_confirm_sent"),
-    path("accounts/confirm/<str:token>", views.confirm, name="account_confirm"),
-    path("accounts/guardian", views.waiting_for_guardian, name="account_waits_for_guardian"),
-    path("accounts/guardian/<str:token>", views.guardian, name="account_guardian"),
+    path("accounts/confirm/<str:token>", _standing(views.confirm), name="account_confirm"),
+    path("accounts/guardian", _standing(views.waiting_for_guardian), name="account_waits_for_guardian"),
+    path("accounts/guardian/<str:token>", _standing(views.guardian), name="account_guardian"),
     path("accounts/password/reset", views.ask_reset, name="account_reset_password"),
     path("accounts/password/set/<str:token>", views.set_password, name="account_set_password"),
     path("accounts/address/<str:token>", views.new_address, name="account_new_address"),

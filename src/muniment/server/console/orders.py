@@ -24,6 +24,8 @@ from muniment.server.privacy.disclosures.orders import (
     fields_within_reach,
     open_orders,
 )
+from muniment.server.privacy.disclosures.orders import read_order as read
+from muniment.server.privacy.staff import ReasonMissing
 from muniment.server.web.context import deployment, now
 
 
@@ -75,8 +77,21 @@ def orders(request: HttpRequest) -> HttpResponse:
         else:
             messages.success(request, "Taken in. Two different people have to approve it.", extra_tags="good")
             return redirect("console_orders")
-    context = {"orders": open_orders(), "form": form, "me": owner_of(request).pk}
-    return render(request, "console/orders.html", context, status=422 if form.errors else 200)
+    return _page(request, form, status=422 if form.errors else 200)
+
+
+@require_POST
+@staff_only
+def read_order(request: HttpRequest, ref: UUID) -> HttpResponse:
+    """The orders, with whom this one is about."""
+    try:
+        asked = read(ref, reason=request.POST.get("reason", ""), now=now())
+    except NoSuchOrder:
+        raise Http404 from None
+    except ReasonMissing as error:
+        messages.error(request, f"{error}.".capitalize(), extra_tags="bad")
+        return _page(request, OrderForm(), status=422)
+    return _page(request, OrderForm(), asked=asked, of=ref)
 
 
 @require_POST
@@ -115,3 +130,8 @@ def export_order(request: HttpRequest, ref: UUID) -> HttpResponse:
     answer = JsonResponse(document, json_dumps_params={"indent": 1})
     answer.headers["Content-Disposition"] = f'attachment; filename="order-{ref.hex[:8]}.json"'
     return answer
+
+
+def _page(request: HttpRequest, form: OrderForm, *, status: int = 200, **read: object) -> HttpResponse:
+    context = {"orders": open_orders(), "form": form, "me": owner_of(request).pk, **read}
+    return render(request, "console/orders.html", context, status=status)

@@ -17,6 +17,7 @@ from muniment.server.privacy.requests import queue
 from muniment.server.privacy.requests.machine import NoSuchRequest
 from muniment.server.privacy.requests.models import Kind
 from muniment.server.privacy.requests.queue import NotForStaff
+from muniment.server.privacy.staff import ReasonMissing
 from muniment.server.site.asking import AskForm
 from muniment.server.web.context import now
 
@@ -48,8 +49,21 @@ def requests(request: HttpRequest) -> HttpResponse:
         else:
             messages.success(request, "Entered. The ten days run from the day it came.", extra_tags="good")
             return redirect("console_requests")
-    context = {"waiting": queue.queue(now=now()), "form": form, "columns": DETAILS, "now": now()}
-    return render(request, "console/requests.html", context, status=422 if form.errors else 200)
+    return _page(request, form, status=422 if form.errors else 200)
+
+
+@require_POST
+@staff_only
+def read(request: HttpRequest, ref: UUID) -> HttpResponse:
+    """The queue, with what this one says."""
+    try:
+        letter = queue.read_letter(ref, reason=request.POST.get("reason", ""), now=now())
+    except NoSuchRequest:
+        raise Http404 from None
+    except ReasonMissing as error:
+        messages.error(request, f"{error}.".capitalize(), extra_tags="bad")
+        return _page(request, LetterForm(), status=422)
+    return _page(request, LetterForm(), letter=letter, of=ref)
 
 
 @require_POST
@@ -71,6 +85,11 @@ def done(request: HttpRequest, ref: UUID) -> HttpResponse:
 def refuse(request: HttpRequest, ref: UUID) -> HttpResponse:
     reason = request.POST.get("reason", "")
     return _acted(request, lambda: queue.turn_down(ref, reason=reason, now=now()), "Refused, and told why.")
+
+
+def _page(request: HttpRequest, form: LetterForm, *, status: int = 200, **read: object) -> HttpResponse:
+    context = {"waiting": queue.queue(now=now()), "form": form, "columns": DETAILS, "now": now(), **read}
+    return render(request, "console/requests.html", context, status=status)
 
 
 def _acted(request: HttpRequest, act: Callable[[], None], words: str) -> HttpResponse:

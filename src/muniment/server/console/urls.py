@@ -7,17 +7,25 @@ from django.views.generic import RedirectView
 
 from muniment.server.console import orders, recipients, requests, succession
 from muniment.server.console.access import staff_only
+from muniment.server.privacy.purposes import Purpose
+from muniment.server.web.purposes import used_for
 
 urlpatterns = [
     path("console", staff_only(RedirectView.as_view(pattern_name="console_requests")), name="console"),
     path("console/orders", orders.orders, name="console_orders"),
+    path("console/orders/<uuid:ref>/read", orders.read_order, name="read_order"),
     path("console/orders/<uuid:ref>/approve", orders.approve_order, name="approve_order"),
     path("console/orders/<uuid:ref>/refuse", orders.refuse_order, name="refuse_order"),
     path("console/orders/<uuid:ref>/export", orders.export_order, name="export_order"),
     path("console/recipients", recipients.recipients, name="console_recipients"),
     path("console/succession", succession.succession, name="console_succession"),
-    path("console/succession/<uuid:ref>/hand-over", succession.hand_over, name="hand_over"),
+    path(
+        "console/succession/<uuid:ref>/hand-over",
+        used_for(Purpose.SUCCESSION)(succession.hand_over),
+        name="hand_over",
+    ),
     path("console/requests", requests.requests, name="console_requests"),
+    path("console/requests/<uuid:ref>/read", requests.read, name="read_request"),
     path("console/requests/<uuid:ref>/vouch", requests.vouch, name="vouch_for_request"),
     path("console/requests/<uuid:ref>/done", requests.done, name="carry_out_request"),
     path("console/requests/<uuid:ref>/refuse", requests.refuse, name="turn_down_request"),

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from muniment.server.config import ServerConfig
 from muniment.server.deployment import Deployment
+from muniment.server.privacy.purposes import Purpose, afresh
 from muniment.server.refusals import malformed
 from muniment.server.vaults.access import Access, open_vault
 from muniment.wire.messages import Message
@@ -23,6 +24,8 @@ from muniment.wire.routes import Auth, Kind, Parameter, Route
 
 R = TypeVar("R")
 
+_FOR = (Purpose.BACKUP, Purpose.METERING, Purpose.SIGN_IN, Purpose.SECURITY)
+"""What devices call for."""
 LARGEST_BODY = 1 << 20
 LARGEST_COMMIT = 16 << 20
 _HEX = frozenset("0123456789abcdef")
@@ -58,7 +61,8 @@ def _on_sound_connection(call: Callable[..., R], /, *args: Any, **named: Any) ->
     Django does so between its own requests; these threads never see one of those.
     """
     close_old_connections()
-    return call(*args, **named)
+    with afresh(*_FOR):
+        return call(*args, **named)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from muniment.server.deployment import Deployment
 from muniment.server.jobs.models import DayDone, Job
 from muniment.server.jobs.schedule import Daily, Timed, retry_after
 from muniment.server.logs import SERVICE
+from muniment.server.privacy.purposes import afresh
 from muniment.server.transactions import writing
 
 _THREADS = 3
@@ -119,7 +120,7 @@ class Runner:
 
     def _is_due(self, timed: Timed, row: Job) -> bool:
         now = self._deployment.now()
-        if not row.failures and timed.sooner is not None and timed.sooner(self._deployment):
+        if not row.failures and self._is_wanted_sooner(timed):
             return True
         if now < row.due_at <= now + timed.when.longest:
             return False
@@ -127,6 +128,10 @@ class Runner:
             return True
         day = now.date()
         return now >= timed.when.on(day) and not DayDone.objects.filter(job=row.name, day=day).exists()
+
+    def _is_wanted_sooner(self, timed: Timed) -> bool:
+        with afresh(*timed.used_for):
+            return timed.sooner is not None and timed.sooner(self._deployment)
 
     def _is_free(self, row: Job) -> bool:
         """Nobody runs it, or whoever did has been silent for a lease."""
@@ -161,7 +166,8 @@ class Runner:
         failed: Exception | None = None
         try:
             try:
-                done = turn.timed.work(self._deployment)
+                with afresh(*turn.timed.used_for):
+                    done = turn.timed.work(self._deployment)
             except Exception as error:
                 failed = error
                 SERVICE.warning("a job failed", exc_info=error, extra=_of(turn))

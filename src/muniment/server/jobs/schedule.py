@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from muniment.server.deployment import Deployment
+from muniment.server.privacy.purposes import Purpose
 
 _FIRST_RETRY = timedelta(minutes=1)
 _LAST_RETRY = timedelta(minutes=10)
@@ -48,11 +49,13 @@ class Timed:
     """A work that runs by itself. Running it again, after a process died in its midst, has to be harmless.
 
     `work` returns how much it did. `sooner` looks, without writing, whether it is needed before its turn.
+    Either reads personal columns for `used_for`, and for nothing else.
     """
 
     name: str
     when: Every | Daily
     work: Callable[[Deployment], int | None]
+    used_for: tuple[Purpose, ...] = ()
     sooner: Callable[[Deployment], bool] | None = None
     patience: timedelta = timedelta(hours=1)
     """So long after its time without success it is overdue."""

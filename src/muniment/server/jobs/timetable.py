@@ -13,6 +13,7 @@ from muniment.server.mail.delivery import deliver_due, mail_is_due
 from muniment.server.mail.intake import take_in_new
 from muniment.server.mail.statement import advance_versions
 from muniment.server.privacy.disclosures.orders import end_gags
+from muniment.server.privacy.purposes import Purpose
 from muniment.server.privacy.requests.machine import advance_requests
 from muniment.server.privacy.retention.sweep import sweep_once
 from muniment.server.privacy.succession.handing_over import tell_everybody
@@ -37,16 +38,21 @@ def _at_its_time(work: Callable[..., int | None]) -> Work:
     return lambda deployment: work(now=deployment.now())
 
 
+_MAIL = (Purpose.SERVICE_MAIL,)
+_RIGHTS = (Purpose.REQUESTS,)
+"""Ending what is past its period is a right of people, too."""
+_VAULTS = (Purpose.BACKUP, Purpose.METERING)
+
 TIMETABLE: tuple[Timed, ...] = (
-    Timed("mail", _OFTEN, deliver_due, sooner=mail_is_due),
-    Timed("intake", _OFTEN, take_in_new),
-    Timed("requests", _OFTEN, _advance_requests),
-    Timed("gags", _OFTEN, end_gags),
-    Timed("versions", _OFTEN, advance_versions),
-    Timed("succession", _OFTEN, _at_its_time(tell_everybody)),
-    Timed("unconfirmed", _OFTEN, _at_its_time(forget_unconfirmed)),
-    Timed("sessions", _OFTEN, _at_its_time(forget_ended_sessions)),
-    Timed("retention", _AFTER_MIDNIGHT, _sweep, patience=timedelta(hours=6)),
-    Timed("uploads", _OFTEN, clear_expired_uploads),
-    Timed("vaults", _OFTEN, clear_closed_vaults),
+    Timed("mail", _OFTEN, deliver_due, _MAIL, sooner=mail_is_due),
+    Timed("intake", _OFTEN, take_in_new, _RIGHTS),
+    Timed("requests", _OFTEN, _advance_requests, _RIGHTS),
+    Timed("gags", _OFTEN, end_gags, (Purpose.LEGAL_ORDER, *_MAIL)),
+    Timed("versions", _OFTEN, advance_versions, (Purpose.AGREEMENT, *_MAIL)),
+    Timed("succession", _OFTEN, _at_its_time(tell_everybody), (Purpose.SUCCESSION, *_MAIL)),
+    Timed("unconfirmed", _OFTEN, _at_its_time(forget_unconfirmed), _RIGHTS),
+    Timed("sessions", _OFTEN, _at_its_time(forget_ended_sessions), _RIGHTS),
+    Timed("retention", _AFTER_MIDNIGHT, _sweep, _RIGHTS, patience=timedelta(hours=6)),
+    Timed("uploads", _OFTEN, clear_expired_uploads, _VAULTS),
+    Timed("vaults", _OFTEN, clear_closed_vaults, _VAULTS),
 )

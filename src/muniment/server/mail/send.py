@@ -22,6 +22,7 @@ from muniment.server.mail.models import Mail
 from muniment.server.mail.suppression import may_send_marketing, unsubscribe_token
 from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind
+from muniment.server.privacy.purposes import Purpose, purpose
 from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.terms import MessageClass
 from muniment.server.web.context import deployment
@@ -30,6 +31,7 @@ _CLAUSES = {MessageClass.SERVICE: "P47"}
 _OTHERS = "P20"
 
 
+@purpose(Purpose.SERVICE_MAIL)
 def send(message: Message, *, to: AbstractBaseUser | str, now: datetime) -> bool:
     """Queue the message; False where it is marketing that nobody asked for. Only inside `writing()`.
 

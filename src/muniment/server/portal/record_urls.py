@@ -6,11 +6,15 @@ from django.urls import path
 
 from muniment.server.portal.ledger import ledger, ledger_bundle
 from muniment.server.portal.preferences import preferences, receipt, withdraw
+from muniment.server.privacy.purposes import Purpose
+from muniment.server.web.purposes import used_for
+
+_record = used_for(Purpose.ACCOUNTABILITY)
 
 urlpatterns = [
     path("preferences", preferences, name="preferences"),
     path("preferences/withdraw", withdraw, name="withdraw_grant"),
-    path("preferences/receipts/<int:entry>.json", receipt, name="consent_receipt"),
-    path("ledger", ledger, name="ledger"),
-    path("ledger/mine.json", ledger_bundle, name="ledger_bundle"),
+    path("preferences/receipts/<int:entry>.json", _record(receipt), name="consent_receipt"),
+    path("ledger", _record(ledger), name="ledger"),
+    path("ledger/mine.json", _record(ledger_bundle), name="ledger_bundle"),
 ]

@@ -9,7 +9,7 @@ query would keep everybody else from writing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,6 +18,7 @@ from django.apps import apps
 from django.db import models
 
 from muniment.server.privacy.external import EXTERNAL
+from muniment.server.privacy.purposes import Purpose, decided
 from muniment.server.privacy.registry import Column, Personal, data_map
 
 SELF = "self"
@@ -49,15 +50,23 @@ class PersonalTable:
 
     def rows(self, person: int) -> Iterator[Mapping[str, Any]]:
         """Every column of every row about the person, by row number; keys of foreign rows as they are."""
-        names = [column.name for column in self.columns]
+        return self._read([column.name for column in self.columns], person, (Purpose.REQUESTS,))
+
+    def values(self, person: int, names: Collection[str]) -> Iterator[Mapping[str, Any]]:
+        """These columns of every row about the person, which the gate decided to give."""
+        return self._read(names, person, [f"{self.label}.{name}" for name in names])
+
+    def _read(
+        self, names: Collection[str], person: int, opened: Collection[str]
+    ) -> Iterator[Mapping[str, Any]]:
         fields = [self.model._meta.get_field(name).attname for name in names]  # type: ignore[union-attr]
         key = self.model._meta.pk.attname
         waiting = self.about(person).order_by("pk")
         last: Any = None
         while True:
-            part = list(
-                (waiting if last is None else waiting.filter(pk__gt=last)).values(*{key, *fields})[:_AT_ONCE]
-            )
+            rows = waiting if last is None else waiting.filter(pk__gt=last)
+            with decided(opened):  # never across a yield: what is open would be open to who asked, too
+                part = list(rows.values(*{key, *fields})[:_AT_ONCE])
             for row in part:
                 yield {name: row[field] for name, field in zip(names, fields, strict=True)}
             if len(part) < _AT_ONCE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from muniment.server.privacy.purposes import Purpose
 from muniment.server.site.asking import ask_from_outside, confirm_request
 from muniment.server.site.cookies import choose_cookies, cookies, gpc_support
 from muniment.server.site.home import editions, home, one_edition, sealed, sealed_archive
@@ -21,6 +22,12 @@ from muniment.server.site.statement import (
 )
 from muniment.server.site.transparency import transparency, transparency_json
 from muniment.server.site.visits import visit
+from muniment.server.web.purposes import used_for
+
+_rights = used_for(Purpose.REQUESTS)
+_mail = used_for(Purpose.SERVICE_MAIL)
+_record = used_for(Purpose.ACCOUNTABILITY)
+_linking = used_for(Purpose.PERSONALISE)
 
 urlpatterns = [
     path("", home, name="home"),
@@ -31,20 +38,20 @@ urlpatterns = [
     path("ledger/checkpoint", ledger_checkpoint, name="ledger_checkpoint"),
     path("ledger/entries", ledger_entries, name="ledger_entries"),
     path("ledger/proof", ledger_proof, name="ledger_proof"),
-    path("visit", visit, name="visit"),
+    path("visit", _linking(visit), name="visit"),
     path("cookies", cookies, name="cookies"),
     path("cookies/choice", choose_cookies, name="choose_cookies"),
     path(".well-known/gpc.json", gpc_support, name="gpc_support"),
     path("editions/<slug:name>", one_edition, name="edition"),
-    path("transparency", transparency, name="transparency"),
-    path("transparency.json", transparency_json, name="transparency_json"),
-    path("unsubscribe/<str:token>", unsubscribe, name="unsubscribe"),
-    path("mailbox", mailbox, name="mailbox"),
-    path("receipt/<uuid:ref>/<slug:mark>", receipt, name="receipt"),
-    path("receipt/<uuid:ref>/<slug:mark>.json", receipt_json, name="receipt_json"),
+    path("transparency", _record(transparency), name="transparency"),
+    path("transparency.json", _record(transparency_json), name="transparency_json"),
+    path("unsubscribe/<str:token>", _mail(unsubscribe), name="unsubscribe"),
+    path("mailbox", _mail(mailbox), name="mailbox"),
+    path("receipt/<uuid:ref>/<slug:mark>", _rights(receipt), name="receipt"),
+    path("receipt/<uuid:ref>/<slug:mark>.json", _rights(receipt_json), name="receipt_json"),
     path("privacy", statement, name="statement"),
-    path("privacy/request", ask_from_outside, name="ask_from_outside"),
-    path("privacy/request/<str:token>", confirm_request, name="confirm_link"),
+    path("privacy/request", _rights(ask_from_outside), name="ask_from_outside"),
+    path("privacy/request/<str:token>", _rights(confirm_request), name="confirm_link"),
     path("privacy/proof", proof, name="proof"),
     path("privacy/version/<int:number>", version, name="statement_version"),
     path("privacy/history", history, name="history"),

@@ -11,6 +11,8 @@ from uuid import UUID
 
 from django.db import connection
 
+from muniment.server.privacy.purposes import Purpose, may_read, refuse_read
+
 Value = int | str | bytes | bool | UUID | datetime
 
 
@@ -21,11 +23,14 @@ def _read_statements() -> Mapping[str, str]:
     return {name: re.sub(r"^--.*$", "", body, flags=re.MULTILINE).strip() for name, body in named}
 
 
+_READERS = frozenset({Purpose.BACKUP})
 _STATEMENTS = _read_statements()
 
 
 def fetch_row(name: str, *values: Value) -> tuple[Any, ...] | None:
-    """The one row of the statement, or None."""
+    """The one row of the statement, or None. Raises ReadWithoutPurpose: no column is asked here, so it is."""
+    if not may_read(_READERS):
+        refuse_read(f"hot_rows.{name}")
     with connection.cursor() as cursor:
         cursor.execute(_STATEMENTS[name], _adapted(values))
         row: tuple[Any, ...] | None = cursor.fetchone()

@@ -64,10 +64,12 @@ class Account(AbstractBaseUser, PermissionsMixin):
     id = row_id()
     ref = held(
         models.UUIDField("Account number", unique=True, editable=False),
-        category="vault",
-        purposes=("backup",),
+        category="number",
+        purposes=("sign_in", "backup", "accountability", "personalise"),
     )  # fmt: skip
-    email = contact(models.EmailField("E-mail address", unique=True))
+    email = contact(
+        models.EmailField("E-mail address", unique=True), purposes=("sign_in", "service_mail", "legal_order")
+    )
     password = credential(models.CharField("Password", max_length=128))
     last_login = activity(models.DateTimeField("Last sign-in", null=True, blank=True))
     created_at = activity(models.DateTimeField("Account made"))

@@ -28,6 +28,7 @@ from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ledger.leaves import Json
 from muniment.server.privacy.ports import announce_grant
+from muniment.server.privacy.purposes import Purpose, purpose
 from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.terms import Basis
 from muniment.server.privacy.versions.in_force import in_force
@@ -73,6 +74,7 @@ class Subject:
         return self.account is not None or self.browser is not None
 
 
+@purpose(Purpose.AGREEMENT)
 def choose(
     subject: Subject,
     purpose: str,
@@ -113,13 +115,14 @@ def choose(
     return entry
 
 
+@purpose(Purpose.AGREEMENT)
 def honour_signal(subject: Subject, *, now: datetime) -> int | None:
     """Keep, once for each account, that its browser sent Global Privacy Control. Only inside `writing()`."""
     if subject.account is None or was_signalled(subject):
         return None
-    for purpose in read_statement().purposes.values():
-        if purpose.gpc:
-            take_away(subject.account.pk, purpose=purpose.name)
+    for declared in read_statement().purposes.values():
+        if declared.gpc:
+            take_away(subject.account.pk, purpose=declared.name)
     return _add(
         subject, (EVERY_PURPOSE, ""), State.SIGNALLED, notice=Notice(""), method="Sec-GPC", now=now,
         until=None, mentions_gpc=False,
@@ -169,6 +172,7 @@ def _says_the_same(before: ConsentEvent, state: State, notice: Notice, until: da
     return (before.state, bytes(before.notice), before.until) == (state, notice.digest, until)
 
 
+@purpose(Purpose.AGREEMENT)
 def _said(subject: Subject) -> list[Said]:
     rows = _events(subject).values_list("purpose", "recipient", "state", "mentions_gpc", "until")
     return [Said((row[0], row[1]), State(row[2]), row[3], row[4]) for row in rows]

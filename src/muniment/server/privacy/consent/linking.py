@@ -8,6 +8,7 @@ from datetime import datetime
 
 from muniment.server.privacy.consent.choices import Subject, is_granted
 from muniment.server.privacy.consent.models import LinkKey
+from muniment.server.privacy.purposes import Purpose, purpose
 from muniment.server.transactions import writing
 
 PURPOSE = "personalise"
@@ -22,8 +23,9 @@ def link_of(subject: Subject, *, gpc: bool, now: datetime) -> str | None:
     """
     if subject.account is None or not is_granted(subject, PURPOSE, gpc=gpc, now=now):
         return None
-    with writing():
+    with writing(), purpose(Purpose.PERSONALISE):
         key, _ = LinkKey.objects.get_or_create(
             subject_id=subject.account.pk, defaults={"key": secrets.token_bytes(_KEY_SIZE)}
         )
-    return hmac.digest(bytes(key.key), b"visit", "sha256").hex()
+        secret = bytes(key.key)
+    return hmac.digest(secret, b"visit", "sha256").hex()

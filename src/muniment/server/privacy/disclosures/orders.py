@@ -27,7 +27,9 @@ from muniment.server.privacy.gate.disclose import NotSent, Offer, Sight, Values,
 from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ports import Told, notify
+from muniment.server.privacy.purposes import Purpose, purpose
 from muniment.server.privacy.registry import Personal, data_map
+from muniment.server.privacy.staff import staff_reading
 from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.terms import Recipient, RecipientKind
 from muniment.server.transactions import writing
@@ -73,6 +75,14 @@ class Order:
     gagged_until: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Whom an order is about, empty once the account is gone, and our own reason where no order makes us."""
+
+    email: str
+    reason: str
+
+
 def fields_within_reach() -> tuple[str, ...]:
     """What an order can name at all: personal columns, but for secrets."""
     return tuple(
@@ -82,6 +92,7 @@ def fields_within_reach() -> tuple[str, ...]:
     )
 
 
+@purpose(Purpose.LEGAL_ORDER)
 def take_in(order: Order, *, now: datetime) -> UUID:
     """Open a case. Only inside `writing()`. ValueError: it lacks something; OutOfScope; NoSuchOrder."""
     said = (order.issuer, order.country, order.legal_basis)
@@ -106,6 +117,7 @@ def take_in(order: Order, *, now: datetime) -> UUID:
     return row.ref
 
 
+@purpose(Purpose.LEGAL_ORDER)
 def approve(ref: UUID, approver: Any, *, now: datetime) -> int:
     """Returns how many have approved. The same person twice counts once. Only inside `writing()`."""
     row = _open_case(ref)
@@ -119,6 +131,7 @@ def approve(ref: UUID, approver: Any, *, now: datetime) -> int:
     return approvals
 
 
+@purpose(Purpose.LEGAL_ORDER)
 def refuse(ref: UUID, *, reason: str, now: datetime) -> None:
     """Only inside `writing()`. ValueError without a reason; NoSuchOrder."""
     if not reason.strip():
@@ -149,6 +162,7 @@ class _Document:
         self.values = values
 
 
+@purpose(Purpose.LEGAL_ORDER)
 def export(deployment: Deployment, ref: UUID, *, fields: frozenset[str] | None = None) -> Mapping[str, Any]:
     """What the authority gets, as one document; the case is closed and the person told, or told later.
 
@@ -196,7 +210,19 @@ def end_gags(deployment: Deployment) -> int:
 
 
 def open_orders() -> list[OrderCase]:
-    return list(OrderCase.objects.filter(state=State.OPEN).select_related("subject").order_by("deadline"))
+    """The most urgent first. Who they are about is not shown with them."""
+    return list(OrderCase.objects.filter(state=State.OPEN).order_by("deadline"))
+
+
+def read_order(ref: UUID, *, reason: str, now: datetime) -> Asked:
+    """For staff, who say why. In a gag the record is about nobody. Raises NoSuchOrder, ReasonMissing."""
+    with purpose(Purpose.LEGAL_ORDER):
+        row = OrderCase.objects.select_related("subject").filter(ref=ref, state=State.OPEN).first()
+        if row is None:
+            raise NoSuchOrder
+        shown_to = None if _is_gagged(row, now=now) else row.subject
+    with staff_reading(Purpose.LEGAL_ORDER, reason=reason, subject=shown_to, about=row.ref.hex, now=now):
+        return Asked("" if row.subject is None else row.subject.email, row.reason)
 
 
 def _disclose(

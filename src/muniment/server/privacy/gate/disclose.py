@@ -110,8 +110,8 @@ def _record(kind: Kind, offer: Offer, decision: Decision, deployment: Deployment
 def _values(account: Any, fields: frozenset[str]) -> Values:
     found: dict[str, list[Any]] = {}
     for table in tables_about():
-        wanted = [name for name in fields if name.rpartition(".")[0] == table.label]
+        wanted = [name.rpartition(".")[2] for name in fields if name.rpartition(".")[0] == table.label]
         if wanted:
-            rows = list(table.rows(account.pk))
-            found.update({name: [row[name.rpartition(".")[2]] for row in rows] for name in wanted})
+            rows = list(table.values(account.pk, wanted))
+            found.update({f"{table.label}.{name}": [row[name] for row in rows] for name in wanted})
     return found

@@ -7,11 +7,13 @@ from typing import Any
 
 from muniment.server.privacy.consent.choices import Subject, snapshot
 from muniment.server.privacy.gate.decide import SubjectFacts
+from muniment.server.privacy.purposes import Purpose, purpose
 from muniment.server.privacy.requests.objecting import objections
 
 ADULT = "adult"
 
 
+@purpose(Purpose.MINORS)
 def facts_of(account: Any, *, country: str, now: datetime) -> SubjectFacts:
     """`country` is where the data is held. Of whom we do not know that they are of age, they are not."""
     is_restricted, objected = objections(account.pk)

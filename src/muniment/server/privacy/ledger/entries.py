@@ -18,6 +18,7 @@ from muniment.server.privacy.ledger.leaves import SALT_SIZE, Json, Leaf, canonic
 from muniment.server.privacy.ledger.models import LeafRow, Opening
 from muniment.server.privacy.ledger.tree import append_leaf, prove_inclusion, public_key, read_head
 from muniment.server.privacy.ledger.verification import BUNDLE, RECEIPT
+from muniment.server.privacy.purposes import Purpose, purpose
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 SUBJECT = "subject"
@@ -78,6 +79,7 @@ class Entry:
         }
 
 
+@purpose(Purpose.ACCOUNTABILITY)
 def record(
     kind: Kind,
     *,
@@ -127,6 +129,7 @@ def count_of_kind(kind: Kind, *, clause: str | None = None) -> int:
     return (rows if clause is None else rows.filter(clause=clause)).count()
 
 
+@purpose(Purpose.ACCOUNTABILITY)
 def forget_openings(account: Subject) -> int:
     """Delete what the leaves about the account commit to; the leaves stay. Returns how many."""
     return Opening.objects.filter(subject=account.pk).delete()[0]
@@ -179,6 +182,7 @@ def _readable(value: Any) -> str:
     return f"{text[:12]}…" if _HASH.fullmatch(text) else text
 
 
+@purpose(Purpose.ACCOUNTABILITY)
 def _entry(row: Opening) -> Entry:
     leaf = row.leaf
     told = Leaf(leaf.kind, leaf.clause, leaf.hour, bytes(leaf.commitment))

@@ -35,6 +35,7 @@ class Kind(StrEnum):
     REQUEST_ALARM = "request_alarm"
     USE_RESTRICTED = "use_restricted"
     HOLD_PLACED = "hold_placed"
+    STAFF_READ = "staff_read"
     ERASED = "erased"
     ERASURE_REPLAYED = "erasure_replayed"
     SUCCESSION_DECLARED = "succession_declared"

@@ -7,6 +7,7 @@ from typing import Any
 
 from muniment.server.privacy.ledger.entries import Subject, record
 from muniment.server.privacy.ledger.kinds import Kind as Record
+from muniment.server.privacy.purposes import Purpose, purpose
 from muniment.server.privacy.requests.models import Hold
 
 
@@ -30,6 +31,7 @@ def place_hold(subject: Subject, *, reason: str, until: datetime, now: datetime)
     return int(row.pk)
 
 
+@purpose(Purpose.REQUESTS)
 def check_holds(account: int, *, now: datetime) -> None:
     """Raises HeldByLaw while a hold on the account is in force."""
     row = _in_force(account, now=now)
@@ -37,12 +39,14 @@ def check_holds(account: int, *, now: datetime) -> None:
         raise HeldByLaw(reason=row.reason, until=row.ends_at)
 
 
+@purpose(Purpose.REQUESTS)
 def hold_on(account: int, *, now: datetime) -> str | None:
     """The reason of the hold in force on the account; None where there is none."""
     row = _in_force(account, now=now)
     return None if row is None else row.reason
 
 
+@purpose(Purpose.REQUESTS)
 def people_on_hold(*, now: datetime) -> list[int]:
     """Row numbers of the accounts that a hold is in force on."""
     rows = Hold.objects.filter(begins_at__lte=now, ends_at__gt=now)

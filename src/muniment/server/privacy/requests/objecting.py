@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from muniment.server.privacy.ledger.entries import Subject
+from muniment.server.privacy.purposes import Purpose as For
+from muniment.server.privacy.purposes import purpose
 from muniment.server.privacy.requests.models import Restriction
 from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.terms import Basis, Purpose
@@ -22,6 +24,7 @@ def restrictions_of(subject: Subject) -> list[tuple[Restriction, str]]:
     return [(row, purposes[row.purpose].text if row.purpose in purposes else "") for row in rows]
 
 
+@purpose(For.REQUESTS)
 def objections(subject: int) -> tuple[bool, frozenset[str]]:
     """(all use restricted, purposes objected to): what the gate asks."""
     named = list(Restriction.objects.filter(subject=subject, ended_at=None).values_list("purpose", flat=True))

@@ -12,6 +12,7 @@ from enum import Enum
 from uuid import UUID
 
 from muniment.server.privacy.ports import correct
+from muniment.server.privacy.purposes import Purpose, purpose
 from muniment.server.privacy.requests.clock import ALARM_DAYS
 from muniment.server.privacy.requests.holds import hold_on
 from muniment.server.privacy.requests.incoming import take_in
@@ -24,6 +25,7 @@ from muniment.server.privacy.requests.machine import (
     verify_request,
 )
 from muniment.server.privacy.requests.models import Channel, Kind, Request
+from muniment.server.privacy.staff import staff_reading
 from muniment.server.transactions import writing
 
 
@@ -42,31 +44,51 @@ class NotForStaff(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One line of the queue."""
+    """One line of the queue: nothing of what somebody wrote, nor who it was."""
 
     request: Request
     stage: Stage
-    words: str
-    held: str
-    """The reason of a hold that keeps it from running; empty where there is none."""
+    is_held: bool
+    """A hold keeps it from running."""
+    is_of_account: bool
     alarm: int
     """The day of its last alarm; 0 where none went off."""
 
 
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What one request says, for whoever has to answer it. Empty is what there is not."""
+
+    email: str
+    words: str
+    held: str
+    """The reason of a hold that keeps it from running."""
+
+
+@purpose(Purpose.REQUESTS)
 def queue(*, now: datetime) -> list[Waiting]:
     """Everything open, the most urgent first."""
     return [
         Waiting(
             request=row,
             stage=stage_of(row),
-            words=str(row.details.get(WORDS, "")),
-            held=(hold_on(row.subject_id, now=now) or "")
-            if row.subject_id and row.kind == Kind.ERASE
-            else "",
+            is_held=bool(_hold_on(row, now=now)),
+            is_of_account=row.subject_id is not None,
             alarm=ALARM_DAYS[min(row.alarms, len(ALARM_DAYS)) - 1] if row.alarms else 0,
         )
         for row in open_requests()
     ]
+
+
+def read_letter(ref: UUID, *, reason: str, now: datetime) -> Letter:
+    """For staff, who say why; the person sees it in the ledger. Raises NoSuchRequest, ReasonMissing."""
+    with purpose(Purpose.REQUESTS):
+        row = Request.objects.select_related("subject").filter(ref=ref, closed_at=None).first()
+        subject = None if row is None else row.subject
+    if row is None:
+        raise NoSuchRequest
+    with staff_reading(Purpose.REQUESTS, reason=reason, subject=subject, about=row.ref.hex, now=now):
+        return Letter(row.email, str(row.details.get(WORDS, "")), _hold_on(row, now=now))
 
 
 def stage_of(row: Request) -> Stage:
@@ -75,6 +97,7 @@ def stage_of(row: Request) -> Stage:
     return Stage.STAFF if row.runs_at is None else Stage.ITSELF
 
 
+@purpose(Purpose.REQUESTS)
 def enter_post(kind: Kind, *, email: str, received: date, details: Mapping[str, str], now: datetime) -> UUID:
     """A letter that came on the day `received`. Where it names an address, a link goes there.
 
@@ -87,6 +110,7 @@ def enter_post(kind: Kind, *, email: str, received: date, details: Mapping[str, 
         )  # fmt: skip
 
 
+@purpose(Purpose.REQUESTS)
 def vouch_for(ref: UUID, *, now: datetime) -> None:
     """Somebody compared the letter with what we know. Raises NoSuchRequest; NotForStaff: it was no letter."""
     with writing():
@@ -95,6 +119,7 @@ def vouch_for(ref: UUID, *, now: datetime) -> None:
         verify_request(ref, now=now)
 
 
+@purpose(Purpose.REQUESTS)
 def carry_out(ref: UUID, *, changes: Mapping[str, str], now: datetime) -> None:
     """Close it as done; of a correction, with what is to be changed.
 
@@ -109,11 +134,17 @@ def carry_out(ref: UUID, *, changes: Mapping[str, str], now: datetime) -> None:
         fulfil_request(ref, now=now)
 
 
+@purpose(Purpose.REQUESTS)
 def turn_down(ref: UUID, *, reason: str, now: datetime) -> None:
     """Tell the person why not. Raises NoSuchRequest, NotForStaff; ValueError: no reason."""
     with writing():
         _for_staff(ref)
         refuse_request(ref, reason=reason, now=now)
+
+
+def _hold_on(row: Request, *, now: datetime) -> str:
+    is_erasure = row.subject_id is not None and row.kind == Kind.ERASE
+    return (hold_on(row.subject_id, now=now) or "") if is_erasure else ""
 
 
 def _for_staff(ref: UUID) -> Request:

@@ -1,0 +1,28 @@
+"""What a query reads that makes no rows of models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from muniment.server.privacy.guard import check_columns
+
+
+class AsksWhatFor:
+    """Mixed into a compiler that answers."""
+
+    klass_info: Mapping[str, Any] | None
+
+    def get_converters(self, expressions: Sequence[Any]) -> Any:
+        """Django asks for these before it reads the first row."""
+        asked = list(expressions)
+        loaded = set(_loaded(self.klass_info)) if self.klass_info else set()
+        check_columns(expression for number, expression in enumerate(asked) if number not in loaded)
+        return super().get_converters(asked)  # type: ignore[misc]
+
+
+def _loaded(info: Mapping[str, Any]) -> Iterator[int]:
+    """Numbers of the columns that become rows of models, whose attributes ask for themselves."""
+    yield from info["select_fields"]
+    for related in info.get("related_klass_infos", ()):
+        yield from _loaded(related)
