@@ -8,6 +8,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import secrets
+import threading
+from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -49,6 +52,11 @@ class Clock:
 def make_deployment(data: Path, clock: Clock, **changes: Any) -> Deployment:
     config = dataclasses.replace(ServerConfig(data=data), **changes)
     return Deployment(config, LocalObjects(config.objects), clock)
+
+
+def thread_of(call: Callable[..., object], *arguments: object) -> threading.Thread:
+    """A thread in which is open what is open here; of itself it would have no purpose."""
+    return threading.Thread(target=copy_context().run, args=(call, *arguments))
 
 
 def refusal_of(call: Any, *arguments: Any, **named: Any) -> Refusal:

@@ -23,7 +23,7 @@ from muniment.server.vaults.refs import parse_ref
 from muniment.server.vaults.runs import report_run
 from muniment.server.vaults.slots import put_slot
 from muniment.wire import messages as m
-from tests.support.domain import Clock, Member, make_deployment
+from tests.support.domain import Clock, Member, make_deployment, thread_of
 
 Act = Callable[[], object]
 
@@ -46,7 +46,7 @@ def at_once(*acts: Act) -> list[str]:
         finally:
             connections.close_all()
 
-    threads = [threading.Thread(target=run, args=item) for item in enumerate(acts)]
+    threads = [thread_of(run, *item) for item in enumerate(acts)]
     for thread in threads:
         thread.start()
     for thread in threads:

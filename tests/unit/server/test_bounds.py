@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import threading
 
 import msgspec
 import pytest
@@ -26,7 +25,7 @@ from muniment.server.vaults.runs import report_run
 from muniment.server.vaults.slots import put_slot, put_slot_list
 from muniment.wire import messages as m
 from muniment.wire.errors import ErrorCode
-from tests.support.domain import Clock, Member, make_deployment, packs_hash, refusal_of
+from tests.support.domain import Clock, Member, make_deployment, packs_hash, refusal_of, thread_of
 
 STEP = 4096
 
@@ -104,7 +103,7 @@ def test_refused_commits_leave_nothing_in_the_store(member: Member) -> None:
         except Refusal as refused:
             outcomes.append(refused.reason or refused.code.value)
 
-    threads = [threading.Thread(target=compete, args=(draft,)) for draft in rivals]
+    threads = [thread_of(compete, draft) for draft in rivals]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -115,7 +114,7 @@ def test_refused_commits_leave_nothing_in_the_store(member: Member) -> None:
 
 def test_the_same_commit_twice_at_once_is_stored_once_and_stays(member: Member) -> None:
     draft = member.draft([member.put()])
-    threads = [threading.Thread(target=member.commit, args=(draft,)) for _ in range(4)]
+    threads = [thread_of(member.commit, draft) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
