@@ -11,18 +11,21 @@ from muniment.server.privacy.guard import check_columns
 class AsksWhatFor:
     """Mixed into a compiler that answers."""
 
+    query: Any
     klass_info: Mapping[str, Any] | None
 
     def get_converters(self, expressions: Sequence[Any]) -> Any:
         """Django asks for these before it reads the first row."""
         asked = list(expressions)
-        loaded = set(_loaded(self.klass_info)) if self.klass_info else set()
+        # `values()` has a `klass_info` too, of columns that become no row.
+        makes_rows = self.klass_info and getattr(self.query, "default_cols", False)
+        loaded = set(_loaded(self.klass_info or {})) if makes_rows else set()
         check_columns(expression for number, expression in enumerate(asked) if number not in loaded)
         return super().get_converters(asked)  # type: ignore[misc]
 
 
 def _loaded(info: Mapping[str, Any]) -> Iterator[int]:
     """Numbers of the columns that become rows of models, whose attributes ask for themselves."""
-    yield from info["select_fields"]
+    yield from info.get("select_fields", ())
     for related in info.get("related_klass_infos", ()):
         yield from _loaded(related)
