@@ -19,8 +19,10 @@ from django.utils.module_loading import import_string
 
 from muniment.main.serve import DATABASE_URL, load_embedded
 from muniment.server.config import ServerConfig
+from muniment.server.privacy.purposes import Purpose, afresh
 
 
+@afresh(*Purpose)
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("command", choices=["plant", "rows", "deliver"])

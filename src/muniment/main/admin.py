@@ -73,7 +73,7 @@ def enrol(
 
 
 @admin_app.command("sign-in-link")
-@afresh(Purpose.SIGN_IN)
+@afresh(Purpose.SIGN_IN, Purpose.SECURITY)
 def sign_in_link(email: Email, data: Data, as_json: Json = False) -> None:
     """Print a link with which the account's owner sets a password.
 
