@@ -147,6 +147,28 @@ def dialling(source: Source) -> Iterator[Finding]:
             yield node.lineno, f"{found}: only a choke point reaches out, to a declared recipient"
 
 
+_SQL_BY_HAND = {
+    "server/database.py", "server/health.py", "server/vaults/hot_rows.py",
+    "server/privacy/ledger/entries.py", "server/privacy/ledger/tree.py",
+}  # fmt: skip
+_GUARD = "server/privacy/guard.py"
+
+
+def behind_the_guard(source: Source) -> Iterator[Finding]:
+    inside = "/".join(source.path.parts[2:])
+    if source.package != "server" or "/migrations/" in inside:
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Attribute) and node.attr == "__dict__" and inside != _GUARD:
+            yield node.lineno, "__dict__: read the attribute, which asks what for"
+        if not isinstance(node, ast.Call) or inside in _SQL_BY_HAND:
+            continue
+        name = _dotted(node.func).rpartition(".")[2] or getattr(node.func, "attr", "")
+        by_hand = name in {"cursor", "raw", "RawSQL"}
+        if by_hand or (name == "extra" and any(word.arg != "where" for word in node.keywords)):
+            yield node.lineno, f"{name}: no column is asked in SQL by hand, so it stands in few places"
+
+
 def star_import(source: Source) -> Iterator[Finding]:
     for node in ast.walk(source.tree):
         if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
@@ -307,6 +329,20 @@ RULES: tuple[Rule, ...] = (
             "from django.core.mail import send_mail",
             "import asyncio\nasyncio.open_connection('a', 1)",
             "import socket",
+        ),
+    ),
+    Rule(
+        "no-reading-behind-the-guard",
+        "a personal column is read for a purpose it lists, and what goes round its attribute is not asked",
+        behind_the_guard,
+        "src/muniment/server/portal/example.py",
+        good=("Account.objects.values('email')", "rows.extra(where=[SETTLED])"),
+        bad=(
+            "with connection.cursor() as cursor: ...",
+            "Account.objects.raw('SELECT id FROM account')",
+            "rows.annotate(shown=RawSQL('email', ()))",
+            "rows.filter(pk=1).extra(select={'shown': 'email'})",
+            "account.__dict__['email']",
         ),
     ),
     Rule(

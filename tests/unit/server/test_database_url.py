@@ -16,12 +16,12 @@ def _settings(url: str) -> dict[str, object]:
 
 def test_without_an_address_it_is_a_file_in_the_data_directory() -> None:
     made = _settings("")
-    assert (made["ENGINE"], made["NAME"]) == ("django.db.backends.sqlite3", "/data/muniment.sqlite3")
+    assert (made["ENGINE"], made["NAME"]) == ("muniment.server.databases.sqlite", "/data/muniment.sqlite3")
 
 
 def test_an_address_over_the_network() -> None:
     made = _settings("postgresql://back%20up:p%40ss@db.example.org:6432/vaults?sslmode=verify-full")
-    assert made["ENGINE"] == "django.db.backends.postgresql"
+    assert made["ENGINE"] == "muniment.server.databases.postgresql"
     assert (made["USER"], made["PASSWORD"]) == ("back up", "p@ss")
     assert (made["HOST"], made["PORT"], made["NAME"]) == ("db.example.org", "6432", "vaults")
     assert made["OPTIONS"] == {

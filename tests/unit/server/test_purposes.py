@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 from allauth.account.models import EmailAddress
 from django.apps import apps
-from django.db.models import Count, F, Max
+from django.db.models import Count, Exists, F, Max, Subquery
 from django.db.models.functions import Lower
 from django.http import HttpRequest, HttpResponse
 from django.template import engines
@@ -21,6 +21,7 @@ from django.urls import path
 from muniment.server.accounts.models import Account, Device
 from muniment.server.dataplane.calls import Threads
 from muniment.server.deployment import Deployment
+from muniment.server.jobs.models import Job
 from muniment.server.privacy.external import EXTERNAL
 from muniment.server.privacy.gate.disclose import _values
 from muniment.server.privacy.ledger.entries import entries_of
@@ -53,6 +54,13 @@ READS: dict[str, Callable[[int], Any]] = {
     ),
     "beside a row": lambda pk: Device.objects.annotate(whose=F("account__email")).filter(account=pk)[0],
     "an aggregate": lambda pk: Account.objects.filter(pk=pk).aggregate(Max("email")),
+    "a row that came with another": lambda pk: Vault.objects.select_related("owner").get(owner=pk).owner,
+    "a query within": lambda pk: list(
+        Job.objects.annotate(shown=Subquery(Account.objects.filter(pk=pk).values("email")[:1])).values("shown")
+    ),
+    "beside other rows": lambda pk: list(
+        Job.objects.values_list("name").union(Account.objects.filter(pk=pk).values_list("email"))
+    ),
     "a third party's row": lambda pk: EmailAddress.objects.get(user=pk).email,
     "a third party's values": lambda pk: EmailAddress.objects.filter(user=pk).values_list("email", flat=True)[
         0
@@ -119,6 +127,7 @@ def test_writing_counting_and_asking_whether_read_nothing(person: Account) -> No
     Account.objects.filter(pk=account.pk).update(email="newer@example.org")
     assert Account.objects.filter(email="newer@example.org").exists()
     assert Device.objects.filter(account=person).aggregate(number=Count("account"))["number"] == 1
+    assert Vault.objects.annotate(shown=Exists(Device.objects.filter(account=person))).values_list("shown")
 
 
 def test_the_gate_reads_what_it_decided_and_nothing_beside(person: Account) -> None:

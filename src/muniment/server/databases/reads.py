@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from django.db.models.sql import Query
+
 from muniment.server.privacy.guard import check_columns
 
 
@@ -21,6 +23,8 @@ class AsksWhatFor:
         makes_rows = self.klass_info and getattr(self.query, "default_cols", False)
         loaded = set(_loaded(self.klass_info or {})) if makes_rows else set()
         check_columns(expression for number, expression in enumerate(asked) if number not in loaded)
+        # Rows beside ours come back as ours are, whatever their columns are called.
+        check_columns(other for other in self.query.combined_queries if not _are_rows(other, self.query))
         return super().get_converters(asked)  # type: ignore[misc]
 
 
@@ -29,3 +33,7 @@ def _loaded(info: Mapping[str, Any]) -> Iterator[int]:
     yield from info.get("select_fields", ())
     for related in info.get("related_klass_infos", ()):
         yield from _loaded(related)
+
+
+def _are_rows(other: Query, of: Query) -> bool:
+    return other.default_cols and of.default_cols and other.model is of.model and not other.annotation_select

@@ -12,19 +12,22 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.apps import apps
-from django.db.models import Count, Field, Model
+from django.db.models import Count, Exists, Field, Model
 from django.db.models.expressions import Col
+from django.db.models.sql import Query
 
 from muniment.server.privacy.purposes import Purpose, decided, may_read, refuse_read
 from muniment.server.privacy.registry import Column, Personal
 
 
 class GuardedColumn:
-    """The attribute of a personal column, before the one that Django put there."""
+    """The attribute of a personal column, before the one that Django put there; of a foreign key, both."""
 
-    def __init__(self, inner: Any, field: Field[Any, Any], *, column: str, readers: frozenset[str]) -> None:
+    def __init__(
+        self, inner: Any, field: Field[Any, Any], attribute: str, *, column: str, readers: frozenset[str]
+    ) -> None:
         self.field = field
-        self._inner, self._attname, self._column, self._readers = inner, field.attname, column, readers
+        self._inner, self._attribute, self._column, self._readers = inner, attribute, column, readers
 
     def __get__(self, row: Model | None, owner: type[Model] | None = None) -> Any:
         if row is None:
@@ -32,7 +35,7 @@ class GuardedColumn:
         if not may_read(self._readers):
             refuse_read(self._column)
         try:
-            return row.__dict__[self._attname]
+            return row.__dict__[self._attribute]
         except KeyError:  # not loaded yet
             return self._inner.__get__(row, owner)
 
@@ -40,7 +43,11 @@ class GuardedColumn:
         if hasattr(self._inner, "__set__"):
             self._inner.__set__(row, value)
         else:
-            row.__dict__[self._attname] = value
+            row.__dict__[self._attribute] = value
+
+    def __getattr__(self, name: str) -> Any:
+        """Django asks the attribute of a foreign key for more, of the class and never of a row."""
+        return getattr(self._inner, name)
 
 
 def guard_columns(columns: Iterable[Column]) -> None:
@@ -62,10 +69,13 @@ def _guard(model: type[Model], column: Column, declared: Personal) -> None:
     field: Any = model._meta.get_field(column.name)
     name = f"{column.model}.{column.name}"
     field.readers = frozenset({*declared.purposes, Purpose.REQUESTS.value, name})
-    inner = getattr(model, field.attname)
-    if not isinstance(inner, GuardedColumn):
-        setattr(model, field.attname, GuardedColumn(inner, field, column=name, readers=field.readers))
-        field.pre_save = _writing(field, name)
+    if isinstance(getattr(model, field.attname), GuardedColumn):
+        return
+    for attribute in {field.attname, field.name}:
+        inner = getattr(model, attribute)
+        guarded = GuardedColumn(inner, field, attribute, column=name, readers=field.readers)
+        setattr(model, attribute, guarded)
+    field.pre_save = _writing(field, name)
 
 
 def _writing(field: Any, name: str) -> Any:
@@ -83,5 +93,15 @@ def _columns_in(expressions: Iterable[Any]) -> Iterator[Col]:
     for expression in expressions:
         if isinstance(expression, Col):
             yield expression
-        elif expression is not None and not isinstance(expression, Count):  # how many is nobody's value
+        elif isinstance(expression, Query):
+            yield from columns_of(expression)
+        # How many there are, and whether there is one, is nobody's value.
+        elif expression is not None and not isinstance(expression, Count | Exists):
             yield from _columns_in(expression.get_source_expressions())
+
+
+def columns_of(query: Query) -> Iterator[Col]:
+    """Everything that a query within another one hands it."""
+    yield from _columns_in((*query.select, *query.annotation_select.values(), *query.combined_queries))
+    if query.default_cols and query.model is not None:
+        yield from (field.get_col(field.model._meta.db_table) for field in query.model._meta.concrete_fields)
