@@ -31,10 +31,7 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
         "SERVED_NAMES": names,
         "ROOT_URLCONF": "muniment.server.urls",
         "INSTALLED_APPS": [
-            "django.contrib.contenttypes",
-            "django.contrib.auth",
-            "django.contrib.messages",
-            "django.contrib.staticfiles",
+            *(f"django.contrib.{name}" for name in ("contenttypes", "auth", "messages", "staticfiles")),
             "muniment.server.web.apps.WebConfig",
             "muniment.server.site.apps.SiteConfig",
             "muniment.server.portal.apps.PortalConfig",

@@ -143,8 +143,9 @@ def turn_down(ref: UUID, *, reason: str, now: datetime) -> None:
 
 
 def _hold_on(row: Request, *, now: datetime) -> str:
-    is_erasure = row.subject_id is not None and row.kind == Kind.ERASE
-    return (hold_on(row.subject_id, now=now) or "") if is_erasure else ""
+    if row.subject_id is None or row.kind != Kind.ERASE:
+        return ""
+    return hold_on(row.subject_id, now=now) or ""
 
 
 def _for_staff(ref: UUID) -> Request:
