@@ -17,7 +17,8 @@ from muniment.server.jobs.runner import Runner
 from muniment.server.jobs.schedule import Daily, Every, Timed, retry_after
 from muniment.server.jobs.standing import State, standings
 from muniment.server.jobs.timetable import TIMETABLE
-from tests.support.domain import Clock
+from muniment.server.privacy.purposes import Purpose
+from tests.support.domain import Clock, Member
 
 TEN_MINUTES = Every(timedelta(minutes=10))
 NIGHTLY = Daily(time(0, 5))
@@ -237,6 +238,29 @@ def test_what_is_wanted_sooner_runs_sooner_but_not_while_it_fails(
     clock.turn(minutes=1)
     broken = False
     assert [jobs.run_due(), jobs.run_due()] == [1, 1]
+
+
+def test_each_work_reads_for_what_it_says_and_for_nothing_else(deployment: Deployment, clock: Clock) -> None:
+    account, read = Member.first(deployment).account, list[str]()
+
+    def reads(_: Deployment) -> None:
+        read.append(account.email)
+
+    def looks(_: Deployment) -> bool:
+        return account.email not in read
+
+    said = (Purpose.SIGN_IN,)
+    works = (
+        Timed("silent", TEN_MINUTES, reads),
+        Timed("said", TEN_MINUTES, reads, said),
+        Timed("looks", NIGHTLY, lambda _: None, said, sooner=looks),
+    )
+    jobs = runner(deployment, *works)
+    clock.turn(minutes=10)
+    jobs.run_due()
+    assert read == [account.email]
+    errors = {row.name: row.error for row in Job.objects.all()}
+    assert errors == {"silent": "ReadWithoutPurpose", "said": "", "looks": ""}
 
 
 def test_it_is_overdue_only_once_its_patience_is_over(deployment: Deployment, clock: Clock) -> None:
