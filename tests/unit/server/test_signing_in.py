@@ -212,6 +212,20 @@ def test_asking_for_a_taken_address_tells_its_owner_and_not_the_asker(deployment
     assert not taken.mails("Confirm your new address")
 
 
+def test_an_address_taken_since_it_was_asked_for_stays_whose_it_is(deployment: Deployment) -> None:
+    owner = Person(deployment).join()
+    owner.prove()
+    other = Person(deployment)
+    owner.post("/profile/address", email=other.email)
+    path = owner.link("Confirm your new address", to=other.email)
+    other.join()
+    answered = owner.post(path)
+    assert answered.status_code == 409
+    assert "has an account by now" in text(answered)
+    assert owner.account != other.account
+    assert not owner.mails("The address of your account was changed")
+
+
 @pytest.mark.clause("P13", aspect="off")
 @pytest.mark.clause("P18", aspect="off")
 @pytest.mark.clause("P13", aspect="off")
