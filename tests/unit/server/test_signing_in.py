@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 
-from muniment.server.accounts import attempts
+from muniment.server.accounts import attempts, sign_up
 from muniment.server.accounts.attempts import TooOften, Tried
 from muniment.server.accounts.links import LinkDead, LinkKind, make_token, open_token
-from muniment.server.accounts.models import Attempts, SecurityEvent, WebSession
+from muniment.server.accounts.models import Account, Attempts, SecurityEvent, WebSession
+from muniment.server.accounts.recovery import set_password
 from muniment.server.accounts.visits import Visit, browser_family
 from muniment.server.accounts.web_sessions import forget_ended_sessions
 from muniment.server.deployment import Deployment
 from muniment.server.privacy.addresses import NetworkAddress
 from tests.support.domain import Clock
-from tests.support.pages import Person, text
+from tests.support.pages import Person, some_address, text
 from tests.support.visitor import PASSWORD
 
 WRONG = "not this one at all"
@@ -169,6 +171,25 @@ def test_a_reset_link_works_once_and_for_six_hours(deployment: Deployment, clock
     late = make_token(LinkKind.PASSWORD, owner.account, email=owner.email, now=clock())
     clock.turn(hours=7)
     assert owner.get(f"/accounts/password/set/{late}").status_code == 410
+
+
+def test_a_first_password_is_set_with_the_address_confirmed_or_not_at_all(
+    deployment: Deployment, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = Account.objects.create_account(some_address(), ref=uuid4(), created_at=clock())
+
+    def stopped(*_: object, **__: object) -> None:
+        raise OSError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sign_up, "record", stopped)
+        with pytest.raises(OSError):
+            set_password(account, PASSWORD, statement=None, visit=visit("203.0.113.9"), now=clock())
+    kept = Account.objects.get(pk=account.pk)
+    assert (kept.confirmed_at, kept.has_usable_password()) == (None, False)
+    set_password(kept, PASSWORD, statement=None, visit=visit("203.0.113.9"), now=clock())
+    kept.refresh_from_db()
+    assert (kept.confirmed_at, kept.check_password(PASSWORD)) == (clock(), True)
 
 
 def test_a_link_of_one_kind_opens_nothing_else(deployment: Deployment, clock: Clock) -> None:
