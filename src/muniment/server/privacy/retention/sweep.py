@@ -1,4 +1,4 @@
-"""The nightly sweep: every rule, a batch at a time, counts per column in the ledger.
+"""The nightly sweep: every rule, a batch at a time, counts by table and period in the ledger.
 
 sweep_once(deployment)      # does nothing if today's was done
 overdue(now=now)            # records past their period now: what the proof page shows
