@@ -45,6 +45,7 @@ from muniment.server.privacy.statement import Statement, read_statement
 from muniment.server.privacy.terms import Recipient, RecipientKind
 from muniment.server.transactions import writing
 from tests.support.domain import Clock, Member
+from tests.support.pages import Person, text
 
 EMAIL, DEVICE, PASSWORD = "accounts.Account.email", "accounts.Device.name", "accounts.Account.password"
 FIELDS = frozenset({EMAIL, DEVICE})
@@ -321,6 +322,26 @@ def test_an_approval_lasts_ninety_days(
     clock.turn(days=90)
     with pytest.raises(NotApproved):
         export(deployment, ref)
+
+
+def test_what_lapsed_is_approved_anew_by_two(deployment: Deployment, member: Member, clock: Clock) -> None:
+    ref = approved(member, clock, deadline=clock() + timedelta(days=200))
+    clock.turn(days=90)
+    first, second = (Person(deployment).join() for _ in range(2))
+    Account.objects.filter(email__in=[first.email, second.email]).update(is_staff=True)
+    for one in (first, second):
+        one.prove()
+    assert "lapsed: not exported within ninety days" in text(first.get("/console/orders"))
+    first.post(f"/console/orders/{ref}/export")
+    assert "two people have to approve it anew" in text(first.get("/console/orders"))
+    for _ in range(2):
+        first.post(f"/console/orders/{ref}/approve")
+    assert "You approved it. Somebody else has to, too." in text(first.get("/console/orders"))
+    assert not OrderCase.objects.get(ref=ref).has_lapsed(clock())
+    with pytest.raises(NotApproved):
+        export(deployment, ref)
+    second.post(f"/console/orders/{ref}/approve")
+    assert set(export(deployment, ref)["fields"]) == FIELDS
 
 
 def test_a_person_who_objects_is_still_within_a_court_s_reach_and_not_within_ours(

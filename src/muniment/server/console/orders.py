@@ -16,6 +16,7 @@ from muniment.server.portal.access import owner_of
 from muniment.server.privacy.disclosures import cases
 from muniment.server.privacy.disclosures.models import Cause
 from muniment.server.privacy.disclosures.orders import (
+    Lapsed,
     NoSuchOrder,
     NotApproved,
     Order,
@@ -75,7 +76,9 @@ def orders(request: HttpRequest) -> HttpResponse:
         else:
             messages.success(request, "Taken in. Two different people have to approve it.", extra_tags="good")
             return redirect("console_orders")
-    context = {"orders": open_orders(), "form": form, "me": owner_of(request).pk}
+    at = now()
+    cases_open = [(order, order.has_lapsed(at)) for order in open_orders()]
+    context = {"orders": cases_open, "form": form, "me": owner_of(request).pk}
     return render(request, "console/orders.html", context, status=422 if form.errors else 200)
 
 
@@ -109,6 +112,13 @@ def export_order(request: HttpRequest, ref: UUID) -> HttpResponse:
         document = export(deployment(), ref)
     except NoSuchOrder:
         raise Http404 from None
+    except Lapsed:
+        messages.error(
+            request,
+            "It was not exported within ninety days: two people have to approve it anew.",
+            extra_tags="bad",
+        )
+        return redirect("console_orders")
     except (NotApproved, OutOfScope):
         messages.error(request, "Two different people have to approve it first.", extra_tags="bad")
         return redirect("console_orders")

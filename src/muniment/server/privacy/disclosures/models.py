@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
 from django.conf import settings
@@ -92,3 +93,7 @@ class OrderCase(models.Model):
         indexes: ClassVar = [models.Index(fields=["state", "gagged_until"], name="orders_by_gag")]
 
     cleared: ClassVar[dict[str, str]] = {"reason": "forgotten with the person"}
+
+    def has_lapsed(self, now: datetime) -> bool:
+        """Whether approvals, given or not, are too old to export by."""
+        return now >= self.review_at
