@@ -127,11 +127,6 @@ def count_of_kind(kind: Kind, *, clause: str | None = None) -> int:
     return (rows if clause is None else rows.filter(clause=clause)).count()
 
 
-def forget_openings(account: Subject) -> int:
-    """Delete what the leaves about the account commit to; the leaves stay. Returns how many."""
-    return Opening.objects.filter(subject=account.pk).delete()[0]
-
-
 def entry_at(index: int) -> Entry:
     """Raises NoEntry."""
     row = Opening.objects.filter(leaf_id=index).select_related("leaf").first()
