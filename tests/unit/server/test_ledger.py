@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from muniment.server.accounts.models import Account
 from muniment.server.deployment import Deployment
+from muniment.server.privacy.ledger import tree
 from muniment.server.privacy.ledger.audit import altered
 from muniment.server.privacy.ledger.entries import (
     NoEntry,
@@ -144,6 +146,22 @@ def test_a_receipt_proves_what_it_says_and_nothing_else(clock: Clock) -> None:
     receipt["content"]["packs"] = 4
     with pytest.raises(NotProven):
         verify_document(receipt, key=public_key())
+
+
+def test_a_bundle_takes_no_query_for_each_entry(
+    member: Member, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_some(50, clock, member.account)
+    entries = entries_of(member.account)
+
+    def queries_for(count: int) -> int:
+        with CaptureQueriesContext(connection) as asked:
+            assert len(verify_document(bundle_of(entries[:count]), key=public_key())) == count
+        return len(asked)
+
+    assert queries_for(50) <= queries_for(1) + 1
+    monkeypatch.setattr(tree, "_PROVEN_AT_ONCE", 7)
+    assert queries_for(50) > queries_for(7)
 
 
 def test_no_altered_field_of_a_bundle_verifies(member: Member, clock: Clock) -> None:
