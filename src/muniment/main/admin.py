@@ -17,6 +17,8 @@ from muniment.main.serve import DATABASE_URL, IMAP_URL, NO_DATABASE, SMTP_URL, l
 from muniment.model.errors import Outcome
 from muniment.model.ids import VaultId
 from muniment.server.config import ServerConfig, Tls
+from muniment.server.mail.mail_server import BadMailUrl
+from muniment.server.mail.postbox import BadPostbox
 from muniment.server.privacy.operator import OperatorUnreadable
 from muniment.server.privacy.terms import RecipientsRefused, StatementRefused
 
@@ -187,7 +189,13 @@ def egress(data: Data, as_json: Json = False) -> None:
     Exits 1 when one is declared by nobody, or its contract has lapsed. The mail server is the one that
     MUNIMENT_SMTP_URL names here.
     """
-    found = _operator(data).egress()
+    operator = _operator(data)
+    try:
+        found = operator.egress()
+    except BadMailUrl as error:
+        _fail(f"{SMTP_URL}: {error}")
+    except BadPostbox as error:
+        _fail(f"{IMAP_URL}: {error}")
     if as_json:
         shown = [
             {

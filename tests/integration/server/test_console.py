@@ -108,3 +108,14 @@ def test_mail_has_a_declared_carrier_or_nothing_is_served(tmp_path_factory: pyte
         served.start()
     finally:
         served.close()
+
+
+@pytest.mark.parametrize("variable", ["MUNIMENT_SMTP_URL", "MUNIMENT_IMAP_URL"])
+def test_egress_says_which_address_is_none(
+    shared_server: Served, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "nonsense")
+    said = shared_server.try_admin("egress")
+    assert said.returncode == 1
+    assert said.stderr.startswith(f"muniment admin: {variable}: the address of the mail")
+    assert len(said.stderr.splitlines()) == 1
