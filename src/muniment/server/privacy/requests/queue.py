@@ -92,7 +92,7 @@ def vouch_for(ref: UUID, *, now: datetime) -> None:
     with writing():
         if stage_of(_found(ref)) is not Stage.LETTER:
             raise NotForStaff
-        verify_request(ref, now=now)
+        verify_request(ref, now=now, by_staff=True)
 
 
 def carry_out(ref: UUID, *, changes: Mapping[str, str], now: datetime) -> None:
