@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,7 @@ from muniment.server.privacy.disclosures.orders import (
     take_in,
 )
 from muniment.server.privacy.disclosures.transparency import read_transparency
+from muniment.server.privacy.export import export_archive, read_archive
 from muniment.server.privacy.gate import disclose as gate
 from muniment.server.privacy.gate.decide import Reason
 from muniment.server.privacy.gate.disclose import NotSent, Offer, Values, disclose
@@ -349,6 +351,23 @@ def test_a_person_who_objects_is_still_within_a_court_s_reach_and_not_within_our
 ) -> None:
     ask(deployment, member.account, Asked.RESTRICT)
     assert export(deployment, approved(member, clock))["fields"][EMAIL] == [member.account.email]
+
+
+def test_a_copy_of_everything_has_an_order_only_once_the_person_was_told(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    ref = approved(member, clock, gagged_until=clock() + timedelta(days=30))
+
+    def copied() -> int:
+        copy = b"".join(export_archive(member.account.pk, read_statement(), now=clock()))
+        return len(read_archive(io.BytesIO(copy))[OrderCase._meta.label])
+
+    assert copied() == 0
+    export(deployment, ref)
+    assert copied() == 0
+    clock.turn(days=31)
+    end_gags(deployment)
+    assert copied() == 1
 
 
 def test_a_gag_delays_the_telling_and_nothing_else(

@@ -49,10 +49,18 @@ class PersonalTable:
 
     def rows(self, person: int) -> Iterator[Mapping[str, Any]]:
         """Every column of every row about the person, by row number; keys of foreign rows as they are."""
+        return self._read(self.about(person))
+
+    def shown_rows(self, person: int) -> Iterator[Mapping[str, Any]]:
+        """Those of the rows that the person may see now; a model says which by `shown_where`."""
+        shown: Mapping[str, Any] = getattr(self.model, "shown_where", {})
+        return self._read(self.about(person).filter(**shown))
+
+    def _read(self, rows: models.QuerySet[models.Model]) -> Iterator[Mapping[str, Any]]:
         names = [column.name for column in self.columns]
         fields = [self.model._meta.get_field(name).attname for name in names]  # type: ignore[union-attr]
         key = self.model._meta.pk.attname
-        waiting = self.about(person).order_by("pk")
+        waiting = rows.order_by("pk")
         last: Any = None
         while True:
             part = list(

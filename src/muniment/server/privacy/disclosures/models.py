@@ -47,6 +47,8 @@ class OrderCase(models.Model):
     subject_path: ClassVar[str] = "subject"
     placement: ClassVar[Placement] = Placement.REGION
     ended: ClassVar[dict[str, tuple[str, ...]]] = {"order": ("closed_at",)}
+    # Before the person is told, and while a gag holds, no copy of theirs has it.
+    shown_where: ClassVar[dict[str, bool]] = {"told_at__isnull": False}
 
     id = public(models.BigAutoField(primary_key=True), why="a row number, meaningless outside this database")
     ref = public(models.UUIDField(unique=True, editable=False), why="a random name for the row")
