@@ -80,9 +80,7 @@ def open_request(
     return ref
 
 
-def verify_request(
-    ref: UUID, *, now: datetime, kind: Kind | None = None, by_staff: bool = False
-) -> Request:
+def verify_request(ref: UUID, *, now: datetime, kind: Kind | None = None, by_staff: bool = False) -> Request:
     """It is known to come from whom it is about. Again changes nothing. Only inside `writing()`.
 
     `kind` is what the person says it is, where a letter or mail left that open. `by_staff`: on our own word.
