@@ -53,8 +53,10 @@ def test_guessing_on_many_accounts_from_one_network_stops(deployment: Deployment
 
 def test_counters_name_nobody_and_end(deployment: Deployment, clock: Clock) -> None:
     clock.turn(days=60)
+    before = {bytes(row.key) for row in Attempts.objects.all()}  # of tests whose clocks were ahead
     attempts.count(Tried.SIGN_IN, whom="who@example.org", visit=visit("203.0.113.9"), now=clock())
-    kept = [bytes(row.key) for row in Attempts.objects.all()]
+    kept = [bytes(row.key) for row in Attempts.objects.all() if bytes(row.key) not in before]
+    assert kept
     assert all(len(key) == 32 for key in kept)
     clock.turn(days=1)
     attempts.check(Tried.SIGN_IN, whom="who@example.org", visit=visit("203.0.113.9"), now=clock())
