@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ from muniment.main.serve import DATABASE_URL, IMAP_URL, NO_DATABASE, SMTP_URL, l
 from muniment.model.errors import Outcome
 from muniment.model.ids import VaultId
 from muniment.server.config import ServerConfig, Tls
+from muniment.server.mail.mail_server import BadMailUrl
+from muniment.server.mail.postbox import BadPostbox
 from muniment.server.privacy.operator import OperatorUnreadable
 from muniment.server.privacy.purposes import Purpose, afresh
 from muniment.server.privacy.terms import RecipientsRefused, StatementRefused
@@ -33,6 +36,21 @@ _MOST_MAIL = 25 << 20
 SelfSigned = Annotated[
     str | None, typer.Option("--tls", help="`self`: the server will be served with --tls self.")
 ]
+
+
+_SIZE = re.compile(r"([0-9]{1,15})([KMGT]?)(?:iB)?", re.IGNORECASE)
+_FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_MOST_BYTES = (1 << 63) - 1
+"""What the databases keep."""
+
+
+def size_of(text: str) -> int:
+    """Bytes, or KiB, MiB, GiB, TiB by their first letters."""
+    found = _SIZE.fullmatch(text)
+    size = int(found[1]) * _FACTORS[found[2].upper()] if found else -1
+    if not 0 <= size <= _MOST_BYTES:
+        raise typer.BadParameter(f"{text!r} is no size; say it in bytes, or as 500M or 10G")
+    return size
 
 
 @admin_app.command("create-account")
@@ -159,11 +177,22 @@ def declare_buyer(
     country: Annotated[str, typer.Option(help="Their country, two letters.")],
     basis: Annotated[str, typer.Option(help="What the transfer there rests on, if it crosses a border.")],
     data: Data,
+    yes: Annotated[bool, typer.Option("--yes", help="You mean it: it cannot be taken back.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Announce that somebody takes the service over; everybody is told, and nothing goes for thirty days."""
+    """Announce that somebody takes the service over; everybody is told, and nothing goes for thirty days.
+
+    It does so with --yes only, for that cannot be taken back.
+    """
+    operator = _operator(data)
+    if not yes:
+        raise typer.BadParameter(
+            f"everybody with an account will be written to that {buyer} ({country}) takes the service over, "
+            "and that cannot be taken back; say --yes if it is so",
+            param_hint="--yes",
+        )
     try:
-        ref = _operator(data).declare_buyer(buyer, country=country, basis=basis)
+        ref = operator.declare_buyer(buyer, country=country, basis=basis)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     print(json.dumps({"succession": ref}) if as_json else ref)
@@ -196,7 +225,13 @@ def egress(data: Data, as_json: Json = False) -> None:
     Exits 1 when one is declared by nobody, or its contract has lapsed. The mail server is the one that
     MUNIMENT_SMTP_URL names here.
     """
-    found = _operator(data).egress()
+    operator = _operator(data)
+    try:
+        found = operator.egress()
+    except BadMailUrl as error:
+        _fail(f"{SMTP_URL}: {error}")
+    except BadPostbox as error:
+        _fail(f"{IMAP_URL}: {error}")
     if as_json:
         shown = [
             {
@@ -320,7 +355,10 @@ def intake(data: Data, as_json: Json = False) -> None:
 @afresh(Purpose.METERING, Purpose.BACKUP)
 def set_allowance(
     email: Email,
-    size: Annotated[int, typer.Argument(metavar="BYTES", help="Bytes each vault may hold.", min=0)],
+    size: Annotated[
+        int,
+        typer.Argument(metavar="SIZE", help="What each vault may hold: bytes, or 500M, 10G.", parser=size_of),
+    ],
     data: Data,
     as_json: Json = False,
 ) -> None:

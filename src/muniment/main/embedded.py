@@ -25,6 +25,7 @@ from django.db import connections
 from muniment.main.allocator import SERVER, keep_buffers
 from muniment.model.codes import EnrolmentCode, server_key_hash
 from muniment.server.accounts.children import forget_child
+from muniment.server.accounts.countries import country_names
 from muniment.server.accounts.enrolment import create_account, find_account, make_code
 from muniment.server.accounts.recovery import first_sign_in_path
 from muniment.server.config import ServerConfig, Tls
@@ -250,7 +251,9 @@ class Operator:
             account.save(update_fields=["is_staff"])
 
     def declare_buyer(self, buyer: str, *, country: str, basis: str) -> str:
-        """ValueError: it lacks a name or a country."""
+        """ValueError: it lacks a name, or its country is none."""
+        if country not in country_names():
+            raise ValueError(f"{country!r} is no country: two capital letters, such as IE")
         with writing():
             ref = declare(buyer, country=country, transfer_basis=basis, now=self.deployment.now())
         return str(ref)

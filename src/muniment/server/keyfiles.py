@@ -9,7 +9,8 @@ from pathlib import Path
 
 def create_once(path: Path, content: bytes) -> None:
     """Durable and complete, or not there: written beside, synced, linked; whoever is first wins."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Not by the number of the process: in a container every one has the same, and finds what a kill left.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:

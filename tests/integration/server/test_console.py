@@ -47,6 +47,7 @@ def test_a_buyer_is_declared_and_nothing_goes_at_once(shared_server: Served) -> 
     assert unsure.status_code == 422
     assert "Nobody takes the service over" in staff.get("/console/succession").text
     assert staff.submit(page, buyer="a company", country="Ireland", certain="on").status_code == 422
+    assert staff.submit(page, buyer="a company", country="QQ", certain="on").status_code == 422
     assert staff.submit(page, buyer="a company", country="IE", certain="on").status_code == 302
     page = staff.get("/console/succession")
     assert "a company (IE)" in page.text
@@ -108,3 +109,38 @@ def test_mail_has_a_declared_carrier_or_nothing_is_served(tmp_path_factory: pyte
         served.start()
     finally:
         served.close()
+
+
+@pytest.mark.parametrize("variable", ["MUNIMENT_SMTP_URL", "MUNIMENT_IMAP_URL"])
+def test_egress_says_which_address_is_none(
+    shared_server: Served, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "nonsense")
+    said = shared_server.try_admin("egress")
+    assert said.returncode == 1
+    assert said.stderr.startswith(f"muniment admin: {variable}: the address of the mail")
+    assert len(said.stderr.splitlines()) == 1
+
+
+def test_a_buyer_is_declared_on_the_command_line_with_a_country_and_a_yes(server: Served) -> None:
+    said = ["declare-buyer", "a company", "--basis", "", "--country"]
+    unsure = server.try_admin(*said, "IE")
+    assert unsure.returncode == 2
+    assert "cannot be taken back" in unsure.stdout
+    nowhere = server.try_admin(*said, "QQ", "--yes")
+    assert nowhere.returncode == 2
+    assert "is no country" in nowhere.stdout
+    staff = member_of_staff(server, "selling-by-command")
+    assert "Nobody takes the service over" in staff.get("/console/succession").text
+    assert server.admin(*said, "IE", "--yes")["succession"]
+    assert "a company (IE)" in staff.get("/console/succession").text
+
+
+def test_an_allowance_is_given_in_bytes_or_larger_units(shared_server: Served) -> None:
+    Visitor(shared_server).sign_up("roomy@example.org")
+    for said, size in (("12345", 12345), ("10G", 10 << 30), ("500m", 500 << 20), ("1TiB", 1 << 40)):
+        assert shared_server.admin("set-allowance", "roomy@example.org", said) == {"allowance": size}
+    for said in ("ten", "10X", "1.5G", "99999999999999T"):
+        refused = shared_server.try_admin("set-allowance", "roomy@example.org", said)
+        assert refused.returncode == 2
+        assert "is no size" in refused.stdout

@@ -292,6 +292,11 @@ def test_one_reads_and_takes_along_ones_own_entries_only(owner: Client, member: 
     assert all(entry.leaf.kind == Kind.MAIL_QUEUED for entry in entries_of(stranger)), "their own device"
 
 
+@pytest.mark.parametrize("before", ["9" * 18, "9" * 19, "9" * 5000, "٣", "-1", "x", ""])
+def test_whatever_an_address_gives_for_a_number_the_page_is_shown(owner: Client, before: str) -> None:
+    assert owner.get("/ledger", {"before": before}).status_code == 200
+
+
 def test_what_browsers_said_is_forgotten_in_time(stranger: Client, clock: Clock) -> None:
     answer(stranger, "accept")
     token = chosen(stranger).token

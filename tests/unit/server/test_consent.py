@@ -213,6 +213,12 @@ def beaconed(**changes: object) -> Statement:
     )
 
 
+def bound(statement: Statement, **changes: object) -> Statement:
+    """The same, its recipient bound otherwise."""
+    partner = dataclasses.replace(statement.recipients["counter"], **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(statement, recipients={**statement.recipients, "counter": partner})
+
+
 AGREED = Consents(frozenset({("visits", "")}), frozenset({("visits", "")}))
 
 
@@ -232,5 +238,10 @@ def test_no_other_beacon_fires(clock: Clock) -> None:
     assert not may_fire("foreign", beaconed(), AGREED, gpc=False, now=clock())
     assert not may_fire("eye", beaconed(owner="nobody we know"), AGREED, gpc=False, now=clock())
     assert not may_fire("eye", beaconed(purpose="advertise"), AGREED, gpc=False, now=clock())
+    for unbound in (
+        {"contract": ""}, {"begins": date(2026, 12, 1)}, {"expires": date(2026, 11, 1)}, {"reviewed": None},
+        {"reviewed": date(2025, 11, 1)},
+    ):  # fmt: skip
+        assert not may_fire("eye", bound(beaconed(), **unbound), AGREED, gpc=False, now=clock()), unbound
     clock.turn(days=400)
     assert not may_fire("eye", beaconed(), AGREED, gpc=False, now=clock())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,7 @@ from muniment.server.privacy.disclosures.orders import (
     take_in,
 )
 from muniment.server.privacy.disclosures.transparency import read_transparency
+from muniment.server.privacy.export import export_archive, read_archive
 from muniment.server.privacy.gate import disclose as gate
 from muniment.server.privacy.gate.decide import Reason
 from muniment.server.privacy.gate.disclose import NotSent, Offer, Values, disclose
@@ -45,6 +47,7 @@ from muniment.server.privacy.statement import Statement, read_statement
 from muniment.server.privacy.terms import Recipient, RecipientKind
 from muniment.server.transactions import writing
 from tests.support.domain import Clock, Member
+from tests.support.pages import Person, text
 
 EMAIL, DEVICE, PASSWORD = "accounts.Account.email", "accounts.Device.name", "accounts.Account.password"
 FIELDS = frozenset({EMAIL, DEVICE})
@@ -323,11 +326,48 @@ def test_an_approval_lasts_ninety_days(
         export(deployment, ref)
 
 
+def test_what_lapsed_is_approved_anew_by_two(deployment: Deployment, member: Member, clock: Clock) -> None:
+    ref = approved(member, clock, deadline=clock() + timedelta(days=200))
+    clock.turn(days=90)
+    first, second = (Person(deployment).join() for _ in range(2))
+    Account.objects.filter(email__in=[first.email, second.email]).update(is_staff=True)
+    for one in (first, second):
+        one.prove()
+    assert "lapsed: not exported within ninety days" in text(first.get("/console/orders"))
+    first.post(f"/console/orders/{ref}/export")
+    assert "two people have to approve it anew" in text(first.get("/console/orders"))
+    for _ in range(2):
+        first.post(f"/console/orders/{ref}/approve")
+    assert "You approved it. Somebody else has to, too." in text(first.get("/console/orders"))
+    assert not OrderCase.objects.get(ref=ref).has_lapsed(clock())
+    with pytest.raises(NotApproved):
+        export(deployment, ref)
+    second.post(f"/console/orders/{ref}/approve")
+    assert set(export(deployment, ref)["fields"]) == FIELDS
+
+
 def test_a_person_who_objects_is_still_within_a_court_s_reach_and_not_within_ours(
     deployment: Deployment, member: Member, clock: Clock
 ) -> None:
     ask(deployment, member.account, Asked.RESTRICT)
     assert export(deployment, approved(member, clock))["fields"][EMAIL] == [member.account.email]
+
+
+def test_a_copy_of_everything_has_an_order_only_once_the_person_was_told(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    ref = approved(member, clock, gagged_until=clock() + timedelta(days=30))
+
+    def copied() -> int:
+        copy = b"".join(export_archive(member.account.pk, read_statement(), now=clock()))
+        return len(read_archive(io.BytesIO(copy))[OrderCase._meta.label])
+
+    assert copied() == 0
+    export(deployment, ref)
+    assert copied() == 0
+    clock.turn(days=31)
+    end_gags(deployment)
+    assert copied() == 1
 
 
 def test_a_gag_delays_the_telling_and_nothing_else(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from concurrent.futures import ThreadPoolExecutor, wait
-from uuid import UUID
+from datetime import datetime
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import connections
@@ -19,9 +21,12 @@ from muniment.server.accounts.enrolment import (
 from muniment.server.accounts.models import Account, Device, EnrolmentCode
 from muniment.server.deployment import Deployment
 from muniment.server.transactions import writing
-from muniment.server.vaults.access import authenticate_device, open_vault, token_hash
+from muniment.server.vaults import enrolment
+from muniment.server.vaults.access import authenticate_device, lock_vault, open_vault, token_hash
 from muniment.server.vaults.allowances import set_allowance
 from muniment.server.vaults.enrolment import create_vault, enrol_device
+from muniment.server.vaults.events import record_event
+from muniment.server.vaults.kinds import EventKind
 from muniment.server.vaults.models import Event, Vault
 from muniment.wire import messages as m
 from muniment.wire.errors import ErrorCode
@@ -163,6 +168,50 @@ def test_a_closed_account_opens_nothing(deployment: Deployment, member: Member) 
     Account.objects.filter(pk=member.account.pk).update(is_active=False)
     assert refusal_of(member.access).code is ErrorCode.NOT_GRANTED
     assert refusal_of(authenticate_device, member.token).code is ErrorCode.NOT_GRANTED
+
+
+def test_enrolling_beside_an_event_of_another_vault_waits_for_it_and_ends(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event takes the ledger's last row: whoever holds that must want no vault any more."""
+    account = _account(deployment)
+    first, second = (
+        Vault.objects.create(
+            ref=uuid4(), owner=account, name=name, created_at=deployment.now(), allowance=10**9
+        )
+        for name in ("first", "second")
+    )
+    secret = _code(deployment, account, makes_vault=False)
+    real, one_granted, second_locked = enrolment._grant, threading.Event(), threading.Event()
+
+    def granting(deployment: Deployment, vault: Vault, device: Device, *, now: datetime) -> None:
+        if vault == second:
+            second_locked.wait(1)
+        real(deployment, vault, device, now=now)
+        if vault == first:
+            one_granted.set()
+
+    def tell_of_the_second() -> None:
+        try:
+            one_granted.wait(5)
+            with writing():
+                lock_vault(second)
+                second_locked.set()
+                record_event(second, EventKind.KIT_USED, now=deployment.now(), slot="a slot")
+        finally:
+            connections.close_all()
+
+    def enrol() -> m.Enrolled:
+        try:
+            return enrol_device(deployment, _request(secret))
+        finally:
+            connections.close_all()
+
+    monkeypatch.setattr(enrolment, "_grant", granting)
+    with ThreadPoolExecutor(2) as pool:
+        enrolled, told = pool.submit(enrol), pool.submit(tell_of_the_second)
+        assert len(enrolled.result(timeout=30).vaults) == 2
+        told.result(timeout=30)
 
 
 def test_an_address_has_one_account_whatever_its_case(deployment: Deployment) -> None:

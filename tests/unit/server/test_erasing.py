@@ -13,11 +13,12 @@ from django.db import connection
 
 from muniment.server.accounts.models import Account
 from muniment.server.deployment import Deployment
+from muniment.server.mail.models import Mail
 from muniment.server.privacy import ports
 from muniment.server.privacy.ledger.kinds import Kind as Record
 from muniment.server.privacy.ledger.models import LeafRow
 from muniment.server.privacy.ledger.verification import verify_document
-from muniment.server.privacy.requests import erasing
+from muniment.server.privacy.requests import erasing, machine
 from muniment.server.privacy.requests.erasing import left_of, replay_erasures
 from muniment.server.privacy.requests.holds import place_hold
 from muniment.server.privacy.requests.machine import (
@@ -145,6 +146,7 @@ def test_stopping_after_every_step_loses_and_doubles_nothing(
     deployment: Deployment, member: Member, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The transaction of each step commits or not; whichever it was, going on ends with the same counts."""
+    email = member.account.email
     other = Member.first(deployment)
     expected = dict(Erasure.objects.get(request__ref=erase(deployment, other, clock)).deleted)
     ref = ask_erasure(deployment, member)
@@ -174,6 +176,29 @@ def test_stopping_after_every_step_loses_and_doubles_nothing(
     monkeypatch.undo()
     assert stops > 10
     assert Erasure.objects.get(request__ref=ref).deleted == expected
+    assert not Request.objects.filter(email=email).exists()
+
+
+def test_the_receipt_goes_out_though_the_run_stopped_just_before_it(
+    deployment: Deployment, member: Member, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By then nothing else knows the address any more, and the link to the receipt stands nowhere else."""
+    email = member.account.email
+    ref = ask_erasure(deployment, member)
+    clock.turn(days=3)
+
+    def stopped(*_: object, **__: object) -> None:
+        raise OSError("stopped after the last deletion")
+
+    monkeypatch.setattr(machine, "_shut", stopped)
+    advance_requests(deployment)
+    assert left_of(member.account.pk) == []
+    assert not Mail.objects.filter(to=email, text__contains=receipt_path(ref)).exists()
+    monkeypatch.undo()
+    advance_requests(deployment)
+    assert Request.objects.get(ref=ref).outcome == Outcome.DONE
+    assert Mail.objects.filter(to=email, text__contains=receipt_path(ref)).count() == 1
+    assert not Request.objects.filter(email=email).exists()
 
 
 @pytest.mark.clause("P46")

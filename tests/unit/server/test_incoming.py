@@ -195,3 +195,20 @@ def test_of_people_without_an_account_nothing_is_held_and_they_are_told(
     advance_requests(deployment)
     assert row(ref).email == ""
     assert "no account under this address" in Mail.objects.filter(to=email).order_by("-id")[0].text
+
+
+def test_a_mail_with_a_nul_is_taken_in_like_any_other(deployment: Deployment) -> None:
+    sender = some_address()
+    content = mail_from(sender, subject="please correct", body="my name is wrong \0 here")
+    taken = row(take_in_mail(content, now=deployment.now()))
+    assert taken.email == sender
+    assert "\0" not in str(taken.details)
+
+
+def test_parts_within_parts_without_end_are_no_request(deployment: Deployment) -> None:
+    depth = 2000
+    parts = "".join(
+        f'Content-Type: multipart/mixed; boundary="b{level}"\r\n\r\n--b{level}\r\n' for level in range(depth)
+    )
+    with pytest.raises(NotARequest):
+        take_in_mail(f"From: {some_address()}\r\n{parts}".encode(), now=deployment.now())

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from muniment.server.accounts.models import Account
 from muniment.server.deployment import Deployment
+from muniment.server.privacy.ledger import tree
 from muniment.server.privacy.ledger.audit import altered
 from muniment.server.privacy.ledger.entries import (
     NoEntry,
@@ -19,7 +21,6 @@ from muniment.server.privacy.ledger.entries import (
     count_of_kind,
     entries_of,
     entry_at,
-    forget_openings,
     receipt_of,
     record,
 )
@@ -127,7 +128,7 @@ def test_it_still_verifies_after_a_person_is_forgotten(member: Member, clock: Cl
     record_some(3, clock, member.account)
     record_some(3, clock)
     with writing():
-        assert forget_openings(member.account) == 3
+        Opening.objects.filter(subject=member.account.pk).delete()
     record_some(1, clock)
     assert not entries_of(member.account)
     with pytest.raises(NoEntry):
@@ -145,6 +146,22 @@ def test_a_receipt_proves_what_it_says_and_nothing_else(clock: Clock) -> None:
     receipt["content"]["packs"] = 4
     with pytest.raises(NotProven):
         verify_document(receipt, key=public_key())
+
+
+def test_a_bundle_takes_no_query_for_each_entry(
+    member: Member, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record_some(50, clock, member.account)
+    entries = entries_of(member.account)
+
+    def queries_for(count: int) -> int:
+        with CaptureQueriesContext(connection) as asked:
+            assert len(verify_document(bundle_of(entries[:count]), key=public_key())) == count
+        return len(asked)
+
+    assert queries_for(50) <= queries_for(1) + 1
+    monkeypatch.setattr(tree, "_PROVEN_AT_ONCE", 7)
+    assert queries_for(50) > queries_for(7)
 
 
 def test_no_altered_field_of_a_bundle_verifies(member: Member, clock: Clock) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.test import Client
@@ -16,8 +18,10 @@ from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.operator import OperatorUnreadable, read_operator
 from muniment.server.privacy.proof import Evidence, Figure, Standing, proofs, standing_of, summary, tally
 from muniment.server.privacy.registry import Personal, data_map
+from muniment.server.privacy.retention import sweep
 from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.terms import Aspect, ClauseState
+from muniment.server.site import statement as pages
 from tests.support.domain import Clock
 
 STATEMENT = read_statement()
@@ -142,6 +146,29 @@ def test_the_data_map_has_every_column_and_only_declared_words(deployment: Deplo
     assert shown == sum(isinstance(column.declaration, Personal) for column in columns)
     page = Client(headers=HOST).get("/privacy/data").content.decode()
     assert all(holding.model in page for holding in holdings(STATEMENT))
+
+
+def test_what_no_visit_changes_is_made_once(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Client(headers=HOST).get("/privacy/data").content
+    monkeypatch.setattr(pages, "holdings", None)
+    assert Client(headers=HOST).get("/privacy/data").content == first
+
+
+def test_who_comes_while_somebody_counts_waits_for_that_count(
+    deployment: Deployment, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def slow(*, now: datetime) -> int:
+        begun.append(now)
+        time.sleep(0.3)
+        return 0
+
+    monkeypatch.setattr(sweep, "overdue", slow)
+    clock.turn(days=400)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(sweep.count_overdue, [clock()] * 4))
+    assert len(begun) == 1
 
 
 def test_an_operator_s_file_is_read_strictly(deployment: Deployment) -> None:

@@ -99,6 +99,15 @@ def test_staff_decide_only_what_no_program_can_do(
     assert row(erasing).outcome == Outcome.OPEN
 
 
+def test_on_the_word_of_staff_alone_nobody_is_erased_at_once(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    """A letter said to have come nine days ago is due tomorrow; its subject has three days all the same."""
+    ref = letter(Kind.ERASE, clock, email=member.account.email, days=9)
+    vouch_for(ref, now=clock())
+    assert row(ref).runs_at == clock() + timedelta(hours=72)
+
+
 def test_a_correction_in_words_is_made_by_staff(deployment: Deployment, member: Member, clock: Clock) -> None:
     ref = letter(Kind.RECTIFY, clock, email=member.account.email, words="I moved to Cork")
     vouch_for(ref, now=clock())

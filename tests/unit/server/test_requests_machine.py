@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muniment.server.accounts.models import Account, Profile
 from muniment.server.deployment import Deployment
 from muniment.server.privacy.ledger.entries import entries_of
 from muniment.server.privacy.ledger.kinds import Kind as Record
@@ -134,6 +135,32 @@ def test_what_was_verified_runs_by_itself_and_once(
     before = len(entries_of(member.account))
     advance_requests(deployment)
     assert len(entries_of(member.account)) == before
+
+
+@pytest.mark.clause("P45")
+def test_a_change_that_was_verified_runs_by_itself_within_three_days(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    ref = asked(deployment, member, Kind.RECTIFY, city="Cork")
+    clock.turn(minutes=10)
+    advance_requests(deployment)
+    assert Profile.objects.get(account=member.account).city == "Cork"
+    done = row(ref)
+    assert done.outcome == Outcome.DONE
+    assert done.closed_at - done.verified_at <= 3 * DAY
+
+
+@pytest.mark.clause("P45")
+def test_a_deletion_that_was_verified_runs_by_itself_within_three_days(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    account, ref = member.account.pk, asked(deployment, member, Kind.ERASE)
+    clock.turn(days=3)
+    advance_requests(deployment)
+    assert not Account.objects.filter(pk=account).exists()
+    done = row(ref)
+    assert done.outcome == Outcome.DONE
+    assert done.closed_at - done.verified_at <= 3 * DAY
 
 
 def test_what_nobody_verified_never_runs_and_lapses(

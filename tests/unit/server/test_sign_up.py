@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from statistics import median
 
 import pytest
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
 
-from muniment.server.accounts import timing
+from muniment.server.accounts import timing, unconfirmed
 from muniment.server.accounts.models import Account, Guardianship, Profile, SecurityEvent
 from muniment.server.accounts.unconfirmed import forget_unconfirmed
 from muniment.server.deployment import Deployment
@@ -153,6 +154,23 @@ def test_unconfirmed_accounts_are_forgotten_after_seven_days(deployment: Deploym
         )
     )
     assert left == {early.email, theirs.email}
+
+
+def test_who_confirms_while_the_late_are_forgotten_is_not(
+    deployment: Deployment, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = Person(deployment)
+    person.register()
+    clock.turn(days=7)
+    real = unconfirmed.writing
+
+    def confirming_first() -> AbstractContextManager[None]:
+        Account.objects.filter(email=person.email).update(confirmed_at=clock())
+        return real()
+
+    monkeypatch.setattr(unconfirmed, "writing", confirming_first)
+    forget_unconfirmed(now=clock())
+    assert Account.objects.filter(email=person.email).exists()
 
 
 def test_operators_accounts_are_not_forgotten(deployment: Deployment, clock: Clock, member: object) -> None:

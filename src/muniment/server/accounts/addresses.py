@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from allauth.account.models import EmailAddress
+from django.db import IntegrityError, transaction
 
 from muniment.server.accounts import mails
 from muniment.server.accounts.models import Account, SecurityEvent
@@ -12,6 +13,10 @@ from muniment.server.accounts.security_log import note
 from muniment.server.accounts.visits import Visit
 from muniment.server.mail.send import send
 from muniment.server.transactions import writing
+
+
+class AddressTaken(Exception):
+    """Somebody else got an account with that address since the link was sent."""
 
 
 def ask_change(account: Account, email: str, *, now: datetime) -> None:
@@ -26,11 +31,15 @@ def ask_change(account: Account, email: str, *, now: datetime) -> None:
 
 
 def change_address(account: Account, email: str, *, visit: Visit, now: datetime) -> None:
-    """The link was opened by the account's owner. The old address is told. Raises IntegrityError if taken."""
+    """The link was opened by the account's owner. The old address is told. Raises AddressTaken."""
     before = account.email
     with writing():
         account.email = email
-        account.save(update_fields=["email"])
+        try:
+            with transaction.atomic():
+                account.save(update_fields=["email"])
+        except IntegrityError as error:
+            raise AddressTaken from error
         EmailAddress.objects.update_or_create(
             user=account, defaults={"email": email, "primary": True, "verified": True}
         )

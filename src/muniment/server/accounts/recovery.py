@@ -12,7 +12,7 @@ from muniment.server.accounts.acceptance import accept_in_force
 from muniment.server.accounts.links import LinkKind, make_token
 from muniment.server.accounts.models import Account, SecurityEvent, WebSession
 from muniment.server.accounts.security_log import note
-from muniment.server.accounts.sign_up import confirm_address
+from muniment.server.accounts.sign_up import address_confirmed
 from muniment.server.accounts.visits import Visit
 from muniment.server.mail.send import send
 from muniment.server.privacy.versions.acceptance import Method
@@ -50,8 +50,8 @@ def set_password(
             accept_in_force(account, version=statement, method=Method.FIRST_SIGN_IN, now=now)
         note(Event.PASSWORD_CHANGED, account=account, visit=visit, now=now, method="link")
         send(mails.PasswordChanged(), to=account, now=now)
-    if account.confirmed_at is None:
-        confirm_address(account, visit=visit, now=now)
+        if account.confirmed_at is None:
+            address_confirmed(account, visit=visit, now=now)
 
 
 def change_password(account: Account, password: str, *, visit: Visit, now: datetime) -> None:

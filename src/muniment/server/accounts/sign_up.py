@@ -110,20 +110,25 @@ def _create(wish: SignUp, email: str, hashed: str, *, visit: Visit, now: datetim
 def confirm_address(account: Account, *, visit: Visit, now: datetime) -> None:
     """The address is the account's own. Of a minor, the guardian is asked now, not before."""
     with writing():
-        account.confirmed_at = now
-        account.save(update_fields=["confirmed_at"])
-        EmailAddress.objects.update_or_create(
-            user=account, defaults={"email": account.email, "primary": True, "verified": True}
+        address_confirmed(account, visit=visit, now=now)
+
+
+def address_confirmed(account: Account, *, visit: Visit, now: datetime) -> None:
+    """The same within the transaction of what showed it. Only inside `writing()`."""
+    account.confirmed_at = now
+    account.save(update_fields=["confirmed_at"])
+    EmailAddress.objects.update_or_create(
+        user=account, defaults={"email": account.email, "primary": True, "verified": True}
+    )
+    record(Kind.ADDRESS_CONFIRMED, clause="P11", payload={}, now=now, subject=account)
+    note(Event.CONFIRMED, account=account, visit=visit, now=now)
+    guardianship = Guardianship.objects.filter(account=account, agreed_at=None).first()
+    if guardianship is not None:
+        send(
+            mails.AskGuardian.of(account, guardian=guardianship.email, now=now),
+            to=guardianship.email,
+            now=now,
         )
-        record(Kind.ADDRESS_CONFIRMED, clause="P11", payload={}, now=now, subject=account)
-        note(Event.CONFIRMED, account=account, visit=visit, now=now)
-        guardianship = Guardianship.objects.filter(account=account, agreed_at=None).first()
-        if guardianship is not None:
-            send(
-                mails.AskGuardian.of(account, guardian=guardianship.email, now=now),
-                to=guardianship.email,
-                now=now,
-            )
 
 
 def guardian_agrees(account: Account, *, visit: Visit, now: datetime) -> None:

@@ -24,6 +24,8 @@ def forget_unconfirmed(*, now: datetime) -> int:
     forgotten = 0
     while ids := list(late.values_list("pk", flat=True)[:_AT_ONCE]):
         with writing():
-            Account.objects.filter(pk__in=ids).delete()
-        forgotten += len(ids)
+            # Asked again under the rows' locks: somebody may have confirmed meanwhile.
+            still = list(late.filter(pk__in=ids).select_for_update(of=("self",)).values_list("pk", flat=True))
+            Account.objects.filter(pk__in=still).delete()
+        forgotten += len(still)
     return forgotten

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from muniment.server.accounts import attempts, recovery
 from muniment.server.accounts.acceptance import NotInForce, has_agreed, version_in_force
-from muniment.server.accounts.addresses import change_address
+from muniment.server.accounts.addresses import AddressTaken, change_address
 from muniment.server.accounts.age_screen import (
     Birth,
     PassInvalid,
@@ -250,7 +250,10 @@ def new_address(request: HttpRequest, token: str) -> HttpResponse:
     if opened is None or opened.account.pk != request.user.pk:
         return _dead(request)
     if request.method == "POST":
-        change_address(opened.account, opened.email, visit=visit_of(request), now=now())
+        try:
+            change_address(opened.account, opened.email, visit=visit_of(request), now=now())
+        except AddressTaken:
+            return render(request, "accounts/address_taken.html", {"email": opened.email}, status=409)
         return redirect("profile")
     return render(request, "accounts/new_address.html", {"email": opened.email})
 

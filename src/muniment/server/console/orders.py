@@ -16,6 +16,7 @@ from muniment.server.portal.access import owner_of
 from muniment.server.privacy.disclosures import cases
 from muniment.server.privacy.disclosures.models import Cause
 from muniment.server.privacy.disclosures.orders import (
+    Lapsed,
     NoSuchOrder,
     NotApproved,
     Order,
@@ -124,6 +125,13 @@ def export_order(request: HttpRequest, ref: UUID) -> HttpResponse:
         document = export(deployment(), ref)
     except NoSuchOrder:
         raise Http404 from None
+    except Lapsed:
+        messages.error(
+            request,
+            "It was not exported within ninety days: two people have to approve it anew.",
+            extra_tags="bad",
+        )
+        return redirect("console_orders")
     except (NotApproved, OutOfScope):
         messages.error(request, "Two different people have to approve it first.", extra_tags="bad")
         return redirect("console_orders")
@@ -133,5 +141,7 @@ def export_order(request: HttpRequest, ref: UUID) -> HttpResponse:
 
 
 def _page(request: HttpRequest, form: OrderForm, *, status: int = 200, **read: object) -> HttpResponse:
-    context = {"orders": open_orders(), "form": form, "me": owner_of(request).pk, **read}
+    at = now()
+    cases_open = [(order, order.has_lapsed(at)) for order in open_orders()]
+    context = {"orders": cases_open, "form": form, "me": owner_of(request).pk, **read}
     return render(request, "console/orders.html", context, status=status)

@@ -7,21 +7,29 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
+from django.core.exceptions import ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
+from muniment.server.accounts.countries import country_names
 from muniment.server.console.access import staff_only
 from muniment.server.privacy.succession import handing_over
 from muniment.server.privacy.succession.overview import read_successions
 from muniment.server.web.context import deployment, now
 
 
+def is_country(code: str) -> None:
+    if code not in country_names():
+        raise ValidationError("No country has these letters.")
+
+
 class BuyerForm(forms.Form):
     buyer = forms.CharField(label="Who takes the service over", max_length=200)
     country = forms.RegexField(
-        r"^[A-Z]{2}$", label="Their country", max_length=2, help_text="Two capital letters, such as IE."
-    )
+        r"^[A-Z]{2}$", label="Their country", max_length=2, help_text="Two capital letters, such as IE.",
+        validators=[is_country],
+    )  # fmt: skip
     transfer_basis = forms.CharField(
         label="What the transfer rests on", max_length=300, required=False,
         help_text="Only where they are across a border.",

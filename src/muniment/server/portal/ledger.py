@@ -12,6 +12,7 @@ from muniment.server.portal.access import owner_of, signed_in
 from muniment.server.privacy.ledger.entries import bundle_of, entries_of
 from muniment.server.privacy.ledger.tree import public_key, read_head
 from muniment.server.privacy.statement import read_statement
+from muniment.server.web.numbers import number_in
 
 _ON_A_PAGE = 50
 
@@ -23,10 +24,7 @@ def ledger(request: HttpRequest) -> HttpResponse:
     context = {"size": head.frontier.size, "checkpoint": head.note, "key": str(public_key())}
     if not request.user.is_authenticated:
         return render(request, "portal/ledger_public.html", context)
-    before = request.GET.get("before", "")
-    entries = entries_of(
-        owner_of(request), before=int(before) if before.isdecimal() else None, limit=_ON_A_PAGE + 1
-    )
+    entries = entries_of(owner_of(request), before=number_in(request, "before"), limit=_ON_A_PAGE + 1)
     shown, clauses = entries[:_ON_A_PAGE], read_statement().clauses
     context |= {
         "entries": [(entry, clauses.get(entry.leaf.clause)) for entry in shown],

@@ -131,7 +131,7 @@ def shown(column: Column, value: Any) -> Any:
 
 
 def _shown(table: PersonalTable, person: int) -> Iterator[dict[str, Any]]:
-    for row in table.rows(person):
+    for row in table.shown_rows(person):
         yield {column.name: shown(column, row[column.name]) for column in table.columns}
 
 

@@ -50,23 +50,29 @@ class PersonalTable:
 
     def rows(self, person: int) -> Iterator[Mapping[str, Any]]:
         """Every column of every row about the person, by row number; keys of foreign rows as they are."""
-        return self._read([column.name for column in self.columns], person, (Purpose.REQUESTS,))
+        return self._read(self.about(person), [column.name for column in self.columns], (Purpose.REQUESTS,))
+
+    def shown_rows(self, person: int) -> Iterator[Mapping[str, Any]]:
+        """Those of the rows that the person may see now; a model says which by `shown_where`."""
+        shown: Mapping[str, Any] = getattr(self.model, "shown_where", {})
+        names = [column.name for column in self.columns]
+        return self._read(self.about(person).filter(**shown), names, (Purpose.REQUESTS,))
 
     def values(self, person: int, names: Collection[str]) -> Iterator[Mapping[str, Any]]:
         """These columns of every row about the person, which the gate decided to give."""
-        return self._read(names, person, [f"{self.label}.{name}" for name in names])
+        return self._read(self.about(person), names, [f"{self.label}.{name}" for name in names])
 
     def _read(
-        self, names: Collection[str], person: int, opened: Collection[str]
+        self, rows: models.QuerySet[models.Model], names: Collection[str], opened: Collection[str]
     ) -> Iterator[Mapping[str, Any]]:
         fields = [self.model._meta.get_field(name).attname for name in names]  # type: ignore[union-attr]
         key = self.model._meta.pk.attname
-        waiting = self.about(person).order_by("pk")
+        waiting = rows.order_by("pk")
         last: Any = None
         while True:
-            rows = waiting if last is None else waiting.filter(pk__gt=last)
+            later = waiting if last is None else waiting.filter(pk__gt=last)
             with decided(opened):  # never across a yield: what is open would be open to who asked, too
-                part = list(rows.values(*{key, *fields})[:_AT_ONCE])
+                part = list(later.values(*{key, *fields})[:_AT_ONCE])
             for row in part:
                 yield {name: row[field] for name, field in zip(names, fields, strict=True)}
             if len(part) < _AT_ONCE:

@@ -17,6 +17,7 @@ from muniment.server.privacy.ledger.publication import (
     inclusion_document,
 )
 from muniment.server.privacy.ledger.tree import public_key
+from muniment.server.web.numbers import number_in
 
 _TEXT = "text/plain; charset=utf-8"
 _LINES = "application/x-ndjson"
@@ -30,7 +31,7 @@ def ledger_key(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
 @require_safe
 def ledger_checkpoint(request: HttpRequest) -> HttpResponse:
     """The newest signed checkpoint, or with `size` one that was kept; 404 where there is none."""
-    size = _number(request, "size")
+    size = number_in(request, "size")
     if size is None and "size" in request.GET:
         return HttpResponse(status=400)
     try:
@@ -42,7 +43,7 @@ def ledger_checkpoint(request: HttpRequest) -> HttpResponse:
 @require_safe
 def ledger_entries(request: HttpRequest) -> HttpResponse:
     """Leaves from `start` on, at most `count`, one JSON object a line."""
-    start, count = _number(request, "start", 0), _number(request, "count", MOST_AT_ONCE)
+    start, count = number_in(request, "start", 0), number_in(request, "count", MOST_AT_ONCE)
     if start is None or count is None:
         return HttpResponse(status=400)
     lines = export_lines(start=start, count=min(count, MOST_AT_ONCE))
@@ -58,18 +59,10 @@ def ledger_proof(request: HttpRequest) -> HttpResponse:
         "since": consistency_document,
     }
     asked = [name for name in proofs if name in request.GET]
-    number = _number(request, asked[0]) if len(asked) == 1 else None
+    number = number_in(request, asked[0]) if len(asked) == 1 else None
     if number is None:
         return JsonResponse({"error": "ask for index=N or since=N"}, status=400)
     try:
         return JsonResponse(proofs[asked[0]](number))
     except NotInTree as error:
         return JsonResponse({"error": str(error), "size": error.size}, status=404)
-
-
-def _number(request: HttpRequest, name: str, otherwise: int | None = None) -> int | None:
-    """The number that the address gives; None where it gives something else."""
-    text = request.GET.get(name)
-    if text is None:
-        return otherwise
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None

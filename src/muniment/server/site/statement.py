@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.views.decorators.http import require_safe
 
 from muniment.server.privacy.data_map import data_map_document, holdings
@@ -76,8 +79,17 @@ def history_feed(request: HttpRequest) -> HttpResponse:
 @require_safe
 def data(request: HttpRequest) -> HttpResponse:
     held = held_by(getattr(request, "user", None), now()).statement
-    shown = {"holdings": holdings(read_statement()), "recipients": table_named("recipients", held)}
+    shown = {
+        "holdings": _columns_held(read_statement().digest),
+        "recipients": table_named("recipients", held),
+    }
     return render(request, "site/privacy/data.html", shown)
+
+
+@lru_cache(maxsize=2)
+def _columns_held(digest: str) -> str:  # noqa: ARG001, what it is kept by
+    """The same for everybody as long as this program runs: made once, for it is hundreds of rows."""
+    return render_to_string("site/privacy/holdings.html", {"holdings": holdings(read_statement())})
 
 
 @require_safe

@@ -10,7 +10,7 @@ from muniment.server.accounts.models import Account, Device
 from muniment.server.deployment import Deployment
 from muniment.server.refusals import Refusal, not_granted
 from muniment.server.transactions import writing
-from muniment.server.vaults.access import new_device_token, token_hash
+from muniment.server.vaults.access import lock_vault, new_device_token, token_hash
 from muniment.server.vaults.events import record_event
 from muniment.server.vaults.kinds import EventKind
 from muniment.server.vaults.models import ClosedVault, Grant, Vault
@@ -55,7 +55,8 @@ def enrol_device(deployment: Deployment, request: m.EnrolRequest) -> m.Enrolled:
                 advice="Ask the operator for a code that makes a new vault.",
             )
         if is_new:
-            for vault in granted:
+            # All vaults' rows before the first event, which takes the ledger's.
+            for vault in [lock_vault(vault) for vault in granted]:
                 _grant(deployment, vault, device, now=now)
     return m.Enrolled(
         device=device.ref.hex,

@@ -17,6 +17,7 @@ from django.db.models import F
 from muniment.server.privacy.consent.choices import Subject
 from muniment.server.privacy.consent.effect import Consents
 from muniment.server.privacy.consent.models import VisitCount
+from muniment.server.privacy.contracts import holds
 from muniment.server.privacy.ledger.leaves import hour_of
 from muniment.server.privacy.statement import Statement
 from muniment.server.transactions import writing
@@ -35,12 +36,7 @@ def may_fire(name: str, statement: Statement, consents: Consents, *, gpc: bool, 
     if beacon.owner == _OURS:
         return True
     recipient = statement.recipients.get(beacon.owner)
-    return (
-        recipient is not None
-        and beacon.purpose in recipient.purposes
-        and recipient.expires is not None
-        and now.date() < recipient.expires
-    )
+    return recipient is not None and beacon.purpose in recipient.purposes and holds(recipient, now.date())
 
 
 class _Hour:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
 from django.conf import settings
@@ -46,6 +47,8 @@ class OrderCase(models.Model):
     subject_path: ClassVar[str] = "subject"
     placement: ClassVar[Placement] = Placement.REGION
     ended: ClassVar[dict[str, tuple[str, ...]]] = {"order": ("closed_at",)}
+    # Before the person is told, and while a gag holds, no copy of theirs has it.
+    shown_where: ClassVar[dict[str, bool]] = {"told_at__isnull": False}
 
     id = public(models.BigAutoField(primary_key=True), why="a row number, meaningless outside this database")
     ref = public(models.UUIDField(unique=True, editable=False), why="a random name for the row")
@@ -92,3 +95,7 @@ class OrderCase(models.Model):
         indexes: ClassVar = [models.Index(fields=["state", "gagged_until"], name="orders_by_gag")]
 
     cleared: ClassVar[dict[str, str]] = {"reason": "forgotten with the person"}
+
+    def has_lapsed(self, now: datetime) -> bool:
+        """Whether approvals, given or not, are too old to export by."""
+        return now >= self.review_at

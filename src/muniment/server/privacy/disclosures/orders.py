@@ -3,6 +3,8 @@
     open ──first approver──▶ open ──another approver──▶ open ──export──▶ exported ──told, at once or when the
       └──refuse, with a reason──▶ refused                                            gag ends──▶ told
 
+What was not exported within ninety days has lapsed; the next approval is the first of another ninety.
+
 The operator cannot read what is backed up, so no order reaches it: what is exported are the rows of the
 account that the order names and that the registry declares. Secrets, such as hashes of passwords, are never
 among them.
@@ -35,7 +37,7 @@ from muniment.server.privacy.terms import Recipient, RecipientKind
 from muniment.server.transactions import writing
 
 REVIEW = timedelta(days=90)
-"""So long one approval lasts: what was not exported by then has to be looked at anew."""
+"""So long a case can be exported once it was taken in, or was looked at anew."""
 
 _NEVER = frozenset({"credential"})
 _CLAUSES = {Cause.ORDER: "P33", Cause.LAW: "P34", Cause.PROTECT: "P35", Cause.FRAUD: "P36"}
@@ -50,6 +52,10 @@ class NoSuchOrder(Exception):
 
 class NotApproved(Exception):
     """Two different people have to approve it first, and lately."""
+
+
+class Lapsed(NotApproved):
+    """It was not exported in time: two different people have to look at it anew."""
 
 
 class OutOfScope(Exception):
@@ -119,13 +125,18 @@ def take_in(order: Order, *, now: datetime) -> UUID:
 
 @purpose(Purpose.LEGAL_ORDER)
 def approve(ref: UUID, approver: Any, *, now: datetime) -> int:
-    """Returns how many have approved. The same person twice counts once. Only inside `writing()`."""
+    """Returns how many have approved. The same person twice counts once. Only inside `writing()`.
+
+    Of a case that lapsed, this is the first approval of another ninety days.
+    """
     row = _open_case(ref)
+    if row.has_lapsed(now):
+        row.first_approver, row.second_approver, row.review_at = None, None, now + REVIEW
     if row.first_approver_id is None:
         row.first_approver = approver
     elif row.first_approver_id != approver.pk and row.second_approver_id is None:
         row.second_approver = approver
-    row.save(update_fields=["first_approver", "second_approver"])
+    row.save(update_fields=["first_approver", "second_approver", "review_at"])
     approvals = sum(one is not None for one in (row.first_approver_id, row.second_approver_id))
     _record(Kind.ORDER_APPROVED, row, now=now, approvals=str(approvals))
     return approvals
@@ -166,14 +177,16 @@ class _Document:
 def export(deployment: Deployment, ref: UUID, *, fields: frozenset[str] | None = None) -> Mapping[str, Any]:
     """What the authority gets, as one document; the case is closed and the person told, or told later.
 
-    `fields` may narrow the scope. Raises NoSuchOrder, NotApproved, OutOfScope. Of two who ask at once, one
-    gets the document, and the other NoSuchOrder.
+    `fields` may narrow the scope. Raises NoSuchOrder, NotApproved (Lapsed), OutOfScope. Of two who
+    ask at once, one gets the document, and the other NoSuchOrder.
     """
     row = OrderCase.objects.select_related("subject").filter(ref=ref, state=State.OPEN).first()
     if row is None or row.subject is None:
         raise NoSuchOrder
     now = deployment.now()
-    if row.second_approver_id is None or now >= row.review_at:
+    if row.has_lapsed(now):
+        raise Lapsed
+    if row.second_approver_id is None:
         raise NotApproved
     scope = frozenset(row.scope)
     wanted = scope if fields is None else fields

@@ -14,7 +14,7 @@ from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 
-from muniment.server.privacy.gate.decide import REVIEW_LASTS
+from muniment.server.privacy.contracts import holds
 from muniment.server.privacy.operator import read_operator
 from muniment.server.privacy.terms import Recipient
 from muniment.server.privacy.versions.in_force import newest_posted
@@ -80,14 +80,6 @@ def declared_counterparts(recipients: Mapping[str, Recipient], *, today: date) -
         for item in recipients.values()
         for host in sorted(item.hosts)
     ]  # fmt: skip
-
-
-def holds(recipient: Recipient, today: date) -> bool:
-    """Whether its contract holds on that day, and how it protects data was reviewed within a year."""
-    begun = recipient.begins is None or recipient.begins <= today
-    lasts = recipient.expires is not None and today < recipient.expires
-    seen = recipient.reviewed is not None and recipient.reviewed <= today <= recipient.reviewed + REVIEW_LASTS
-    return bool(recipient.contract) and begun and lasts and seen
 
 
 def own_servers(data: Path) -> frozenset[str]:

@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 from muniment.server.privacy.consent.effect import NOTHING, Consents
+from muniment.server.privacy.contracts import under_contract, was_reviewed
 from muniment.server.privacy.gate.areas import crosses_border
 from muniment.server.privacy.signals import NONE, Signals
 from muniment.server.privacy.statement import Statement
 from muniment.server.privacy.terms import Basis, Purpose, Recipient, RecipientKind
 
-REVIEW_LASTS = timedelta(days=365)
 """A recipient whose care for the data was not looked at for so long is sent nothing."""
 
 
@@ -146,23 +146,17 @@ def _names_purpose(ask: Ask, purpose: Purpose, recipient: Recipient) -> Reason |
 
 
 def _has_contract(ask: Ask, purpose: Purpose, recipient: Recipient) -> Reason | None:  # noqa: ARG001
-    if recipient.kind in MANDATED:
-        return None
-    if not recipient.contract or recipient.expires is None:
-        return Reason.NO_CONTRACT
     today = ask.now.date()
-    if recipient.begins is not None and today < recipient.begins:
-        return Reason.NO_CONTRACT
-    return None if today < recipient.expires else Reason.CONTRACT_LAPSED
+    if recipient.kind in MANDATED or under_contract(recipient, today):
+        return None
+    ended = recipient.contract and recipient.expires is not None and recipient.expires <= today
+    return Reason.CONTRACT_LAPSED if ended else Reason.NO_CONTRACT
 
 
 def _was_reviewed(ask: Ask, purpose: Purpose, recipient: Recipient) -> Reason | None:  # noqa: ARG001
-    if recipient.kind in MANDATED:
+    if recipient.kind in MANDATED or was_reviewed(recipient, ask.now.date()):
         return None
-    reviewed = recipient.reviewed
-    if reviewed is None or not timedelta(0) <= ask.now.date() - reviewed <= REVIEW_LASTS:
-        return Reason.REVIEW_STALE
-    return None
+    return Reason.REVIEW_STALE
 
 
 def _may_cross(ask: Ask, purpose: Purpose, recipient: Recipient) -> Reason | None:  # noqa: ARG001

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import Enum
 
-from muniment.server.privacy.gate.counterparts import holds
-from muniment.server.privacy.gate.decide import REVIEW_LASTS
+from muniment.server.privacy.contracts import REVIEW_LASTS, holds
 from muniment.server.privacy.ledger.entries import entries_of_kind
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.terms import Recipient

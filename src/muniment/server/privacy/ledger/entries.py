@@ -16,7 +16,7 @@ from django.db import connection
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ledger.leaves import SALT_SIZE, Json, Leaf, canonical, commitment_to, hour_of
 from muniment.server.privacy.ledger.models import LeafRow, Opening
-from muniment.server.privacy.ledger.tree import append_leaf, prove_inclusion, public_key, read_head
+from muniment.server.privacy.ledger.tree import append_leaf, prove_inclusions, public_key, read_head
 from muniment.server.privacy.ledger.verification import BUNDLE, RECEIPT
 from muniment.server.privacy.purposes import Purpose, purpose
 
@@ -129,12 +129,6 @@ def count_of_kind(kind: Kind, *, clause: str | None = None) -> int:
     return (rows if clause is None else rows.filter(clause=clause)).count()
 
 
-@purpose(Purpose.ACCOUNTABILITY)
-def forget_openings(account: Subject) -> int:
-    """Delete what the leaves about the account commit to; the leaves stay. Returns how many."""
-    return Opening.objects.filter(subject=account.pk).delete()[0]
-
-
 def entry_at(index: int) -> Entry:
     """Raises NoEntry."""
     row = Opening.objects.filter(leaf_id=index).select_related("leaf").first()
@@ -157,16 +151,14 @@ def receipt_of(index: int) -> dict[str, Any]:
 def bundle_of(entries: list[Entry]) -> dict[str, Any]:
     """Records with their inclusion proofs under the newest checkpoint: what a person downloads."""
     head = read_head()
+    proofs = prove_inclusions([entry.index for entry in entries], size=head.frontier.size)
     return {
         "format": BUNDLE,
         "public_key": str(public_key()),
         "checkpoint": head.note,
         "entries": [
-            {
-                **entry.document(),
-                "proof": [step.hex() for step in prove_inclusion(entry.index, size=head.frontier.size)],
-            }
-            for entry in entries
+            {**entry.document(), "proof": [step.hex() for step in proof]}
+            for entry, proof in zip(entries, proofs, strict=True)
         ],
     }
 

@@ -47,15 +47,20 @@ def due_at(received_at: datetime) -> datetime:
     return received_at + DUE_AFTER
 
 
-def runs_at(kind: Kind, *, received_at: datetime, verified_at: datetime) -> datetime | None:
+def runs_at(
+    kind: Kind, *, received_at: datetime, verified_at: datetime, by_staff: bool = False
+) -> datetime | None:
     """When it is done without anybody's doing; None where staff must look at it first.
 
-    Never later than it is due, however late it was verified.
+    Never later than it is due, however late it was verified; but where staff say whose letter it was, the
+    person has all of the three days: nobody's account goes at once on the word of one of us.
     """
     if kind not in RUNS_BY_ITSELF:
         return None
     if kind is not Kind.ERASE:
         return verified_at
+    if by_staff:
+        return verified_at + CHANGE_OF_MIND
     return max(verified_at, min(verified_at + CHANGE_OF_MIND, due_at(received_at)))
 
 

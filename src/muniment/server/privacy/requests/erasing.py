@@ -26,7 +26,7 @@ from muniment.server.privacy.ledger.kinds import Kind as Record
 from muniment.server.privacy.ports import erasers
 from muniment.server.privacy.registry import Erase, Personal
 from muniment.server.privacy.requests.holds import check_holds
-from muniment.server.privacy.requests.models import Erasure
+from muniment.server.privacy.requests.models import Erasure, Request
 from muniment.server.privacy.requests.tombstones import bury, clear_old, names, tomb_of
 from muniment.server.privacy.rows_about import SELF, PersonalTable, tables_about
 from muniment.server.transactions import writing
@@ -85,7 +85,7 @@ class NotErased(Exception):
 
 def erase_person(deployment: Deployment, erasure: Erasure) -> None:
     """Run the erasure up to where nothing is left. Raises HeldByLaw, NotErased, and what erasers raise."""
-    _erase(deployment, erasure.person, counts=_Kept(erasure.pk))
+    _erase(deployment, erasure.person, counts=_Kept(erasure.pk), asked_by=erasure.request_id)
 
 
 def replay_erasures(deployment: Deployment) -> int:
@@ -101,7 +101,7 @@ def replay_erasures(deployment: Deployment) -> int:
     risen = [pk for pk, ref in accounts.values_list("pk", "ref") if tomb_of(ref) in buried]
     for person in risen:
         deleted: Counter[str] = Counter()
-        _erase(deployment, person, counts=_Passing(deleted))
+        _erase(deployment, person, counts=_Passing(deleted), asked_by=None)
         with writing():
             record(
                 Record.ERASURE_REPLAYED,
@@ -117,7 +117,7 @@ def left_of(person: int) -> list[str]:
     return [table.label for table in tables_about() if table.about(person).exists()]
 
 
-def _erase(deployment: Deployment, person: int, *, counts: _Counts) -> None:
+def _erase(deployment: Deployment, person: int, *, counts: _Counts, asked_by: int | None) -> None:
     check_holds(person, now=deployment.now())
     account: Any = get_user_model()._default_manager.filter(pk=person).first()
     if account is not None:
@@ -129,7 +129,7 @@ def _erase(deployment: Deployment, person: int, *, counts: _Counts) -> None:
             with writing():
                 counts.state({f"{eraser.name}: {what}": number for what, number in deleted.items()})
         for table in _children_first(tables_about()):
-            _empty_rows(table, person, counts=counts)
+            _empty_rows(table, person, counts=counts, asked_by=asked_by)
             while _delete_rows(table, person, counts=counts):
                 pass
     left = left_of(person)
@@ -153,11 +153,17 @@ def _delete_rows(table: PersonalTable, person: int, *, counts: _Counts) -> bool:
     return bool(keys)
 
 
-def _empty_rows(table: PersonalTable, person: int, *, counts: _Counts) -> None:
+def _empty_rows(table: PersonalTable, person: int, *, counts: _Counts, asked_by: int | None) -> None:
+    """What asked for it keeps its address: the receipt goes there, and closing the request empties it."""
     if _goes(table):
         return
+    rows, empty = table.about(person), _emptied(table)
     with writing():
-        changed = table.about(person).update(**_emptied(table))
+        changed = 0
+        if table.model is Request:
+            kept = {name: value for name, value in empty.items() if name != "email"}
+            changed = rows.filter(pk=asked_by).update(**kept)
+        changed += rows.update(**empty)
         counts.add({table.label + _EMPTIED: changed} if changed else {})
 
 

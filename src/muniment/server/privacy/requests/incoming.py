@@ -92,9 +92,19 @@ def take_in_mail(content: bytes, *, now: datetime) -> UUID:
         mail = BytesParser(policy=policy.default).parsebytes(content)
         email = _sender(mail)
         known_by = str(mail.get("Message-ID", "")).strip()
-        words = f"{mail['Subject'] or ''}\n\n{_text(mail)}".strip()[:MOST_WORDS]
-    except (MessageError, ValueError, LookupError, AttributeError, IndexError, TypeError) as error:
-        # The parser of the standard library raises all of these for headers that are no headers.
+        # PostgreSQL keeps no NUL in a text.
+        words = f"{mail['Subject'] or ''}\n\n{_text(mail)}".replace("\0", "").strip()[:MOST_WORDS]
+    except (
+        MessageError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        IndexError,
+        TypeError,
+        RecursionError,
+    ) as error:
+        # The parser of the standard library raises all of these for headers that are no headers, the last
+        # for parts within parts within parts.
         raise NotARequest from error
     kind = guess_kind(words)
     mark = salted_hmac(_MAIL_SALT, f"{known_by}\0{email}", algorithm="sha256").digest() if known_by else None

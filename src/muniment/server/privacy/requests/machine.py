@@ -2,7 +2,7 @@
 
     ref = open_request(Kind.ERASE, channel=Channel.PAGE, subject=account, email=account.email, now=now)
     verify_request(ref, now=now)    # at once where the person is freshly signed in, else by a mailed link
-    advance_requests(deployment)    # every hour: runs what is due, raises alarms, lets the unverified lapse
+    advance_requests(deployment)    # every ten minutes: runs what is due, alarms, lets the unverified lapse
 
 Each change is one transaction with its ledger entry and with the mail that tells of it.
 """
@@ -80,10 +80,11 @@ def open_request(
     return ref
 
 
-def verify_request(ref: UUID, *, now: datetime, kind: Kind | None = None) -> Request:
+def verify_request(ref: UUID, *, now: datetime, kind: Kind | None = None, by_staff: bool = False) -> Request:
     """It is known to come from whom it is about. Again changes nothing. Only inside `writing()`.
 
-    `kind` is what the person says it is, where a letter or mail left that open. Raises NoSuchRequest.
+    `kind` is what the person says it is, where a letter or mail left that open. `by_staff`: on our own word.
+    Raises NoSuchRequest.
     """
     row = _open_row(ref)
     if row.verified_at is None:
@@ -91,7 +92,7 @@ def verify_request(ref: UUID, *, now: datetime, kind: Kind | None = None) -> Req
         row.kind, row.verified_at = kind, now
         row.subject = row.subject or account_of(row.email)
         row.runs_at = (
-            clock.runs_at(kind, received_at=row.received_at, verified_at=now)
+            clock.runs_at(kind, received_at=row.received_at, verified_at=now, by_staff=by_staff)
             if _is_complete(kind, row.details)
             else None
         )

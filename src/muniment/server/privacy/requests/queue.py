@@ -116,7 +116,7 @@ def vouch_for(ref: UUID, *, now: datetime) -> None:
     with writing():
         if stage_of(_found(ref)) is not Stage.LETTER:
             raise NotForStaff
-        verify_request(ref, now=now)
+        verify_request(ref, now=now, by_staff=True)
 
 
 @purpose(Purpose.REQUESTS)

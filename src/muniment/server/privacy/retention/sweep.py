@@ -1,4 +1,4 @@
-"""The nightly sweep: every rule, a batch at a time, counts per column in the ledger.
+"""The nightly sweep: every rule, a batch at a time, counts by table and period in the ledger.
 
 sweep_once(deployment)      # does nothing if today's was done
 overdue(now=now)            # records past their period now: what the proof page shows
@@ -6,6 +6,7 @@ overdue(now=now)            # records past their period now: what the proof page
 
 from __future__ import annotations
 
+import threading
 from datetime import datetime
 
 from muniment.server.deployment import Deployment
@@ -20,6 +21,8 @@ from muniment.server.transactions import writing
 
 _AT_ONCE = 500
 _SECONDS = 60.0
+_COUNTING = threading.Lock()
+"""Who comes while somebody counts waits for that count."""
 _LAST: list[tuple[datetime, int]] = []
 
 
@@ -50,9 +53,10 @@ def overdue(*, now: datetime) -> int:
 
 def count_overdue(now: datetime) -> Figure:
     """For the proof page; counted at most once a minute, because it looks at every table."""
-    if not _LAST or abs((now - _LAST[0][0]).total_seconds()) > _SECONDS:
-        _LAST[:] = [(now, overdue(now=now))]
-    return Figure(_LAST[0][1], "records past their period")
+    with _COUNTING:
+        if not _LAST or abs((now - _LAST[0][0]).total_seconds()) > _SECONDS:
+            _LAST[:] = [(now, overdue(now=now))]
+        return Figure(_LAST[0][1], "records past their period")
 
 
 def _sweep_batch(row: Sweep, rule: Rule, *, held: list[int], now: datetime) -> bool:

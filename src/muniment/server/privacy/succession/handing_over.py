@@ -1,6 +1,6 @@
 """A buyer of the service: declared, told to everybody, and handed over to only after thirty days.
 
-    declare ──▶ tell_everybody (hourly) ──▶ 30 days after each person was told ──▶ hand_over
+    declare ──▶ tell_everybody (every ten minutes) ──▶ 30 days after each person was told ──▶ hand_over
 
 Until then people take everything along, delete their account, or object (`/requests`), which the gate heeds:
 who objected stays out. The gate decides each person by itself, with the succession as its mandate.

@@ -4,8 +4,9 @@
     changes that matter  ├──────────┼────────────────────┤ effective_at ├──────▶
     corrections          ├──────────────────────────────────────────────▶ at once
 
-Safe beside one another, because `writing()` admits one writer: two processes that start post once; a notice
-and the turn of a version are each one transaction.
+Safe beside one another: a process that starts posts while it holds the lock of whoever migrates, so two post
+once; telling and turning are timed works, which take turns by a row (`jobs`). A notice is one transaction
+with its mail, and nobody can be told twice of a version (`version_told_once`).
 """
 
 from __future__ import annotations
