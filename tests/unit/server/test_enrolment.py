@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import copy_context
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -209,7 +210,9 @@ def test_enrolling_beside_an_event_of_another_vault_waits_for_it_and_ends(
 
     monkeypatch.setattr(enrolment, "_grant", granting)
     with ThreadPoolExecutor(2) as pool:
-        enrolled, told = pool.submit(enrol), pool.submit(tell_of_the_second)
+        # In both is open what is open here.
+        enrolled = pool.submit(copy_context().run, enrol)
+        told = pool.submit(copy_context().run, tell_of_the_second)
         assert len(enrolled.result(timeout=30).vaults) == 2
         told.result(timeout=30)
 
