@@ -227,9 +227,7 @@ def test_more_than_six_clauses_that_nothing_enforces_are_caught() -> None:
 
 
 def test_pretending_to_enforce_what_is_invalid_is_caught() -> None:
-    pretended = with_clause(
-        'P74 = { modality = "X", topic = "x", state = "planned", reason = "Later." }'
-    )
+    pretended = with_clause('P74 = { modality = "X", topic = "x", state = "planned", reason = "Later." }')
     assert "P74 is invalid and must be enforced by nothing" in list(unplaced(pretended))
 
 

@@ -11,6 +11,10 @@ from django.conf import settings
 
 
 def box_for(use: str) -> Fernet:
-    """Derived from the site's secret (`keyfiles.site_secret`) by HKDF, RFC 5869."""
+    return Fernet(base64.urlsafe_b64encode(key_for(use)))
+
+
+def key_for(use: str) -> bytes:
+    """Derived from the site's secret (`keyfiles.site_secret`) by HKDF, RFC 5869: one for all processes."""
     derived = HKDF(SHA256(), 32, salt=None, info=f"muniment/{use}".encode())
-    return Fernet(base64.urlsafe_b64encode(derived.derive(str(settings.SECRET_KEY).encode())))
+    return derived.derive(str(settings.SECRET_KEY).encode())

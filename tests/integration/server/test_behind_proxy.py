@@ -26,9 +26,7 @@ def behind(tmp_path: Path) -> Iterator[Served]:
 def agree(client: httpx2.Client, came: str) -> int:
     """The status for a browser without a cookie, of which the proxy says that it came from there."""
     client.cookies.clear()
-    said = client.post(
-        "/cookies/choice", data={"answer": "accept"}, headers=OURS | {"X-Forwarded-For": came}
-    )
+    said = client.post("/cookies/choice", data={"answer": "accept"}, headers=OURS | {"X-Forwarded-For": came})
     return said.status_code
 
 

@@ -28,6 +28,15 @@ def test_signing_up_with_nothing_optional_ends_signed_in(shared_server: Served) 
     assert len(mails_to(shared_server.data, "first@example.org")) >= 1
 
 
+def test_what_was_guessed_counts_after_a_restart(server: Served) -> None:
+    owner, guesser = Visitor(server), Visitor(server)
+    owner.sign_up("guessed@example.org")
+    for _ in range(10):
+        assert "do not go together" in guesser.sign_in("guessed@example.org", "not this one at all").text
+    server.restart()
+    assert "Too many tries" in guesser.sign_in("guessed@example.org").text
+
+
 def test_the_owner_of_an_operators_account_agrees_and_sets_a_password(shared_server: Served) -> None:
     shared_server.create_account("made@example.org")
     link = str(shared_server.admin("sign-in-link", "made@example.org")["link"])

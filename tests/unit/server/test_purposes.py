@@ -56,7 +56,9 @@ READS: dict[str, Callable[[int], Any]] = {
     "an aggregate": lambda pk: Account.objects.filter(pk=pk).aggregate(Max("email")),
     "a row that came with another": lambda pk: Vault.objects.select_related("owner").get(owner=pk).owner,
     "a query within": lambda pk: list(
-        Job.objects.annotate(shown=Subquery(Account.objects.filter(pk=pk).values("email")[:1])).values("shown")
+        Job.objects.annotate(shown=Subquery(Account.objects.filter(pk=pk).values("email")[:1])).values(
+            "shown"
+        )
     ),
     "beside other rows": lambda pk: list(
         Job.objects.values_list("name").union(Account.objects.filter(pk=pk).values_list("email"))

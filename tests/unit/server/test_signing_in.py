@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from muniment.server.accounts import attempts, sign_up
-from muniment.server.accounts.attempts import TooOften, Tried
+from muniment.server.accounts.attempts import WINDOW_SECONDS, TooOften, Tried
 from muniment.server.accounts.links import LinkDead, LinkKind, make_token, open_token
 from muniment.server.accounts.models import Account, Attempts, SecurityEvent, WebSession
+from muniment.server.accounts.models.sign_in import KEY_BYTES
 from muniment.server.accounts.recovery import set_password
+from muniment.server.accounts.settings import FRESH_SECONDS
 from muniment.server.accounts.visits import Visit, browser_family
 from muniment.server.accounts.web_sessions import forget_ended_sessions
 from muniment.server.deployment import Deployment
+from muniment.server.jobs.timetable import TIMETABLE
 from muniment.server.privacy.addresses import NetworkAddress
 from tests.support.domain import Clock
 from tests.support.pages import Person, some_address, text
@@ -51,17 +56,58 @@ def test_guessing_on_many_accounts_from_one_network_stops(deployment: Deployment
     attempts.check(Tried.SIGN_IN, whom="other@example.org", visit=visit("203.0.114.77"), now=clock())
 
 
-def test_counters_name_nobody_and_end(deployment: Deployment, clock: Clock) -> None:
+@pytest.mark.parametrize(
+    "place", [datetime(2040, 6, 1, 23, 59, tzinfo=UTC), datetime(2040, 6, 2, 11, 59, tzinfo=UTC)]
+)
+def test_no_hour_of_the_day_ends_what_was_counted(deployment: Deployment, place: datetime) -> None:
+    for _ in range(Tried.SIGN_IN.by_account):
+        attempts.count(Tried.SIGN_IN, whom="who@example.org", visit=visit(""), now=place)
+    later = place + timedelta(minutes=2)
+    with pytest.raises(TooOften):
+        attempts.check(Tried.SIGN_IN, whom=" Who@example.org", visit=visit(""), now=later)
+    attempts.check(Tried.SIGN_IN, whom="who@example.org", visit=visit(""), now=place + timedelta(minutes=21))
+
+
+def test_counters_name_nobody_and_end_within_half_an_hour(deployment: Deployment, clock: Clock) -> None:
     clock.turn(days=60)
-    before = {bytes(row.key) for row in Attempts.objects.all()}  # of tests whose clocks were ahead
-    attempts.count(Tried.SIGN_IN, whom="who@example.org", visit=visit("203.0.113.9"), now=clock())
-    kept = [bytes(row.key) for row in Attempts.objects.all() if bytes(row.key) not in before]
-    assert kept
-    assert all(len(key) == 32 for key in kept)
-    clock.turn(days=1)
-    attempts.check(Tried.SIGN_IN, whom="who@example.org", visit=visit("203.0.113.9"), now=clock())
-    attempts.count(Tried.SIGN_IN, whom="who@example.org", visit=visit("203.0.113.9"), now=clock())
-    assert not Attempts.objects.filter(key__in=kept).exists()
+    before = set(Attempts.objects.values_list("pk", flat=True))  # of tests whose clocks were ahead
+    for _ in range(2):
+        attempts.count(Tried.SIGN_IN, whom="who@example.org", visit=visit("203.0.113.9"), now=clock())
+        clock.turn(seconds=WINDOW_SECONDS)
+    kept = Attempts.objects.exclude(pk__in=before)
+    # Of the same account and network, and nobody sees it.
+    assert [(len(key), count) for key, count in kept.values_list("key", "count")] == [(KEY_BYTES, 1)] * 4
+    assert len(set(kept.values_list("key", flat=True))) == 4
+    forget = next(timed.work for timed in TIMETABLE if timed.name == "counters")
+    forget(deployment)
+    assert kept.count() == 2
+    clock.turn(minutes=10)
+    forget(deployment)
+    assert not kept.exists()
+
+
+def test_seeing_a_browser_again_writes_nothing(deployment: Deployment, clock: Clock) -> None:
+    owner = Person(deployment).join()
+    owner.get("/overview")
+    WebSession.objects.filter(account=owner.account).update(seen_at=clock())
+    clock.turn(minutes=4)
+    with CaptureQueriesContext(connection) as asked:
+        assert owner.get("/overview").status_code == 200
+    assert not [one["sql"] for one in asked if not one["sql"].startswith("SELECT")]
+    clock.turn(minutes=2)
+    assert owner.get("/overview").status_code == 200
+    assert WebSession.objects.get(account=owner.account).seen_at == clock()
+
+
+def test_a_session_that_moves_is_noted_at_once(deployment: Deployment, clock: Clock) -> None:
+    owner = Person(deployment, network="198.51.100.20").join()
+    owner.get("/overview")
+    WebSession.objects.filter(account=owner.account).update(seen_at=clock())
+    clock.turn(minutes=1)
+    owner.browser.defaults["REMOTE_ADDR"] = "203.0.113.60"
+    owner.get("/overview")
+    row = WebSession.objects.get(account=owner.account)
+    assert (row.network, row.seen_at) == ("203.0.113.0/24", clock())
 
 
 def test_a_second_factor_is_asked_and_counted(deployment: Deployment) -> None:
@@ -97,6 +143,19 @@ def test_danger_takes_a_fresh_sign_in_that_lasts_five_minutes(deployment: Deploy
     assert "not your password" in text(owner.prove(WRONG))
     owner.prove()
     assert owner.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/devices/code", "/profile/security/password"])
+def test_a_sign_in_is_a_fresh_one_for_five_minutes(deployment: Deployment, path: str) -> None:
+    email = Person(deployment).join().email
+    owner = Person(deployment, email=email)
+    assert owner.sign_in().status_code == 302
+    assert owner.get(path).status_code == 200
+    session = owner.browser.session
+    for step in session["account_authentication_methods"]:
+        step["at"] -= FRESH_SECONDS
+    session.save()
+    assert owner.get(path).headers["location"].startswith("/accounts/again?next=")
 
 
 def test_with_a_second_factor_a_password_is_no_fresh_sign_in(deployment: Deployment) -> None:

@@ -1,23 +1,27 @@
-"""Counting what may not be tried without end. Counters are in the database, where restarts find them.
+"""Counting what may not be tried without end. Counters are in the database: a restart changes nothing, and
+all processes of a server count together.
 
-What is counted is a keyed hash; its key is made anew each day in memory, so a counter of yesterday says
-nothing about anybody. Password and code are counted by account and by network. A passkey cannot be guessed,
-so signing in with one is never counted, and nobody can lock its holder out.
+What is counted is the beginning of a keyed hash. The key is derived from the site's, another one for every
+window of ten minutes: without `DATA/site.key` a counter says nothing of whom it is about, nor whether another
+one is about the same. Half an hour later it is deleted. Password and code are counted by account and by
+network. A passkey cannot be guessed, so signing in with one is never counted, and nobody can lock its holder
+out.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
-from dataclasses import dataclass
-from datetime import date, datetime
+from collections.abc import Iterator
+from datetime import datetime
 from enum import Enum
 
 from django.db.models import F, Sum
 
 from muniment.server.accounts.models import Attempts
+from muniment.server.accounts.models.sign_in import KEY_BYTES
 from muniment.server.accounts.visits import Visit
+from muniment.server.sealing import key_for
 from muniment.server.transactions import writing
 
 WINDOW_SECONDS = 600
@@ -43,51 +47,45 @@ class TooOften(Exception):
     retry_after = WINDOW_SECONDS
 
 
-@dataclass(slots=True)
-class _DayKey:
-    day: date | None = None
-    key: bytes = b""
-
-    def of(self, day: date) -> bytes:
-        if self.day != day:
-            self.day, self.key = day, secrets.token_bytes(32)
-        return self.key
-
-
-_KEY = _DayKey()
-
-
 def check(tried: Tried, *, whom: str, visit: Visit, now: datetime) -> None:
     """Raises TooOften where account (`whom`: an address or an id) or network tried enough for now."""
-    window = _window(now)
-    for key, most in _keys(tried, whom=whom, visit=visit, now=now):
-        rows = Attempts.objects.filter(key=key, window__gte=window - 1)
-        if (rows.aggregate(total=Sum("count"))["total"] or 0) >= most:
+    for kind, name, most in _bounds(tried, whom=whom, visit=visit):
+        keys = [_key(tried, kind, name, window=window) for window in _counting(now)]
+        if (Attempts.objects.filter(key__in=keys).aggregate(total=Sum("count"))["total"] or 0) >= most:
             raise TooOften
 
 
 def count(tried: Tried, *, whom: str, visit: Visit, now: datetime) -> None:
-    """One more. Older counters go."""
-    window = _window(now)
+    """One more."""
+    _, window = _counting(now)
     with writing():
-        for key, _ in _keys(tried, whom=whom, visit=visit, now=now):
+        for kind, name, _ in _bounds(tried, whom=whom, visit=visit):
+            key = _key(tried, kind, name, window=window)
             row, _ = Attempts.objects.get_or_create(key=key, window=window, defaults={"count": 0})
             Attempts.objects.filter(pk=row.pk).update(count=F("count") + 1)
-        Attempts.objects.filter(window__lt=window - 1).delete()
 
 
-def _window(now: datetime) -> int:
-    return int(now.timestamp()) // WINDOW_SECONDS
+def forget_counters(*, now: datetime) -> int:
+    """Delete what counts no more; returns how many."""
+    earliest, _ = _counting(now)
+    with writing():
+        forgotten, _ = Attempts.objects.filter(window__lt=earliest).delete()
+    return forgotten
 
 
-def _keys(tried: Tried, *, whom: str, visit: Visit, now: datetime) -> list[tuple[bytes, int]]:
-    secret = _KEY.of(now.date())
-    named = [
-        ("account", whom.strip().lower(), tried.by_account),
-        ("network", visit.address.network, tried.by_network),
-    ]
-    return [
-        (hmac.digest(secret, "\0".join((tried.word, kind, name)).encode(), hashlib.sha256), most)
-        for kind, name, most in named
-        if most and name
-    ]
+def _counting(now: datetime) -> tuple[int, int]:
+    """The windows that count: the one before, and that of `now`."""
+    window = int(now.timestamp()) // WINDOW_SECONDS
+    return window - 1, window
+
+
+def _bounds(tried: Tried, *, whom: str, visit: Visit) -> Iterator[tuple[str, str, int]]:
+    if whom and tried.by_account:
+        yield "account", whom.strip().lower(), tried.by_account
+    if visit.address.network and tried.by_network:
+        yield "network", visit.address.network, tried.by_network
+
+
+def _key(tried: Tried, kind: str, name: str, *, window: int) -> bytes:
+    secret = key_for(f"attempts/{window}")
+    return hmac.digest(secret, "\0".join((tried.word, kind, name)).encode(), hashlib.sha256)[:KEY_BYTES]

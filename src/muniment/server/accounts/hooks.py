@@ -19,6 +19,9 @@ from muniment.server.transactions import writing
 from muniment.server.web.context import now
 
 Event = SecurityEvent.Kind
+_STEPS = "account_authentication_methods"
+"""Where allauth keeps in a session how and when somebody proved who they are."""
+_SIGN_IN = {"account_login", "mfa_authenticate", "mfa_login_webauthn"}
 _FACTORS = {"totp": "an authenticator app", "webauthn": "a passkey", "recovery_codes": "recovery codes"}
 
 
@@ -33,6 +36,7 @@ def connect() -> None:
 def _signed_in(request: HttpRequest, user: Account, **kwargs: Any) -> None:  # noqa: ARG001
     visit, at = visit_of(request), now()
     method = _method(request)
+    _count_as_fresh(request)
     with writing():
         known = is_known_browser(user, visit)
         note(Event.SIGNED_IN, account=user, visit=visit, now=at, method=method)
@@ -41,9 +45,16 @@ def _signed_in(request: HttpRequest, user: Account, **kwargs: Any) -> None:  # n
             send(mail, to=user, now=at)
 
 
+def _count_as_fresh(request: HttpRequest) -> None:
+    """Nobody is asked once more right after the last step of a sign-in; a link in a mail is none."""
+    steps, route = request.session.get(_STEPS), request.resolver_match
+    if steps and route is not None and route.url_name in _SIGN_IN:
+        request.session[_STEPS] = [*steps[:-1], {**steps[-1], "reauthenticated": True}]
+
+
 def _method(request: HttpRequest) -> str:
     """The last step of this sign-in: `password`, `totp`, `webauthn` or `recovery_codes`."""
-    steps = request.session.get("account_authentication_methods") or [{}]
+    steps = request.session.get(_STEPS) or [{}]
     return str(steps[-1].get("type") or steps[-1].get("method") or "")
 
 

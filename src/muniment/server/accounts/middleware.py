@@ -1,4 +1,4 @@
-"""Notes, at most every ten minutes, where a signed-in browser is: its owner sees that among the sessions."""
+"""Notes where a signed-in browser is: its owner sees that among the sessions."""
 
 from __future__ import annotations
 

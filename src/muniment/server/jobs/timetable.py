@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import time, timedelta
 
+from muniment.server.accounts.attempts import forget_counters
 from muniment.server.accounts.unconfirmed import forget_unconfirmed
 from muniment.server.accounts.web_sessions import forget_ended_sessions
 from muniment.server.deployment import Deployment
@@ -52,6 +53,7 @@ TIMETABLE: tuple[Timed, ...] = (
     Timed("succession", _OFTEN, _at_its_time(tell_everybody), (Purpose.SUCCESSION, *_MAIL)),
     Timed("unconfirmed", _OFTEN, _at_its_time(forget_unconfirmed), _RIGHTS),
     Timed("sessions", _OFTEN, _at_its_time(forget_ended_sessions), _RIGHTS),
+    Timed("counters", _OFTEN, _at_its_time(forget_counters)),
     Timed("retention", _AFTER_MIDNIGHT, _sweep, _RIGHTS, patience=timedelta(hours=6)),
     Timed("uploads", _OFTEN, clear_expired_uploads, _VAULTS),
     Timed("vaults", _OFTEN, clear_closed_vaults, _VAULTS),

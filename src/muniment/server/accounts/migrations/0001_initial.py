@@ -97,7 +97,7 @@ class Migration(migrations.Migration):
             name="Attempts",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
-                ("key", models.BinaryField(max_length=32)),
+                ("key", models.BinaryField(max_length=16)),
                 ("window", models.BigIntegerField()),
                 ("count", models.IntegerField()),
             ],

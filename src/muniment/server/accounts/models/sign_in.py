@@ -97,16 +97,20 @@ class SecurityEvent(models.Model):
     )  # fmt: skip
 
 
+KEY_BYTES = 16
+"""Of the hash: enough that no two are counted as one."""
+
+
 class Attempts(models.Model):
-    """How often something was tried lately. What it was tried on is a keyed hash that lives a day."""
+    """How often something was tried lately. What it was tried on is a keyed hash that lives half an hour."""
 
     subject_path: ClassVar[str] = ""
     placement: ClassVar[Placement] = Placement.REGION
 
     id = row_id()
     key = public(
-        models.BinaryField(max_length=32),
-        why="a hash under a key of that day which nobody keeps; from the next day on it fits nothing",
+        models.BinaryField(max_length=KEY_BYTES),
+        why="half of a hash under a key of those ten minutes; without the site's secret it fits nothing",
     )
     window = public(models.BigIntegerField(), why="the number of a ten-minute window")
     count = public(models.IntegerField(), why="a count")

@@ -4,35 +4,34 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('vaults', '0002_closing_metering_deciders'),
+        ("vaults", "0002_closing_metering_deciders"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='pack',
-            name='object_key',
+            model_name="pack",
+            name="object_key",
             field=models.CharField(max_length=160, unique=True),
         ),
         migrations.AlterField(
-            model_name='slot',
-            name='object_key',
+            model_name="slot",
+            name="object_key",
             field=models.CharField(max_length=160, unique=True),
         ),
         migrations.AlterField(
-            model_name='slotlistversion',
-            name='object_key',
+            model_name="slotlistversion",
+            name="object_key",
             field=models.CharField(max_length=160, unique=True),
         ),
         migrations.AlterField(
-            model_name='snapshot',
-            name='head_key',
+            model_name="snapshot",
+            name="head_key",
             field=models.CharField(max_length=160, unique=True),
         ),
         migrations.AlterField(
-            model_name='snapshot',
-            name='packs_key',
+            model_name="snapshot",
+            name="packs_key",
             field=models.CharField(max_length=160, unique=True),
         ),
     ]

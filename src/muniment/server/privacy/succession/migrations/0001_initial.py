@@ -6,7 +6,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -15,31 +14,52 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='Succession',
+            name="Succession",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('ref', models.UUIDField(editable=False, unique=True)),
-                ('buyer', models.CharField(max_length=200)),
-                ('country', models.CharField(max_length=2)),
-                ('transfer_basis', models.CharField(max_length=300)),
-                ('declared_at', models.DateTimeField()),
-                ('hands_over_at', models.DateTimeField()),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("ref", models.UUIDField(editable=False, unique=True)),
+                ("buyer", models.CharField(max_length=200)),
+                ("country", models.CharField(max_length=2)),
+                ("transfer_basis", models.CharField(max_length=300)),
+                ("declared_at", models.DateTimeField()),
+                ("hands_over_at", models.DateTimeField()),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('hands_over_at__gt', models.F('declared_at'))), name='succession_waits')],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("hands_over_at__gt", models.F("declared_at"))),
+                        name="succession_waits",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='SuccessionNotice',
+            name="SuccessionNotice",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('told_at', models.DateTimeField()),
-                ('handed_over_at', models.DateTimeField(null=True)),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('succession', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='notices', to='privacy_succession.succession')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("told_at", models.DateTimeField()),
+                ("handed_over_at", models.DateTimeField(null=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "succession",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="notices",
+                        to="privacy_succession.succession",
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('account', 'succession'), name='succession_told_once')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("account", "succession"), name="succession_told_once")
+                ],
             },
         ),
     ]

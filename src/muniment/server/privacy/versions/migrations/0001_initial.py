@@ -6,7 +6,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -15,59 +14,110 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='StatementVersion',
+            name="StatementVersion",
             fields=[
-                ('number', models.IntegerField(primary_key=True, serialize=False)),
-                ('release', models.IntegerField()),
-                ('sealed', models.CharField(max_length=64)),
-                ('digest', models.CharField(max_length=64)),
-                ('declared', models.TextField()),
-                ('said', models.TextField()),
-                ('posted_at', models.DateTimeField()),
-                ('effective_at', models.DateTimeField()),
-                ('is_material', models.BooleanField()),
-                ('changes', models.JSONField()),
+                ("number", models.IntegerField(primary_key=True, serialize=False)),
+                ("release", models.IntegerField()),
+                ("sealed", models.CharField(max_length=64)),
+                ("digest", models.CharField(max_length=64)),
+                ("declared", models.TextField()),
+                ("said", models.TextField()),
+                ("posted_at", models.DateTimeField()),
+                ("effective_at", models.DateTimeField()),
+                ("is_material", models.BooleanField()),
+                ("changes", models.JSONField()),
             ],
         ),
         migrations.CreateModel(
-            name='Progress',
+            name="Progress",
             fields=[
-                ('version', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, primary_key=True, related_name='progress', serialize=False, to='privacy_versions.statementversion')),
-                ('told_at', models.DateTimeField(null=True)),
-                ('days', models.IntegerField(default=0)),
-                ('counted_at', models.DateTimeField(null=True)),
-                ('in_force_at', models.DateTimeField(null=True)),
+                (
+                    "version",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        related_name="progress",
+                        serialize=False,
+                        to="privacy_versions.statementversion",
+                    ),
+                ),
+                ("told_at", models.DateTimeField(null=True)),
+                ("days", models.IntegerField(default=0)),
+                ("counted_at", models.DateTimeField(null=True)),
+                ("in_force_at", models.DateTimeField(null=True)),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(('days__gte', 0)), name='version_days_passed')],
+                "constraints": [
+                    models.CheckConstraint(condition=models.Q(("days__gte", 0)), name="version_days_passed")
+                ],
             },
         ),
         migrations.CreateModel(
-            name='ChangeNotice',
+            name="ChangeNotice",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('mailed_at', models.DateTimeField()),
-                ('seen_at', models.DateTimeField(null=True)),
-                ('entry', models.BigIntegerField()),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='privacy_versions.statementversion')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("mailed_at", models.DateTimeField()),
+                ("seen_at", models.DateTimeField(null=True)),
+                ("entry", models.BigIntegerField()),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="privacy_versions.statementversion",
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('account', 'version'), name='version_told_once'), models.CheckConstraint(condition=models.Q(('seen_at__isnull', True), ('seen_at__gte', models.F('mailed_at')), _connector='OR'), name='version_seen_after_told')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("account", "version"), name="version_told_once"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("seen_at__isnull", True),
+                            ("seen_at__gte", models.F("mailed_at")),
+                            _connector="OR",
+                        ),
+                        name="version_seen_after_told",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Acceptance',
+            name="Acceptance",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('method', models.CharField(max_length=40)),
-                ('at', models.DateTimeField()),
-                ('entry', models.BigIntegerField()),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='acceptances', to=settings.AUTH_USER_MODEL)),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='privacy_versions.statementversion')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("method", models.CharField(max_length=40)),
+                ("at", models.DateTimeField()),
+                ("entry", models.BigIntegerField()),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="acceptances",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="privacy_versions.statementversion",
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('account', 'version'), name='version_accepted_once')],
+                "constraints": [
+                    models.UniqueConstraint(fields=("account", "version"), name="version_accepted_once")
+                ],
             },
         ),
     ]
