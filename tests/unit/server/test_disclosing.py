@@ -353,6 +353,8 @@ def test_a_person_who_objects_is_still_within_a_court_s_reach_and_not_within_our
     assert export(deployment, approved(member, clock))["fields"][EMAIL] == [member.account.email]
 
 
+@pytest.mark.clause("A2")
+@pytest.mark.clause("P33", aspect="beyond")
 def test_a_copy_of_everything_has_an_order_only_once_the_person_was_told(
     deployment: Deployment, member: Member, clock: Clock
 ) -> None:

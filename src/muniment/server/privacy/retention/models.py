@@ -14,5 +14,5 @@ class Sweep(models.Model):
     placement: ClassVar[Placement] = Placement.REGION
 
     day = public(models.DateField(primary_key=True), why="a day on which old records were deleted")
-    counts = public(models.JSONField(default=dict), why="how many, by table and period")
+    counts = public(models.JSONField(default=dict), why="how many values, by column")
     done_at = public(models.DateTimeField(null=True), why="when the sweep of the day was complete")

@@ -19,7 +19,7 @@ from operator import or_
 from typing import Any
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Count, Q
 
 from muniment.server.privacy.registry import Erase, Personal
 from muniment.server.privacy.rows_about import SELF, PersonalTable, tables_about
@@ -40,19 +40,20 @@ class Rule:
     columns: tuple[str, ...]
     erase: Erase
 
-    @property
-    def name(self) -> str:
-        return f"{self.table.label}: {self.period}"
-
     def overdue(self, *, now: datetime) -> models.QuerySet[models.Model]:
         """Rows that hold anything of the period although it is over, those of people on hold among them."""
         before = now - timedelta(days=days_of(self.period, now=now))
         over = reduce(or_, (Q(**{f"{clock}__lte": before}) for clock in self.clocks))
-        held = [Q(pk__in=[])]
-        for name, empty in self.emptied().items():
-            held.append(~Q(**{name: empty}) if empty is not None else Q(**{f"{name}__isnull": False}))
         rows = self.table.model._default_manager.filter(over)
-        return rows if self.erase is Erase.DELETE and not self._optional() else rows.filter(reduce(or_, held))
+        if self.erase is Erase.DELETE and not self._optional():
+            return rows
+        return rows.filter(reduce(or_, self._filled().values(), Q(pk__in=[])))
+
+    def count(self, rows: models.QuerySet[models.Model]) -> dict[str, int]:
+        """In how many of these rows each column of the period holds something, by its name in the registry."""
+        filled = {f"count_{name}": Count("pk", filter=there) for name, there in self._filled().items()}
+        counted = rows.aggregate(**filled)
+        return {f"{self.table.label}.{name}": counted[f"count_{name}"] for name in self.columns}
 
     def emptied(self) -> dict[str, Any]:
         """The columns of the period as they are when nothing is in them."""
@@ -67,6 +68,13 @@ class Rule:
     def on_hold(self, people: list[int]) -> Q:
         """Rows about these people."""
         return Q(**{"pk__in" if self.table.path == SELF else f"{self.table.path}__in": people})
+
+    def _filled(self) -> dict[str, Q]:
+        """Of each column, when something is in it."""
+        return {
+            name: Q(**{f"{name}__isnull": False}) if empty is None else ~Q(**{name: empty})
+            for name, empty in self.emptied().items()
+        }
 
     def _optional(self) -> bool:
         """Whether rows without any of these columns are kept for something else."""

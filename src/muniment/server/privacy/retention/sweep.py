@@ -1,4 +1,4 @@
-"""The nightly sweep: every rule, a batch at a time, counts by table and period in the ledger.
+"""The nightly sweep: every rule, a batch at a time, counts by column in the ledger.
 
 sweep_once(deployment)      # does nothing if today's was done
 overdue(now=now)            # records past their period now: what the proof page shows
@@ -7,6 +7,7 @@ overdue(now=now)            # records past their period now: what the proof page
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from datetime import datetime
 
 from muniment.server.deployment import Deployment
@@ -27,7 +28,7 @@ _LAST: list[tuple[datetime, int]] = []
 
 
 def sweep_once(deployment: Deployment) -> dict[str, int]:
-    """Today's sweep; counts by rule. A sweep that was stopped goes on, and counts nothing twice."""
+    """Today's sweep; counts of values by column. A sweep that was stopped goes on, and counts nothing twice."""
     now = deployment.now()
     with writing():
         row, _ = Sweep.objects.get_or_create(day=now.date())
@@ -68,11 +69,12 @@ def _sweep_batch(row: Sweep, rule: Rule, *, held: list[int], now: datetime) -> b
         if not keys:
             return False
         batch = rule.table.model._default_manager.filter(pk__in=keys)
+        gone = rule.count(batch)
         if rule.erase is Erase.DELETE:
             batch.delete()
         else:
             batch.update(**rule.emptied())
         fresh = Sweep.objects.select_for_update().get(pk=row.pk)
-        fresh.counts[rule.name] = fresh.counts.get(rule.name, 0) + len(keys)
+        fresh.counts = dict(Counter(fresh.counts) + Counter(gone))
         fresh.save(update_fields=["counts"])
     return True
