@@ -6,21 +6,26 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from muniment.server.accounts.models import Account, Profile
 from muniment.server.deployment import Deployment
 from muniment.server.mail.models import Mail
 from muniment.server.privacy.requests.holds import place_hold
+from muniment.server.privacy.requests.incoming import take_in
 from muniment.server.privacy.requests.machine import advance_requests
 from muniment.server.privacy.requests.models import Channel, Kind, Outcome, Request
 from muniment.server.privacy.requests.queue import (
     NotForStaff,
     Stage,
+    Waiting,
     carry_out,
     enter_post,
     queue,
     read_letter,
     turn_down,
+    unverified,
     vouch_for,
 )
 from muniment.server.transactions import writing
@@ -131,7 +136,7 @@ def test_the_queue_says_what_each_waits_for(deployment: Deployment, member: Memb
     with writing():
         place_hold(member.account, reason="a court asked", until=clock() + 90 * DAY, now=clock())
     advance_requests(deployment)
-    lines = {one.request.ref: one for one in queue(now=clock())}
+    lines = {one.request.ref: one for one in queue(now=clock()).lines}
     assert {stage: lines[ref].stage for stage, ref in refs.items()} == {stage: stage for stage in refs}
     assert [ref for ref, line in lines.items() if line.is_held] == [refs[Stage.ITSELF]]
     assert lines[refs[Stage.STAFF]].alarm == 8
@@ -141,8 +146,54 @@ def test_the_queue_says_what_each_waits_for(deployment: Deployment, member: Memb
     }
     assert said[Stage.ITSELF].held == "a court asked"
     assert said[Stage.STAFF].words == "the entry of May"
-    order = [one.request.due for one in queue(now=clock())]
+    order = [one.request.due for one in queue(now=clock()).lines]
     assert order == sorted(order)
+
+
+def test_what_anybody_can_send_has_a_list_of_its_own(
+    staff: Person, deployment: Deployment, clock: Clock
+) -> None:
+    with writing():
+        unknown = take_in(
+            Kind.ERASE, channel=Channel.MAIL, email="somebody@example.org", details={}, now=clock()
+        )
+    known = letter(Kind.ACCESS, clock)
+    assert unknown in {one.request.ref for one in unverified(now=clock()).lines}
+    assert unknown not in {one.request.ref for one in queue(now=clock()).lines}
+    assert known in {one.request.ref for one in queue(now=clock()).lines}
+    assert known not in {one.request.ref for one in unverified(now=clock()).lines}
+    page = text(staff.get("/console/requests"))
+    assert "Nobody knows yet whom these are from" in page
+    assert "somebody@example.org" not in page
+    assert staff.post(f"/console/requests/{unknown}/done").status_code == 302
+    assert row(unknown).outcome == Outcome.OPEN
+
+
+def test_the_queue_is_read_a_page_at_a_time_and_holds_at_once(
+    staff: Person, deployment: Deployment, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("muniment.server.privacy.requests.queue.AT_ONCE", 3)
+    people = [Member.first(deployment) for _ in range(7)]
+    refs = [letter(Kind.ERASE, clock, email=one.account.email) for one in people]
+    for ref, one in zip(refs, people, strict=True):
+        vouch_for(ref, now=clock())
+        with writing():
+            place_hold(one.account, reason="a court asked", until=clock() + DAY, now=clock())
+    lines, more, number = list[Waiting](), True, 0
+    while more:
+        number += 1
+        with CaptureQueriesContext(connection) as asked:
+            found = queue(now=clock(), page=number)
+        assert len(asked) == 2, "the lines of the page, and all holds"
+        assert len(found.lines) <= 3
+        lines, more = lines + found.lines, found.has_more
+    seen = [one.request.ref for one in lines]
+    assert len(seen) == len(set(seen))
+    assert set(refs) <= {one.request.ref for one in lines if one.is_held}
+    assert "Less urgent" in text(staff.get("/console/requests"))
+    assert "More urgent" in text(staff.get("/console/requests?page=2"))
+    for nothing in ("999999999999999999", "0", "-1", "x"):
+        assert staff.get(f"/console/requests?page={nothing}").status_code == 200
 
 
 def test_the_page_acts_and_says_so(staff: Person, deployment: Deployment, clock: Clock) -> None:

@@ -20,6 +20,7 @@ from muniment.server.privacy.requests.queue import NotForStaff
 from muniment.server.privacy.staff import ReasonMissing
 from muniment.server.site.asking import AskForm
 from muniment.server.web.context import now
+from muniment.server.web.numbers import number_in
 
 
 class LetterForm(AskForm):
@@ -88,7 +89,12 @@ def refuse(request: HttpRequest, ref: UUID) -> HttpResponse:
 
 
 def _page(request: HttpRequest, form: LetterForm, *, status: int = 200, **read: object) -> HttpResponse:
-    context = {"waiting": queue.queue(now=now()), "form": form, "columns": DETAILS, "now": now(), **read}
+    at = now()
+    context = {
+        "waiting": queue.queue(now=at, page=number_in(request, "page") or 1),
+        "unverified": queue.unverified(now=at, page=number_in(request, "unverified") or 1),
+        "form": form, "columns": DETAILS, "now": at, **read,
+    }  # fmt: skip
     return render(request, "console/requests.html", context, status=status)
 
 

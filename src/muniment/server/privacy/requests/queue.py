@@ -11,22 +11,27 @@ from datetime import UTC, date, datetime, time
 from enum import Enum
 from uuid import UUID
 
+from django.db.models import Q, QuerySet
+
 from muniment.server.privacy.ports import correct
 from muniment.server.privacy.purposes import Purpose, purpose
 from muniment.server.privacy.requests.clock import ALARM_DAYS
-from muniment.server.privacy.requests.holds import hold_on
+from muniment.server.privacy.requests.holds import hold_on, people_on_hold
 from muniment.server.privacy.requests.incoming import take_in
 from muniment.server.privacy.requests.machine import (
     WORDS,
     NoSuchRequest,
     fulfil_request,
-    open_requests,
     refuse_request,
     verify_request,
 )
 from muniment.server.privacy.requests.models import Channel, Kind, Request
 from muniment.server.privacy.staff import staff_reading
 from muniment.server.transactions import writing
+
+AT_ONCE = 100
+"""Lines on one page."""
+_MOST_PAGES = 1_000_000
 
 
 class Stage(Enum):
@@ -65,19 +70,46 @@ class Letter:
     """The reason of a hold that keeps it from running."""
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One page of a list, the most urgent first."""
+
+    lines: list[Waiting]
+    page: int
+    has_more: bool
+
+
+_FROM_ANYBODY = Q(verified_at=None) & ~Q(channel=Channel.POST)
+"""Whoever writes an address into a form makes one: however many there are, they hide nothing else."""
+
+
+def queue(*, now: datetime, page: int = 1) -> Listed:
+    """What is known to come from whom it is about, and letters, which staff entered."""
+    return _listed(Request.objects.exclude(_FROM_ANYBODY), page=page, now=now)
+
+
+def unverified(*, now: datetime, page: int = 1) -> Listed:
+    """What waits for its sender alone; after thirty days it lapses."""
+    return _listed(Request.objects.filter(_FROM_ANYBODY), page=page, now=now)
+
+
 @purpose(Purpose.REQUESTS)
-def queue(*, now: datetime) -> list[Waiting]:
-    """Everything open, the most urgent first."""
-    return [
+def _listed(rows: QuerySet[Request], *, page: int, now: datetime) -> Listed:
+    page = min(max(page, 1), _MOST_PAGES)
+    first = (page - 1) * AT_ONCE
+    found = list(rows.filter(closed_at=None).order_by("due", "id")[first : first + AT_ONCE + 1])
+    held = set(people_on_hold(now=now))
+    lines = [
         Waiting(
             request=row,
             stage=stage_of(row),
-            is_held=bool(_hold_on(row, now=now)),
+            is_held=row.kind == Kind.ERASE and row.subject_id in held,
             is_of_account=row.subject_id is not None,
             alarm=ALARM_DAYS[min(row.alarms, len(ALARM_DAYS)) - 1] if row.alarms else 0,
         )
-        for row in open_requests()
+        for row in found[:AT_ONCE]
     ]
+    return Listed(lines, page, len(found) > AT_ONCE)
 
 
 def read_letter(ref: UUID, *, reason: str, now: datetime) -> Letter:
@@ -88,7 +120,8 @@ def read_letter(ref: UUID, *, reason: str, now: datetime) -> Letter:
     if row is None:
         raise NoSuchRequest
     with staff_reading(Purpose.REQUESTS, reason=reason, subject=subject, about=row.ref.hex, now=now):
-        return Letter(row.email, str(row.details.get(WORDS, "")), _hold_on(row, now=now))
+        held = row.kind == Kind.ERASE and row.subject_id is not None and hold_on(row.subject_id, now=now)
+        return Letter(row.email, str(row.details.get(WORDS, "")), held or "")
 
 
 def stage_of(row: Request) -> Stage:
@@ -140,12 +173,6 @@ def turn_down(ref: UUID, *, reason: str, now: datetime) -> None:
     with writing():
         _for_staff(ref)
         refuse_request(ref, reason=reason, now=now)
-
-
-def _hold_on(row: Request, *, now: datetime) -> str:
-    if row.subject_id is None or row.kind != Kind.ERASE:
-        return ""
-    return hold_on(row.subject_id, now=now) or ""
 
 
 def _for_staff(ref: UUID) -> Request:

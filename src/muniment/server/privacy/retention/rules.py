@@ -50,7 +50,7 @@ class Rule:
         return rows.filter(reduce(or_, self._filled().values(), Q(pk__in=[])))
 
     def count(self, rows: models.QuerySet[models.Model]) -> dict[str, int]:
-        """In how many of these rows each column of the period holds something, by its name in the registry."""
+        """In how many of these rows each column of the period holds something, by its registered name."""
         filled = {f"count_{name}": Count("pk", filter=there) for name, there in self._filled().items()}
         counted = rows.aggregate(**filled)
         return {f"{self.table.label}.{name}": counted[f"count_{name}"] for name in self.columns}

@@ -28,7 +28,7 @@ _LAST: list[tuple[datetime, int]] = []
 
 
 def sweep_once(deployment: Deployment) -> dict[str, int]:
-    """Today's sweep; counts of values by column. A sweep that was stopped goes on, and counts nothing twice."""
+    """Today's sweep; counts by column. A sweep that was stopped goes on, and counts nothing twice."""
     now = deployment.now()
     with writing():
         row, _ = Sweep.objects.get_or_create(day=now.date())
