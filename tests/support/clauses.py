@@ -29,6 +29,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DatabaseError, connection
 
 from lint.statement_rules import Shown, unshown
+from muniment.server.privacy.program import program_digest
 from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.terms import Aspect
 
@@ -154,6 +155,7 @@ def _proof(showings: Showings) -> dict[str, Any]:
     return {
         "commit": _git("rev-parse", "HEAD"),
         "statement": read_statement().digest,
+        "program": program_digest(),
         "changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
         "clauses": {

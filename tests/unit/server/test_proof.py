@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from django.test import Client
@@ -16,6 +17,7 @@ from muniment.server.privacy.data_map import data_map_document, holdings
 from muniment.server.privacy.external import EXTERNAL
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.operator import OperatorUnreadable, read_operator
+from muniment.server.privacy.program import digest_of, program_digest
 from muniment.server.privacy.proof import Evidence, Figure, Standing, proofs, standing_of, summary, tally
 from muniment.server.privacy.registry import Personal, data_map
 from muniment.server.privacy.retention import sweep
@@ -152,6 +154,64 @@ def test_what_no_visit_changes_is_made_once(deployment: Deployment, monkeypatch:
     first = Client(headers=HOST).get("/privacy/data").content
     monkeypatch.setattr(pages, "holdings", None)
     assert Client(headers=HOST).get("/privacy/data").content == first
+
+
+def test_the_text_of_a_version_is_made_once_until_the_operator_says_more(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown() -> str:
+        return Client(headers=HOST).get("/privacy").content.decode()
+
+    first = shown()
+    with monkeypatch.context() as patch:
+        patch.setattr(pages, "readable", None)
+        assert shown() == first
+    path = deployment.config.data / "operator.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('name = "a family"')
+    assert "a family" in shown()
+
+
+def test_a_clause_is_drawn_again_only_where_its_numbers_changed(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = {"version_posted": 1}
+    monkeypatch.setattr(pages, "recorded", lambda now: dict(counted))
+    Client(headers=HOST).get("/privacy/proof")
+    drawn = []
+    draw = pages.render_to_string
+    monkeypatch.setattr(
+        pages, "render_to_string", lambda name, given: drawn.append(given) or draw(name, given)
+    )
+    Client(headers=HOST).get("/privacy/proof")
+    assert drawn == []
+    counted["version_posted"] = 123_456
+    page = Client(headers=HOST).get("/privacy/proof").content.decode()
+    assert [item["proof"].clause.id for item in drawn] == ["P83"]
+    assert "123456" in page
+
+
+def test_the_page_says_that_the_program_is_another_than_was_proven(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "The program has changed since this proof"
+    for program, changed in ((program_digest(), False), ("", False), ("0" * 64, True)):
+        found = evidence(program=program)
+        monkeypatch.setattr(pages, "read_evidence", lambda found=found: found)
+        page = Client(headers=HOST).get("/privacy/proof").content.decode()
+        assert (said in page) is changed
+
+
+def test_a_program_is_its_files_but_for_its_proof(tmp_path: Path) -> None:
+    (tmp_path / "server").mkdir()
+    (tmp_path / "server/one.py").write_text("1")
+    before = digest_of(tmp_path)
+    (tmp_path / "proof.json").write_text("{}")
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__/one.pyc").write_text("compiled")
+    assert digest_of(tmp_path) == before
+    (tmp_path / "server/one.py").rename(tmp_path / "server/two.py")
+    assert digest_of(tmp_path) != before
 
 
 def test_who_comes_while_somebody_counts_waits_for_that_count(

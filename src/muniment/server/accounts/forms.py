@@ -12,6 +12,7 @@ from django.core.exceptions import SuspiciousOperation
 from muniment.server.accounts.countries import country_names
 from muniment.server.accounts.models import Account, AgeBand, Edition, Profile
 from muniment.server.privacy.forms import DeclaredForm, FormField, declared_form
+from muniment.server.web.forms import LongSelect
 
 FIRST_YEAR = 1900
 _FRAME = frozenset({"csrfmiddlewaretoken", "next"})
@@ -46,6 +47,7 @@ class AgeScreenForm(StrictForm):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self.fields["country"] = forms.ChoiceField(
             label="Country",
+            widget=LongSelect,
             choices=[("", "Choose"), *country_names().items()],
             help_text="Where you live: it says whose law applies.",
         )
@@ -168,6 +170,7 @@ class CountryForm(StrictForm):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self.fields["country"] = forms.ChoiceField(
             label="Country",
+            widget=LongSelect,
             choices=list(country_names().items()),
             help_text="Where you live: it says whose law applies.",
         )

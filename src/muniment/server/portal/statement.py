@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from muniment.server.privacy.proof import proofs, read_evidence
 from muniment.server.privacy.statement import read_statement
@@ -22,10 +23,12 @@ class StatementRow:
     word: str
 
 
-def statement_rows() -> list[StatementRow]:
+@cache
+def statement_rows() -> tuple[StatementRow, ...]:
+    """Of the running release: the same for everybody, made once."""
     found = proofs(read_statement(), read_evidence(), counts={}, figures={})
-    return [
+    return tuple(
         StatementRow(item.clause.id, _SHOWN[item.clause.id], item.state, item.standing.value)
         for item in found
         if item.clause.id in _SHOWN
-    ]
+    )

@@ -46,6 +46,8 @@ class Evidence:
     date: str = ""
     digest: str = ""
     """Of the statement that was proven."""
+    program: str = ""
+    """Of the program that was proven; empty where the proof does not say."""
     altered: bool = False
     """The files differed from the commit when it was made."""
     tests: Mapping[str, Mapping[Aspect, tuple[str, ...]]] | None = None
@@ -58,6 +60,7 @@ class Evidence:
             commit=content["commit"],
             date=content["date"],
             digest=content["statement"],
+            program=content.get("program", ""),
             altered=content["changed"],
             tests={
                 clause: {Aspect(aspect): tuple(tests) for aspect, tests in shown["tests"].items()}
@@ -65,6 +68,10 @@ class Evidence:
             },
             records={clause: tuple(shown["records"]) for clause, shown in clauses.items()},
         )
+
+    def is_of(self, program: str) -> bool:
+        """Whether it is of this very program, as far as it says of which."""
+        return self.program in ("", program)
 
     def shown_of(self, clause: str) -> Mapping[Aspect, tuple[str, ...]]:
         return (self.tests or {}).get(clause, {})

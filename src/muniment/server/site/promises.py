@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from muniment.server.privacy.proof import Proof, Summary, proofs, read_evidence, summary, tally
 from muniment.server.privacy.statement import read_statement
@@ -19,8 +20,9 @@ class Promises:
     """The clause on contents."""
 
 
+@cache
 def promises_today() -> Promises:
-    """How the running release stands; asks no database."""
+    """How the running release stands; made once, and asks no database."""
     found = proofs(read_statement(), read_evidence(), counts={}, figures={})
     by_clause = {proof.clause.id: proof for proof in found}
     return Promises(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -11,11 +12,12 @@ from django.views.decorators.http import require_safe
 
 from muniment.server.privacy.data_map import data_map_document, holdings
 from muniment.server.privacy.figures import figures
-from muniment.server.privacy.operator import read_operator
-from muniment.server.privacy.proof import LIMITS, proofs, read_evidence, summary, tally
+from muniment.server.privacy.operator import Operator, read_operator
+from muniment.server.privacy.program import program_digest
+from muniment.server.privacy.proof import LIMITS, Proof, proofs, read_evidence, summary, tally
 from muniment.server.privacy.readable import readable
 from muniment.server.privacy.recorded import recorded
-from muniment.server.privacy.statement import read_statement
+from muniment.server.privacy.statement import Statement, read_statement
 from muniment.server.privacy.tables import table_named
 from muniment.server.privacy.versions.acceptance import held_by
 from muniment.server.privacy.versions.history import history_of
@@ -56,12 +58,19 @@ def proof(request: HttpRequest) -> HttpResponse:
     shown = {
         "statement": current,
         "evidence": evidence,
-        "proofs": found,
+        "has_changed": not evidence.is_of(program_digest()),
+        "clauses": [_clause_shown(item) for item in found],
         "counted": counted,
         "summary": summary(counted),
         "limits": LIMITS,
     }
     return render(request, "site/privacy/proof.html", shown)
+
+
+@lru_cache(maxsize=256)
+def _clause_shown(item: Proof) -> str:
+    """Most of these never change while this program runs, and the others only where something was counted."""
+    return render_to_string("site/privacy/proof_clause.html", {"proof": item})
 
 
 @require_safe
@@ -99,11 +108,27 @@ def data_map_json(request: HttpRequest) -> HttpResponse:  # noqa: ARG001
 
 
 def _show(request: HttpRequest, held: Version) -> HttpResponse:
+    operator = read_operator(deployment().config.data)
     shown = {
         "version": held,
         "statement": held.statement,
-        "parts": readable(held.statement),
-        "operator": read_operator(deployment().config.data),
+        "text": _text_of(_Text(held.statement.digest, operator, held.statement)),
         "coming": upcoming(now()),
     }
     return render(request, "site/privacy/statement.html", shown)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """What the text of the page is made of."""
+
+    digest: str
+    operator: Operator
+    statement: Statement = field(compare=False)
+
+
+@lru_cache(maxsize=8)
+def _text_of(text: _Text) -> str:
+    """The same for every visit of a version, until the operator says something else."""
+    shown = {"parts": readable(text.statement), "operator": text.operator}
+    return render_to_string("site/privacy/statement_text.html", shown)
