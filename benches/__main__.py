@@ -1,4 +1,4 @@
-"""`python -m benches`: run the comparisons of a scale and write benches/results/latest.{json,md,svg}."""
+"""`python -m benches`: run the comparisons of a scale and write benches/results/SCALE.{json,md,svg}."""
 
 from __future__ import annotations
 

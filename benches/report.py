@@ -83,12 +83,12 @@ def _peaks(results: Results, side: str) -> Iterator[int]:
 
 
 def write_results(results: Results, place: Path) -> str:
-    """Write latest.json, latest.md and latest.svg into `place`; the Markdown."""
+    """Write {scale}.json, .md and .svg into `place`; the Markdown."""
     place.mkdir(parents=True, exist_ok=True)
     text = markdown(results)
-    (place / "latest.json").write_text(json.dumps(asdict(results), indent=1) + "\n", encoding="utf-8")
-    (place / "latest.md").write_text(text, encoding="utf-8")
-    (place / "latest.svg").write_text(draw(results), encoding="utf-8")
+    (place / f"{results.scale}.json").write_text(json.dumps(asdict(results), indent=1) + "\n", encoding="utf-8")
+    (place / f"{results.scale}.md").write_text(text, encoding="utf-8")
+    (place / f"{results.scale}.svg").write_text(draw(results), encoding="utf-8")
     return text
 
 

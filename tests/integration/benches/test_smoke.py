@@ -27,7 +27,7 @@ def test_every_work_is_measured_on_both_sides(tmp_path: Path) -> None:
         timeout=250,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    samples = json.loads((results / "latest.json").read_text(encoding="utf-8"))["samples"]
+    samples = json.loads((results / "smoke.json").read_text(encoding="utf-8"))["samples"]
     ours = {sample["work"]: sample for sample in samples if sample["tool"] == "muniment"}
     assert set(ours) == {
         "first backup", "unchanged rescan", "1 % changed", "full restore", "one file of many", "stored bytes",

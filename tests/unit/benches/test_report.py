@@ -52,10 +52,10 @@ def test_bars_tell_held_from_missed(results: Results) -> None:
 
 def test_the_report_is_written_whole(results: Results, tmp_path: Path) -> None:
     text = write_results(results, tmp_path)
-    assert (tmp_path / "latest.md").read_text(encoding="utf-8") == text
+    assert (tmp_path / "standard.md").read_text(encoding="utf-8") == text
     row = next(line for line in text.splitlines() if line.startswith("| first backup"))
     assert row == r"| first backup | 1.00 s | 4.00 s | 5.00 s | 0.25 × | `tar \| zstd -3 -T2` 2.00 s |"
-    assert len(json.loads((tmp_path / "latest.json").read_text(encoding="utf-8"))["samples"]) == 18
-    picture = ElementTree.parse(tmp_path / "latest.svg").getroot()
+    assert len(json.loads((tmp_path / "standard.json").read_text(encoding="utf-8"))["samples"]) == 18
+    picture = ElementTree.parse(tmp_path / "standard.svg").getroot()
     words = [element.text for element in picture.iter() if element.tag.endswith("text")]
     assert {"A <tree> & more", "first backup", "1.00 s", "90 MiB"} <= set(words)
