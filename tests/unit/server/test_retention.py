@@ -7,9 +7,11 @@ from datetime import timedelta
 import pytest
 
 from muniment.server.accounts.models import EnrolmentCode, SecurityEvent
+from muniment.server.accounts.unconfirmed import forget_unconfirmed
 from muniment.server.deployment import Deployment
 from muniment.server.mail.requests import RequestDone
 from muniment.server.mail.send import send
+from muniment.server.privacy import ports
 from muniment.server.privacy.ledger.entries import entries_of_kind
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.requests.holds import place_hold
@@ -25,6 +27,7 @@ from muniment.server.privacy.statement import read_statement
 from muniment.server.transactions import writing
 from muniment.server.vaults.models import Session
 from tests.support.domain import Clock, Member
+from tests.support.pages import Person
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +80,7 @@ def test_time_travel_leaves_nothing_past_its_period(
     for _ in range(longest // 15 + 2):
         clock.turn(days=15)
         sweep_once(deployment)
+        forget_unconfirmed(now=clock())
         assert overdue(now=clock()) == 0
     assert not Session.objects.filter(vault__owner=member.account).exists()
     assert not EnrolmentCode.objects.filter(account=member.account).exists()
@@ -149,6 +153,7 @@ def test_what_the_law_holds_stays_until_it_does_not(
         place_hold(member.account, reason="a court asked", until=clock() + timedelta(days=100), now=clock())
     clock.turn(days=99)
     sweep_once(deployment)
+    forget_unconfirmed(now=clock())
     assert SecurityEvent.objects.get(account=member.account).address == "192.0.2.7"
     assert overdue(now=clock()) == 0
     clock.turn(days=2)
@@ -185,7 +190,33 @@ def test_a_sweep_that_stopped_goes_on_and_counts_once(
     assert stopped > 3
     counts = Sweep.objects.get(day=clock().date()).counts
     assert counts["accounts.SecurityEvent.kind"] == 3
+    forget_unconfirmed(now=clock())
     assert overdue(now=clock()) == 0
+
+
+def test_an_account_that_nobody_confirmed_is_past_its_period(deployment: Deployment, clock: Clock) -> None:
+    clock.turn(days=3000)
+    forget_unconfirmed(now=clock())
+    sweep_once(deployment)
+    before = overdue(now=clock())
+    kept, person = Person(deployment), Person(deployment)
+    kept.register()
+    person.register()
+    with writing():
+        place_hold(kept.account, reason="a court asked", until=clock() + timedelta(days=9), now=clock())
+    clock.turn(days=6)
+    assert overdue(now=clock()) == before
+    clock.turn(days=1)
+    sweep_once(deployment)  # their mails, too, are a week old
+    assert overdue(now=clock()) == before + 1
+    forget_unconfirmed(now=clock())
+    assert overdue(now=clock()) == before
+    assert kept.account.confirmed_at is None
+
+
+def test_a_period_that_nothing_ends_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_LATE", {})
+    assert complaints() == ["the statement promises 'unconfirmed', and nothing ends it"]
 
 
 def test_switching_the_periods_off_would_be_seen(

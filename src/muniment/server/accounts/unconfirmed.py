@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from django.db import models
 from django.db.models import Q
 
 from muniment.server.accounts.models import Account, Origin
+from muniment.server.privacy.requests.holds import people_on_hold
 from muniment.server.privacy.statement import read_statement
 from muniment.server.transactions import writing
 
 _AT_ONCE = 100
 
 
-def forget_unconfirmed(*, now: datetime) -> int:
-    """Returns how many. Accounts that the operator made are exempt: their devices may be working already."""
+def late_to_confirm(now: datetime) -> models.QuerySet[Account]:
+    """Accounts that the operator made are exempt: their devices may be working already."""
     cutoff = now - timedelta(days=read_statement().days["unconfirmed"])
-    late = Account.objects.filter(
+    return Account.objects.filter(
         Q(confirmed_at=None) | Q(guardianship__isnull=False, guardianship__agreed_at=None),
         made_by=Origin.SELF,
         created_at__lte=cutoff,
     )
+
+
+def forget_unconfirmed(*, now: datetime) -> int:
+    """Returns how many. What the law makes us keep stays."""
+    late = late_to_confirm(now).exclude(pk__in=people_on_hold(now=now))
     forgotten = 0
     while ids := list(late.values_list("pk", flat=True)[:_AT_ONCE]):
         with writing():

@@ -2,7 +2,8 @@
 
 Apps register in `AppConfig.ready`. An eraser deletes what rows alone cannot: objects, files. A corrector
 knows which columns people may change themselves, and how. A notifier tells people what became of a request.
-A listener hears each new yes, for what else stood in its way.
+A listener hears each new yes, for what else stood in its way. Where a period ends whole accounts, whoever
+deletes them says which are due.
 """
 
 from __future__ import annotations
@@ -52,10 +53,16 @@ class GrantListener(Protocol):
         """The account just said yes to the purpose. Inside `writing()`, in the transaction of the yes."""
 
 
+class Late(Protocol):
+    def __call__(self, now: datetime) -> Any:
+        """The accounts, as a query, whose period is over."""
+
+
 _ERASERS: dict[str, Eraser] = {}
 _CORRECTORS: list[Corrector] = []
 _NOTIFIERS: list[Notifier] = []
 _GRANT_LISTENERS: list[GrantListener] = []
+_LATE: dict[str, Late] = {}
 
 
 def register_eraser(eraser: Eraser) -> None:
@@ -72,6 +79,15 @@ def register_notifier(notifier: Notifier) -> None:
 
 def register_grant_listener(listener: GrantListener) -> None:
     _GRANT_LISTENERS[:] = [listener]
+
+
+def register_late(period: str, late: Late) -> None:
+    _LATE[period] = late
+
+
+def late_accounts() -> Mapping[str, Late]:
+    """By the period that ends them."""
+    return _LATE
 
 
 def erasers() -> list[Eraser]:

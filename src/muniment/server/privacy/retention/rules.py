@@ -21,13 +21,11 @@ from typing import Any
 from django.db import models
 from django.db.models import Count, Q
 
+from muniment.server.privacy.ports import late_accounts
 from muniment.server.privacy.registry import Erase, Personal
 from muniment.server.privacy.rows_about import SELF, PersonalTable, tables_about
 from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.versions.in_force import days_of
-
-_IN_OTHER_WAYS = frozenset({"unconfirmed"})
-"""Periods that end whole accounts: `accounts.unconfirmed`."""
 
 
 @dataclass(frozen=True)
@@ -96,17 +94,22 @@ def rules() -> list[Rule]:
 
 
 def complaints() -> list[str]:
-    """Columns kept for days whose models do not say from when."""
+    """Columns kept for days whose models do not say from when; periods of days that nothing ends."""
+    found = rules()
     return [
         f"{rule.table.label} keeps {', '.join(rule.columns)} for {rule.period!r} and says not when that ends"
-        for rule in rules()
+        for rule in found
         if not rule.clocks
+    ] + [
+        f"the statement promises {period!r}, and nothing ends it"
+        for period in read_statement().days
+        if period not in late_accounts() and period not in {rule.period for rule in found}
     ]
 
 
 def _kept_for_days(table: PersonalTable, days: Mapping[str, int]) -> list[tuple[str, Erase]]:
     kept = [_keep(column.declaration) for column in table.personal]
-    return [one for one in kept if one[0] in days and one[0] not in _IN_OTHER_WAYS]
+    return [one for one in kept if one[0] in days and one[0] not in late_accounts()]
 
 
 def _keep(declared: object) -> tuple[str, Erase]:

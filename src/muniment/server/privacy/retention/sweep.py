@@ -13,6 +13,7 @@ from datetime import datetime
 from muniment.server.deployment import Deployment
 from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind
+from muniment.server.privacy.ports import late_accounts
 from muniment.server.privacy.proof import Figure
 from muniment.server.privacy.registry import Erase
 from muniment.server.privacy.requests.holds import people_on_hold
@@ -49,7 +50,8 @@ def sweep_once(deployment: Deployment) -> dict[str, int]:
 def overdue(*, now: datetime) -> int:
     """Rows that hold something past its period, but for those that the law makes us keep."""
     held = people_on_hold(now=now)
-    return sum(rule.overdue(now=now).exclude(rule.on_hold(held)).count() for rule in rules())
+    rows = sum(rule.overdue(now=now).exclude(rule.on_hold(held)).count() for rule in rules())
+    return rows + sum(late(now).exclude(pk__in=held).count() for late in late_accounts().values())
 
 
 def count_overdue(now: datetime) -> Figure:
