@@ -87,7 +87,7 @@ def test_two_of_staff_approve_an_order_and_the_person_is_told(browser: Browser, 
 
         person.goto(site.url + "/mailbox")
         letter = person.get_by_role("listitem").filter(has_text=email).filter(has_text=issuer)
-        expect(letter.get_by_role("link")).to_have_attribute("href", site.served.url + "/ledger")
+        expect(letter.get_by_role("link")).to_have_attribute("href", site.url + "/ledger")
         person.goto(site.url + "/ledger")  # by the name that the browser is signed in at
         told = person.get_by_role("row").filter(has_text=issuer)
         expect(told.first).to_contain_text("accounts.Account.email")

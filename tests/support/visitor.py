@@ -137,7 +137,7 @@ def link_in(server: Served, address: str, subject: str, *, seconds: float = 20.0
     while time.monotonic() < end:
         for mail in reversed(mails_to(server.data, address)):
             if mail["Subject"] == subject:
-                found = re.search(re.escape(server.url) + r"(/\S+)", text_of(mail))
+                found = re.search(rf"https?://(?:localhost|127\.0\.0\.1):{server.port}(/\S+)", text_of(mail))
                 assert found is not None, text_of(mail)
                 return found[1]
         time.sleep(0.05)

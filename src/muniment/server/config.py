@@ -35,7 +35,8 @@ class ServerConfig:
     tls_key: Path | None = None
     hosts: tuple[str, ...] = ()
     """Names people reach the website under, beside the address it listens on: `backup.example.org`. Written
-    `https://backup.example.org` where a proxy before us does TLS for it. The first one is used in mails."""
+    `https://backup.example.org` where a proxy before us does TLS for it. Mails have the one that was asked
+    for, else the first."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks of proxies before us, whose word about who asks is believed: `web.proxies`."""
     smtp_url: str = ""
@@ -113,9 +114,14 @@ class ServerConfig:
         return self.tls is not Tls.OFF or self.is_behind_tls
 
     @property
+    def is_for_this_machine(self) -> bool:
+        """Whether nobody but this machine can reach the website."""
+        return not self.hosts and self.host in ("127.0.0.1", "::1", "localhost")
+
+    @property
     def shows_mailbox(self) -> bool:
         """Whether `/mailbox` shows everybody's mail: only where nobody but this machine can look."""
-        return not self.smtp_url and not self.hosts and self.host in ("127.0.0.1", "::1", "localhost")
+        return not self.smtp_url and self.is_for_this_machine
 
     def url(self, *, listening: str) -> str:
         """Where people reach the website; `listening` is what it would be by the socket alone."""

@@ -6,7 +6,7 @@ import re
 
 from muniment.model.codes import EnrolmentCode
 from tests.support.server import Served
-from tests.support.visitor import PASSWORD, Visitor, mails_to
+from tests.support.visitor import PASSWORD, Visitor, mails_to, text_of
 
 
 def test_signing_up_with_nothing_optional_ends_signed_in(shared_server: Served) -> None:
@@ -26,6 +26,18 @@ def test_signing_up_with_nothing_optional_ends_signed_in(shared_server: Served) 
     again = Visitor(shared_server).sign_in("first@example.org", PASSWORD)
     assert (again.status_code, again.headers["location"]) == (302, "/overview")
     assert len(mails_to(shared_server.data, "first@example.org")) >= 1
+
+
+def test_who_asked_at_localhost_gets_a_link_there_and_how_to_read_it(shared_server: Served) -> None:
+    shown = []
+    for name in ("localhost", "127.0.0.1"):
+        visitor = Visitor(shared_server)
+        visitor.client.base_url = f"http://{name}:{shared_server.port}"
+        sent = visitor.fill_sign_up(f"at-{name}@example.org")
+        shown.append(visitor.get(sent.headers["location"]).text)
+        [mail] = mails_to(shared_server.data, f"at-{name}@example.org")
+        assert f"http://{name}:{shared_server.port}/accounts/confirm/" in text_of(mail)
+    assert all("No mail server is set up" in page and 'href="/mailbox"' in page for page in shown)
 
 
 def test_what_was_guessed_counts_after_a_restart(server: Served) -> None:

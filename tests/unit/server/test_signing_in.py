@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.db import connection
+from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 
 from muniment.server.accounts import attempts, sign_up
@@ -23,6 +26,8 @@ from muniment.server.accounts.web_sessions import forget_ended_sessions
 from muniment.server.deployment import Deployment
 from muniment.server.jobs.timetable import TIMETABLE
 from muniment.server.privacy.addresses import NetworkAddress
+from muniment.server.web.context import deploy
+from muniment.server.web.hosts import served_names
 from tests.support.domain import Clock
 from tests.support.pages import Person, some_address, text
 from tests.support.visitor import PASSWORD
@@ -352,3 +357,31 @@ def test_browsers_are_told_apart_by_family_only() -> None:
     assert browser_family(windows) == "Edge on Windows"
     assert browser_family("curl/8.1") == "curl"
     assert browser_family("") == "unknown browser"
+
+
+@pytest.mark.parametrize(
+    ("host", "served", "works", "instead"),
+    [
+        ("localhost:8120", {}, True, ""),
+        ("127.0.0.1:8120", {}, False, "http://localhost:8120"),
+        ("[::1]:8120", {}, False, "http://localhost:8120"),
+        ("10.0.0.7:8120", {"host": "10.0.0.7"}, False, ""),
+        ("10.0.0.7:8120", {"host": "10.0.0.7", "hosts": ("https://backup.example.org",)}, False, "https://backup.example.org"),
+        ("backup.example.org", {"hosts": ("https://backup.example.org",)}, True, ""),
+        ("backup.example.org", {"hosts": ("backup.example.org",)}, False, ""),
+    ],
+)  # fmt: skip
+def test_passkeys_are_offered_where_browsers_have_them(
+    deployment: Deployment, host: str, served: dict[str, Any], works: bool, instead: str
+) -> None:
+    config = replace(deployment.config, **served)
+    deploy(replace(deployment, config=config, url=config.url(listening="http://127.0.0.1:8120")))
+    visitor = Client(headers={"host": host})
+    secure = config.is_https and host in config.host_names
+    with override_settings(
+        SERVED_NAMES=served_names(listening=config.host, named=config.host_names), ALLOWED_HOSTS=["*"]
+    ):
+        page = text(visitor.get("/accounts/login", secure=secure))
+    assert ("Sign in with a passkey" in page) == works
+    assert ("Browsers use passkeys only under a name" in page) != works
+    assert not instead or f"<code>{instead}</code>" in page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from django.template import Context, Template
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muniment.server.config import ServerConfig
 from muniment.server.privacy.consent.effect import Consents
 from muniment.server.privacy.gate.decide import SubjectFacts
 from muniment.server.privacy.signals import Signals
@@ -19,7 +21,7 @@ from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.terms import Basis, Purpose, Recipient, RecipientKind
 from muniment.server.web.appearance import Appearance
 from muniment.server.web.csp import OURS_ALONE, WIDENED, NotWidened, policy
-from muniment.server.web.hosts import host_name, is_served, served_names
+from muniment.server.web.hosts import host_name, is_served, served_names, url_under
 from muniment.server.web.recipients import sources_of
 from muniment.server.web.templatetags.web import NotAState, NotOutside, external_link, seal, state
 
@@ -128,6 +130,29 @@ def test_every_address_of_a_machine_is_not_a_name() -> None:
     assert "0.0.0.0" not in served_names(listening="0.0.0.0", named=())
     assert "10.0.0.7" in served_names(listening="10.0.0.7", named=())
     assert "[fd00::1]" in served_names(listening="fd00::1", named=())
+
+
+LOCAL = ServerConfig(data=Path("data"))
+NAMED = replace(LOCAL, hosts=("https://backup.example.org", "https://vault.example.org:8443"))
+HERE, THERE = "http://127.0.0.1:8120", "https://backup.example.org"
+
+
+@pytest.mark.parametrize(
+    ("config", "usual", "name", "url"),
+    [
+        (LOCAL, HERE, "localhost", "http://localhost:8120"),
+        (LOCAL, HERE, "[::1]", "http://[::1]:8120"),
+        (LOCAL, HERE, "", HERE),
+        (LOCAL, HERE, "evil.example", HERE),
+        (NAMED, THERE, "vault.example.org", "https://vault.example.org:8443"),
+        (NAMED, THERE, "localhost", THERE),  # who reads the mail sits elsewhere
+        (replace(LOCAL, host="10.0.0.7"), "http://10.0.0.7:8120", "localhost", "http://10.0.0.7:8120"),
+    ],
+)
+def test_mails_have_the_name_that_was_asked_for_where_it_leads_to_us(
+    config: ServerConfig, usual: str, name: str, url: str
+) -> None:
+    assert url_under(name, config=config, usual=usual) == url
 
 
 def test_links_that_leave_are_marked() -> None:

@@ -25,7 +25,7 @@ from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.purposes import Purpose, purpose
 from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.terms import MessageClass
-from muniment.server.web.context import deployment
+from muniment.server.web.context import site_url
 
 _CLAUSES = {MessageClass.SERVICE: "P47"}
 _OTHERS = "P20"
@@ -42,7 +42,7 @@ def send(message: Message, *, to: AbstractBaseUser | str, now: datetime) -> bool
     declared = read_statement().messages[message.message_class]
     if declared.opt_in and not may_send_marketing(email, account, purpose=declared.purpose, now=now):
         return False
-    site = deployment().url
+    site = site_url()
     unsubscribe = f"{site}/unsubscribe/{unsubscribe_token(email)}" if declared.opt_in else ""
     context = {**asdict(message), "site": site, "to": email, "unsubscribe": unsubscribe}  # type: ignore[call-overload]
     Mail.objects.create(

@@ -5,11 +5,17 @@ Set once, by whoever composes the process. Views ask here and never the wall clo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 
 from muniment.server.deployment import Deployment
+from muniment.server.web.hosts import url_under
 
 _DEPLOYED: list[Deployment] = []
+_ASKED: ContextVar[str] = ContextVar("muniment_asked_name", default="")
+"""The name under which the page being made was asked for; empty in work that nobody asked for."""
 
 
 class NotDeployed(LookupError):
@@ -31,3 +37,19 @@ def deployment() -> Deployment:
 def now() -> datetime:
     """The time, in UTC, as this deployment's clock has it. Raises NotDeployed."""
     return deployment().now()
+
+
+@contextmanager
+def asked_under(name: str) -> Iterator[None]:
+    """Answer a request that came under this name of ours."""
+    before = _ASKED.set(name)
+    try:
+        yield
+    finally:
+        _ASKED.reset(before)
+
+
+def site_url() -> str:
+    """Where people reach the website, without a final slash: under the name that whoever asks now used."""
+    served = deployment()
+    return url_under(_ASKED.get(), config=served.config, usual=served.url)

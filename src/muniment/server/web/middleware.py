@@ -11,9 +11,10 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from muniment.server.web.context import asked_under
 from muniment.server.web.csp import OURS_ALONE, Sources, policy
 from muniment.server.web.errors import error_page
-from muniment.server.web.hosts import is_served
+from muniment.server.web.hosts import host_name, is_served
 from muniment.server.web.requests import signals_of
 
 Answer = Callable[[HttpRequest], HttpResponseBase]
@@ -21,7 +22,7 @@ Answer = Callable[[HttpRequest], HttpResponseBase]
 _PERMISSIONS = ", ".join(
     f"{feature}=()"
     for feature in (
-        "accelerometer", "attribution-reporting", "autoplay", "bluetooth", "browsing-topics", "camera",
+        "accelerometer", "autoplay", "browsing-topics", "camera",
         "display-capture", "encrypted-media", "geolocation", "gyroscope", "hid", "idle-detection",
         "magnetometer", "microphone", "midi", "payment", "picture-in-picture", "screen-wake-lock", "serial",
         "usb", "xr-spatial-tracking",
@@ -65,9 +66,13 @@ def answer_known_hosts(answer: Answer) -> Answer:
     names: frozenset[str] = settings.SERVED_NAMES
 
     def answered(request: HttpRequest) -> HttpResponseBase:
-        if request.path in _NOT_A_PAGE or is_served(request.META.get("HTTP_HOST", ""), names):
+        header = request.META.get("HTTP_HOST", "")
+        if request.path in _NOT_A_PAGE:
             return answer(request)
-        return error_page(request, 421)
+        if not is_served(header, names):
+            return error_page(request, 421)
+        with asked_under(host_name(header)):
+            return answer(request)
 
     return answered
 

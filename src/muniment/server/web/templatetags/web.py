@@ -9,6 +9,8 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from muniment.server.web.context import deployment
+
 register = template.Library()
 
 _LOBES = 15
@@ -98,6 +100,13 @@ def verdict(state: str, heading: str, reason: str, *, action: str = "", href: st
 def empty(heading: str, reason: str, *, action: str = "", href: str = "") -> dict[str, str]:
     """What stands where there is nothing yet: why, and how something would come."""
     return {"heading": heading, "reason": reason, "action": action, "href": href}
+
+
+@register.inclusion_tag("web/mail_waits.html")
+def mail_waits() -> dict[str, object]:
+    """Where a page says that a mail was sent: that none leaves, as long as there is no mail server."""
+    config = deployment().config
+    return {"waits": not config.smtp_url, "page": "/mailbox" if config.shows_mailbox else ""}
 
 
 @register.simple_block_tag
