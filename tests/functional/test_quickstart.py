@@ -139,6 +139,7 @@ def test_a_stranger_without_rights_runs_it_and_nothing_else_is_written(stranger:
     done = stranger.make("quickstart")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("All alike") == 2
+    assert "changed while" not in done.stdout
     assert stranger.belongings() == before
     if stranger.user is not None:
         assert of_nobody() == around

@@ -251,8 +251,10 @@ def report_likeness(root: Path, likeness: Likeness, *, left_out: Mapping[str, in
         f"{plural(likeness.attributes, 'attribute')}, "
         f"{plural(likeness.hard_link_groups, 'group')} of hard links. All alike."
     )
-    if likeness.changed:
-        say(f"{len(likeness.changed)} of it changed while this ran and could not be compared.")
+    changed = sorted(set(likeness.changed) - {os.fsencode(root / name) for name in OWN_PLACES})
+    if changed:
+        named = ", ".join(os.fsdecode(path) for path in changed[:5])
+        say(f"{len(changed)} of it changed while this ran and could not be compared: {named}.")
     if left_out:
         rules = ", ".join(f"{rule} ({number})" for rule, number in left_out.items())
         say(f"Left out by rule, and nothing else is missing: {rules}.")
