@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.support.browsing import ARGUMENTS, CHROMIUM, Site, cookies_of
 from tests.support.crawl import crawl
+from tests.support.machine import Machine
 from tests.support.server import Served
 from tests.support.visitor import Visitor
 
@@ -43,9 +44,12 @@ def own_paths(visitor: Visitor) -> list[str]:
     return [path for path in dict.fromkeys(paths) if path != "/" and not path.startswith(public)]
 
 
-def sign_up(site: Site) -> Visitor:
+def sign_up(site: Site, place: Path) -> Visitor:
+    """Somebody with a machine that backed up."""
     visitor = Visitor(site.served)
     visitor.sign_up("somebody@example.org")
+    code = site.served.admin("enrol", "somebody@example.org", "--new-vault")["code"]
+    Machine(place / "machine").connect(site.served.url, code).done("backup", Path(__file__).parent)
     return visitor
 
 
@@ -76,7 +80,7 @@ def main() -> int:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         try:
             site = Site(served)
-            visitor = sign_up(site)
+            visitor = sign_up(site, Path(place))
             public = [] if options.only else public_paths(site)
             for path in public:
                 take(browser, site, path, options.out)

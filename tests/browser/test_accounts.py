@@ -59,6 +59,7 @@ def test_signing_up_with_nothing_optional(page: Page, site: Site) -> None:
         page.goto(site.url + path)
         assert_accessible(page)
     page.goto(site.url + "/profile")
+    page.get_by_text("of which we hold nothing").click()
     rows = page.get_by_role("row").filter(has_text="nothing")
     assert rows.filter(has_text="Phone number").count() == 1
     assert page.get_by_role("row").filter(has_text="plain@example.org").count() == 1

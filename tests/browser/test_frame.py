@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.support.browsing import Sight, Site, assert_accessible, opened, overflow
+from tests.support.browsing import NARROW, Sight, Site, assert_accessible, cookies_of, opened, overflow
+from tests.support.visitor import Visitor
 
 PAPER = {"light": "rgb(250, 248, 243)", "dark": "rgb(18, 22, 29)"}
 
@@ -57,3 +58,24 @@ def test_the_first_tab_skips_to_what_the_page_says(page: Page, site: Site) -> No
     assert focused.inner_text() == "Skip to what this page says"
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_a_narrow_window_cuts_nothing_off(browser: Browser, site: Site) -> None:
+    visitor = Visitor(site.served)
+    visitor.sign_up("narrow@example.org")
+    assert visitor.sign_in_afresh("/devices/code").status_code == 200
+    for page in opened(browser, site, viewport=NARROW):
+        page.context.add_cookies(cookies_of(visitor.client, site))
+        page.goto(site.url + "/devices/code")
+        page.get_by_role("button", name="Make a code").click()
+        places = [link.bounding_box() for link in page.get_by_role("navigation").get_by_role("link").all()]
+        assert len(places) > 6
+        assert all(box and box["x"] >= 0 and box["x"] + box["width"] <= NARROW["width"] for box in places)
+        assert_whole(page, "muniment connect")
+        page.goto(site.url + "/ledger")
+        assert_whole(page, "muniment-ledger-verify")
+
+
+def assert_whole(page: Page, command: str) -> None:
+    line = page.locator("pre").filter(has_text=command)
+    assert line.evaluate("line => line.scrollWidth <= line.clientWidth")

@@ -73,7 +73,7 @@ def test_deleting_the_account_and_holding_the_receipt(page: Page, site: Site, tm
     page.goto(site.url + "/profile/delete")
     page.get_by_role("button", name="Delete my account").click()
     page.get_by_role("link", name="This is where the receipt will be").click()
-    page.get_by_text("The erasure is under way").wait_for()
+    page.get_by_text("until then it can be taken back").wait_for()
     receipt = page.url
     let_days_pass(site.served, days=3)
     page.goto(site.url + "/overview")

@@ -97,7 +97,8 @@ class Watch:
 
     def _said(self, message: ConsoleMessage) -> None:
         # Chromium reports every 4xx as an error; those are answers, and stories look at them.
-        if message.type == "error" and "Failed to load resource" not in message.text:
+        is_error = message.type == "error" and "Failed to load resource" not in message.text
+        if is_error or "Permissions-Policy" in message.text:
             self.problems.append(f"console: {message.text}")
 
 

@@ -13,7 +13,7 @@ from muniment.server.portal import telling
 from muniment.server.portal.calendar import calendar_of
 from muniment.server.refusals import Refusal
 from muniment.server.vaults.confirmations import Operator, confirm
-from muniment.server.vaults.models import Confirmation, Run
+from muniment.server.vaults.models import Confirmation, Run, Vault
 from muniment.server.vaults.overview import DayState, MachineState, overview_of
 from muniment.wire.errors import ErrorCode
 from tests.support.domain import Clock, Member, refusal_of
@@ -119,6 +119,26 @@ def test_the_profile_shows_every_personal_column_with_purpose_and_end(owner: Per
     assert "To let a person, and only that person, use the account." in page
     assert "Until the account is closed or erased." in page
     assert "Delete Account" in page
+    told, _, untold = page.partition('<details class="untold">')
+    assert ("E-mail address" in told, "Company name" in told, "Company name" in untold) == (True, False, True)
+
+
+def test_what_was_asked_stands_before_what_can_be_asked(owner: Person) -> None:
+    page = text(owner.get("/requests"))
+    assert page.index("What you asked") < page.index("Take a copy") < page.index("Object to a use")
+
+
+def test_the_overview_says_that_the_account_will_be_deleted(owner: Person) -> None:
+    assert "will be deleted" not in text(owner.get("/overview"))
+    assert owner.post("/profile/delete").status_code == 302
+    assert "Your account will be deleted" in text(owner.get("/overview"))
+
+
+def test_vaults_without_a_name_take_no_column(member: Member, owner: Person) -> None:
+    back_up(member)
+    assert 'data-label="Vault"' not in text(owner.get("/devices"))
+    Vault.objects.filter(owner=member.account).update(name="attic")
+    assert '<td data-label="Vault">attic</td>' in text(owner.get("/devices"))
 
 
 def test_details_are_changed_and_taken_back(owner: Person) -> None:

@@ -20,7 +20,9 @@ get_or_post = require_http_methods(["GET", "HEAD", "POST"])
 @require_safe
 @signed_in
 def show(request: HttpRequest) -> HttpResponse:
-    return render(request, "portal/profile.html", {"held": held_about(owner_of(request))})
+    held = held_about(owner_of(request))
+    context = {"told": [one for one in held if one.value], "untold": [one for one in held if not one.value]}
+    return render(request, "portal/profile.html", context)
 
 
 @get_or_post

@@ -14,6 +14,7 @@ from muniment.server.portal import telling
 from muniment.server.portal.access import freshly_signed_in, owner_of, signed_in
 from muniment.server.portal.calendar import calendar_of
 from muniment.server.portal.statement import statement_rows
+from muniment.server.privacy.requests.asking import erasure_time
 from muniment.server.refusals import Refusal
 from muniment.server.vaults.confirmations import NotPending, Owner, confirm, pending_of, refuse
 from muniment.server.vaults.events import events_of, operator_acts
@@ -38,6 +39,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "allowance": telling.size(seen.allowance),
         "has_vault": bool(seen.allowance),
         "waiting": len(pending_of(deployment(), account.pk)),
+        "erasure_at": erasure_time(account),
         "statement": statement_rows(),
     }
     return render(request, "portal/overview.html", context)
@@ -47,9 +49,11 @@ def overview(request: HttpRequest) -> HttpResponse:
 @signed_in
 def devices(request: HttpRequest) -> HttpResponse:
     account, at = owner_of(request), now()
+    events = [telling.event_line(one) for one in events_of(account.pk, since=None, limit=_EVENTS)]
     context = {
         "rows": [telling.row_of(machine, now=at) for machine in machines_of(account.pk, now=at)],
-        "events": [telling.event_line(one) for one in events_of(account.pk, since=None, limit=_EVENTS)],
+        "events": events,
+        "has_names": any(event.vault for event in events),
     }
     return render(request, "portal/devices.html", context)
 

@@ -10,6 +10,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from muniment.server.privacy.requests.receipts import NoReceipt, Receipt, find_receipt
+from muniment.server.web.context import now
 
 
 @require_safe
@@ -24,6 +25,7 @@ def receipt(request: HttpRequest, ref: UUID, mark: str) -> HttpResponse:
         "asked": found.request,
         "erasure": found.erasure,
         "document": document,
+        "now": now(),
         "objects": [(name.partition(": ")[2], count) for name, count in deleted if ": " in name],
         "tables": tables,
         "rows": sum(count for _, count in tables),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 from muniment.server.deployment import Deployment
 from muniment.server.privacy.export import export_archive
 from muniment.server.privacy.ledger.entries import Subject
+from muniment.server.privacy.purposes import Purpose, purpose
 from muniment.server.privacy.requests.machine import (
     fulfil_request,
     open_request,
@@ -63,6 +65,13 @@ def change_mind(deployment: Deployment, asker: Asker, ref: UUID) -> None:
     """Raises NoSuchRequest; TooLate once an erasure runs."""
     with writing():
         take_back(ref, subject=asker, now=deployment.now())
+
+
+@purpose(Purpose.REQUESTS)
+def erasure_time(asker: Asker) -> datetime | None:
+    """When the account and all that is its own will be deleted; None where nobody asked."""
+    row = waiting_erasure(asker)
+    return None if row is None else row.runs_at
 
 
 def waiting_erasure(asker: Asker) -> Request | None:
