@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.db import connection, connections
 
 from muniment.server.accounts.models import Device
 from muniment.server.deployment import Deployment
+from muniment.server.privacy.succession import handing_over
+from muniment.server.privacy.succession.handing_over import announce, tell_everybody
 from muniment.server.refusals import Refusal
 from muniment.server.transactions import writing
+from muniment.server.vaults import enrolment
 from muniment.server.vaults.access import authenticate_device
 from muniment.server.vaults.closing import close_vault
 from muniment.server.vaults.enrolment import create_vault
@@ -67,6 +72,66 @@ def test_two_devices_of_an_account_make_one_vault(deployment: Deployment) -> Non
         said = at_once(*(lambda device=device: make(device) for device in devices))
         assert sorted(said) == ["done", "vault_exists"]
         assert Vault.objects.filter(owner=member.account).count() == 1
+
+
+@pytest.mark.postgresql
+def test_a_vault_is_made_beside_notices_to_everybody(
+    deployment: Deployment, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One holds the account and wants the ledger; the other wants the account, and holds the ledger before it
+    unless it took the account first.
+    """
+    announce("a company that buys us", country="IE", transfer_basis="contract", now=clock())
+    tell_everybody(now=clock())
+    Member.first(deployment)
+    owner = Member.first(deployment)
+    close_vault(deployment, parse_ref(owner.vault), holds=lambda vault: None)
+    device = authenticate_device(owner.token)
+    has_account, has_ledger = threading.Event(), threading.Event()
+    may_make, tell = enrolment._check_may_make, handing_over._tell
+
+    def make_slowly(*words: Any) -> None:
+        has_account.set()
+        wait_until(lambda: has_ledger.is_set() or somebody_waits())
+        may_make(*words)
+
+    def tell_slowly(*words: Any, **named: Any) -> None:
+        tell(*words, **named)
+        has_ledger.set()
+        wait_until(lambda: somebody_waits() or not making.is_alive())
+
+    monkeypatch.setattr(enrolment, "_check_may_make", make_slowly)
+    monkeypatch.setattr(handing_over, "_tell", tell_slowly)
+    made: list[str] = []
+
+    def make() -> None:
+        made.extend(
+            at_once(lambda: create_vault(deployment, device, m.CreateVault(vault=secrets.token_hex(16))))
+        )
+
+    making = thread_of(make)
+    making.start()
+    assert has_account.wait(30)
+    try:
+        assert tell_everybody(now=clock()) == 2
+    finally:
+        making.join(30)
+    assert made == ["done"]
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if is_so():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not come to that")
+
+
+def somebody_waits() -> bool:
+    """Whether a transaction waits for a lock of another."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return bool(cursor.fetchone()[0])
 
 
 def test_slots_at_once_do_not_pass_their_bound_together(deployment: Deployment, clock: Clock) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
+from smtplib import SMTPServerDisconnected
 from typing import ClassVar
 
 import pytest
@@ -17,6 +18,11 @@ from django.test import Client
 
 from muniment.server.accounts.models import Account
 from muniment.server.deployment import Deployment
+from muniment.server.jobs.models import Job
+from muniment.server.jobs.runner import Runner
+from muniment.server.jobs.standing import State as JobState
+from muniment.server.jobs.standing import standings
+from muniment.server.jobs.timetable import TIMETABLE
 from muniment.server.mail import checking, messages
 from muniment.server.mail.checking import complaints, text_complaints
 from muniment.server.mail.delivery import as_html, deliver_due, letter
@@ -224,11 +230,14 @@ def test_links_that_we_did_not_make_change_nothing(deployment: Deployment) -> No
 
 
 class MailServer:
-    """A mail server of the plainest kind on loopback; `refusing` makes it refuse recipients."""
+    """A mail server of the plainest kind on loopback; `refusing` makes it refuse recipients, and at a mail that
+    has `hangs_up_at` in it the connection breaks.
+    """
 
     def __init__(self) -> None:
         self.taken: list[bytes] = []
         self.refusing = False
+        self.hangs_up_at = b""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
@@ -260,6 +269,8 @@ class MailServer:
                     if part == b".\r\n":
                         break
                     content += part
+                if self.hangs_up_at and self.hangs_up_at in content:
+                    return
                 self.taken.append(content)
                 say(b"250 taken")
             elif word == b"RCPT" and self.refusing:
@@ -314,12 +325,85 @@ def test_refused_mail_is_tried_again_and_given_up_after_three_days(
     mail_to_take.refusing = False
     assert deliver_due(served) == 1
     post(RequestDone(kind="x"), member.account, deployment)
-    mail_to_take.close()
-    away = with_server(deployment, 1)
+    mail_to_take.refusing = True
     for _ in range(80):
-        deliver_due(away)
+        assert deliver_due(served) == 0
         clock.turn(hours=1)
     assert mails(member.account) == []
+
+
+def test_a_server_that_is_away_fails_the_job_until_the_mail_is_given_up(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    Mail.objects.all().delete()
+    post(RequestDone(kind="x"), member.account, deployment)
+    away = with_server(deployment, 1)
+    for _ in range(3 * 24):
+        with pytest.raises(OSError, match="refused"):
+            deliver_due(away)
+        assert mails(member.account)[0].tries == 0
+        clock.turn(hours=1)
+    with pytest.raises(OSError, match="refused"):
+        deliver_due(away)
+    assert mails(member.account) == []
+    assert deliver_due(away) == 0
+
+
+def test_the_job_of_mail_shows_that_the_server_is_away_and_that_it_is_back(
+    deployment: Deployment, member: Member, mail_to_take: MailServer, clock: Clock
+) -> None:
+    Mail.objects.all().delete()
+    Job.objects.filter(name="mail").delete()
+    timetable = [each for each in TIMETABLE if each.name == "mail"]
+    away = Runner(with_server(deployment, 1), timetable)
+    away.run_due()
+    post(RequestDone(kind="x"), member.account, deployment)
+
+    def state() -> JobState:
+        (standing,) = standings(timetable, now=clock())
+        return standing.state
+
+    said = []
+    for _ in range(8):
+        away.run_due()
+        said.append(state())
+        clock.turn(minutes=11)
+    assert said[0] == JobState.FAILING
+    assert said[-1] == JobState.OVERDUE
+    assert len(mails(member.account)) == 1
+    Runner(with_server(deployment, mail_to_take.port), timetable).run_due()
+    assert state() == JobState.WAITING
+    assert len(mail_to_take.taken) == 1
+
+
+def test_a_server_that_breaks_off_at_one_mail_is_given_the_others(
+    deployment: Deployment, member: Member, mail_to_take: MailServer, clock: Clock
+) -> None:
+    Mail.objects.all().delete()
+    for kind in ("one", "poison", "three"):
+        post(RequestDone(kind=kind), member.account, deployment)
+    mail_to_take.hangs_up_at = b"poison"
+    served = with_server(deployment, mail_to_take.port)
+    with pytest.raises(SMTPServerDisconnected):
+        deliver_due(served)
+    assert len(mail_to_take.taken) == 2
+    (left,) = mails(member.account)
+    assert ("poison" in left.text, left.tries) == (True, 1)
+    assert deliver_due(served) == 0, "it waits"
+    mail_to_take.hangs_up_at = b""
+    clock.turn(minutes=1)
+    assert deliver_due(served) == 1
+
+
+def test_a_mail_that_cannot_be_written_keeps_no_other_waiting(
+    deployment: Deployment, member: Member, mail_to_take: MailServer
+) -> None:
+    Mail.objects.all().delete()
+    for kind in ("unwritable", "plain"):
+        post(RequestDone(kind=kind), member.account, deployment)
+    Mail.objects.filter(text__contains="unwritable").update(subject="a line\nand another")
+    assert deliver_due(with_server(deployment, mail_to_take.port)) == 1
+    assert len(mail_to_take.taken) == 1
 
 
 def test_consent_withdrawn_between_queue_and_sending_stops_the_mail(

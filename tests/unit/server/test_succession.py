@@ -96,6 +96,25 @@ def test_after_thirty_days_what_is_held_goes_over(
     assert SuccessionNotice.objects.get(account=member.account).handed_over_at == clock()
 
 
+def test_who_was_told_stays_told_when_a_later_mail_fails(
+    deployment: Deployment, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(21):
+        Member.first(deployment)
+    declared(deployment)
+    told: list[str] = []
+
+    def dies(*words: Any, email: str, **named: Any) -> None:
+        if len(told) == 20:
+            raise OSError("the disk is full")
+        told.append(email)
+
+    monkeypatch.setattr("muniment.server.privacy.succession.handing_over.notify", dies)
+    with pytest.raises(OSError, match="full"):
+        tell_everybody(now=clock())
+    assert SuccessionNotice.objects.count() == 20
+
+
 @pytest.mark.clause("P40", aspect="beyond")
 def test_not_a_second_too_early(deployment: Deployment, member: Member, clock: Clock) -> None:
     ref = declared(deployment)

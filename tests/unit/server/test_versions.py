@@ -197,6 +197,23 @@ def test_everybody_is_told_thirty_days_before(clock: Clock, member: Member) -> N
     assert [entry.said["version"] for entry in said] == [2]
 
 
+def test_notices_that_were_given_stay_when_a_later_one_fails(clock: Clock) -> None:
+    for number in range(21):
+        create_account(f"told-{number}-{secrets.token_hex(4)}@example.org", now=clock())
+    post_statement(*texts(2, widen=WIDER), now=clock())
+    told = Post()
+
+    def dies(account: Any, version: Version) -> None:
+        if len(told.told) == 20:
+            raise OSError("the disk is full")
+        told(account, version)
+
+    with pytest.raises(OSError, match="full"):
+        give_notices(dies, now=clock())
+    assert ChangeNotice.objects.filter(version=2).count() == 20
+    assert give_notices(Post(), now=clock()) == Account.objects.count() - 20
+
+
 def test_the_mail_says_what_changes_and_from_when(deployment: Deployment, member: Member) -> None:
     post_statement(*texts(2, widen=WIDER), now=deployment.now())
     assert advance_versions(deployment) >= 1

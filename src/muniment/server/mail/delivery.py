@@ -3,17 +3,19 @@
     deliver_due(deployment)
 
 A mail that the server took is deleted at once. One that it refused is tried again, less and less often, for
-three days. Mail has no pixel, loads nothing, and its links are the ones its text shows.
+three days. A server that is away, or lets nobody send, fails the job, which shows that and is tried again; what
+was to be sent stays due. Mail has no pixel, loads nothing, and its links are the ones its text shows.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from email.utils import format_datetime, make_msgid
 from html import escape
+from smtplib import SMTPDataError, SMTPNotSupportedError, SMTPRecipientsRefused
 
 from django.core.mail import EmailMultiAlternatives
 from django.core.mail.backends.smtp import EmailBackend
@@ -31,11 +33,16 @@ from muniment.server.transactions import writing
 _AT_ONCE = 100
 _GIVEN_UP_AFTER = timedelta(days=3)
 _KEPT_IN_MAILBOX = timedelta(days=7)
+_ABOUT_THE_MAIL = (SMTPRecipientsRefused, SMTPDataError, SMTPNotSupportedError, ValueError)
+"""An address or a text that the server does not take, or that cannot be written as a mail at all."""
 _LINK = re.compile(r"https?://\S+")
 
 
 def deliver_due(deployment: Deployment) -> int:
-    """Send what is due; returns how many the server took. Without a mail server, drops what is a week old."""
+    """Send what is due; returns how many the server took. Without a mail server, drops what is a week old.
+
+    Raises OSError, BadMailUrl: the mail server cannot be used, or could not be for one of the mails.
+    """
     config = deployment.config
     if not config.smtp_url:
         with writing():
@@ -47,17 +54,13 @@ def deliver_due(deployment: Deployment) -> int:
     )
     if not due:
         return 0
-    sent = 0
-    backend = mail_server(config.smtp_url)
     try:
+        backend = mail_server(config.smtp_url)
         check_carrier(backend, data=config.data, now=deployment.now())
-        with _open(backend):
-            for row in due:
-                sent += _deliver(row, backend, sender=config.mail_from, now=deployment.now())
-    except (OSError, BadMailUrl) as error:
-        SERVICE.warning("the mail server cannot be used", exc_info=error)
-        _put_off(due, now=deployment.now())
-    return sent
+        return _deliver_all(due, backend, sender=config.mail_from, now=deployment.now)
+    except (OSError, BadMailUrl):
+        _give_up(due, now=deployment.now())
+        raise
 
 
 def mail_is_due(deployment: Deployment) -> bool:
@@ -101,14 +104,35 @@ def _open(backend: EmailBackend) -> Iterator[None]:
         backend.close()
 
 
+def _deliver_all(due: list[Mail], backend: EmailBackend, *, sender: str, now: Callable[[], datetime]) -> int:
+    """A connection that breaks at one mail is made anew for the next ones. Raises OSError at the end then."""
+    sent, broke_at = 0, []
+    failure: OSError | None = None
+    with _open(backend):
+        for row in due:
+            try:
+                sent += _deliver(row, backend, sender=sender, now=now())
+            except OSError as error:  # every SMTP error is one
+                failure = error
+                broke_at.append(row)
+                backend.close()
+                backend.open()
+    if failure is None:
+        return sent
+    if sent:  # then it is about these mails, which wait longer and longer
+        _put_off(broke_at, now=now())
+    raise failure
+
+
 def _deliver(row: Mail, backend: EmailBackend, *, sender: str, now: datetime) -> int:
+    """Raises OSError for what is not about this mail."""
     if not _is_wanted(row, now=now):
         with writing():
             row.delete()
         return 0
     try:
         taken = backend.send_messages([letter(row, sender=sender)])
-    except OSError as error:  # every SMTP error is one
+    except _ABOUT_THE_MAIL as error:
         SERVICE.warning("the mail server refused a mail", exc_info=error)
         taken = 0
     if not taken:
@@ -128,11 +152,17 @@ def _is_wanted(row: Mail, *, now: datetime) -> bool:
 
 
 def _put_off(rows: list[Mail], *, now: datetime) -> None:
+    _give_up(rows, now=now)
     with writing():
         for row in rows:
-            if now - row.queued_at >= _GIVEN_UP_AFTER:
-                row.delete()
-                SERVICE.warning("a mail was given up after three days")
-            else:
-                pause = min(timedelta(minutes=2**row.tries), timedelta(hours=6))
-                Mail.objects.filter(pk=row.pk).update(tries=row.tries + 1, next_at=now + pause)
+            pause = min(timedelta(minutes=2**row.tries), timedelta(hours=6))
+            Mail.objects.filter(pk=row.pk).update(tries=row.tries + 1, next_at=now + pause)
+
+
+def _give_up(rows: list[Mail], *, now: datetime) -> None:
+    """Delete those that are too old to be tried again."""
+    with writing():
+        old = Mail.objects.filter(pk__in=[row.pk for row in rows], queued_at__lte=now - _GIVEN_UP_AFTER)
+        given_up, _ = old.delete()
+    if given_up:
+        SERVICE.warning("mails were given up after three days", extra={"count": given_up})

@@ -71,7 +71,7 @@ def create_vault(deployment: Deployment, device: Device, request: m.CreateVault)
     now, ref = deployment.now(), parse_ref(request.vault)
     with writing():
         # Two devices of one account must not each find that it has no vault.
-        account = Account.objects.select_for_update().get(pk=device.account_id)
+        account = Account.objects.select_for_update(no_key=True).get(pk=device.account_id)
         device = Device.objects.get(pk=device.pk)
         if device.revoked_at is not None:
             raise not_granted("this device was revoked")

@@ -32,7 +32,8 @@ from muniment.server.transactions import writing
 
 NOTICE = timedelta(days=30)
 PURPOSE = "succession"
-_AT_ONCE = 200
+_AT_ONCE = 20
+"""In one transaction, which keeps every other writer waiting."""
 _SECRETS = "credential"
 _A_CENTURY = timedelta(days=36500)
 
@@ -73,7 +74,9 @@ def tell_everybody(*, now: datetime) -> int:
         while True:
             known = SuccessionNotice.objects.filter(succession=row).values("account")
             with writing():
-                untold = list(get_user_model()._default_manager.exclude(pk__in=known)[:_AT_ONCE])
+                # Their rows before the first record, which takes the ledger's: see docs/design/concurrency.md.
+                people = get_user_model()._default_manager.select_for_update(no_key=True)
+                untold = list(people.exclude(pk__in=known).order_by("pk")[:_AT_ONCE])
                 for account in untold:
                     _tell(account, row, now=now)
             told += len(untold)
