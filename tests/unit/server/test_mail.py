@@ -230,8 +230,8 @@ def test_links_that_we_did_not_make_change_nothing(deployment: Deployment) -> No
 
 
 class MailServer:
-    """A mail server of the plainest kind on loopback; `refusing` makes it refuse recipients, and at a mail that
-    has `hangs_up_at` in it the connection breaks.
+    """A mail server of the plainest kind on loopback; `refusing` makes it refuse recipients, and a mail with
+    `hangs_up_at` in it breaks the connection.
     """
 
     def __init__(self) -> None:

@@ -3,8 +3,8 @@
     deliver_due(deployment)
 
 A mail that the server took is deleted at once. One that it refused is tried again, less and less often, for
-three days. A server that is away, or lets nobody send, fails the job, which shows that and is tried again; what
-was to be sent stays due. Mail has no pixel, loads nothing, and its links are the ones its text shows.
+three days. A server that is away, or lets nobody send, fails the job, which shows that and is tried again;
+what was to be sent stays due. Mail has no pixel, loads nothing, and its links are the ones its text shows.
 """
 
 from __future__ import annotations

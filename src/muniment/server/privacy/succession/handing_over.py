@@ -74,7 +74,7 @@ def tell_everybody(*, now: datetime) -> int:
         while True:
             known = SuccessionNotice.objects.filter(succession=row).values("account")
             with writing():
-                # Their rows before the first record, which takes the ledger's: see docs/design/concurrency.md.
+                # Their rows before the first record, which takes the ledger's: docs/design/concurrency.md.
                 people = get_user_model()._default_manager.select_for_update(no_key=True)
                 untold = list(people.exclude(pk__in=known).order_by("pk")[:_AT_ONCE])
                 for account in untold:

@@ -196,7 +196,7 @@ def _coming() -> list[Progress]:
 
 def _untold(version: StatementVersion) -> QuerySet[Any]:
     told = ChangeNotice.objects.filter(version=version).values("account")
-    # Their rows before the first record, which takes the ledger's: see docs/design/concurrency.md.
+    # Their rows before the first record, which takes the ledger's: docs/design/concurrency.md.
     people = get_user_model()._default_manager.select_for_update(no_key=True)
     return people.exclude(pk__in=told).order_by("pk")
 
