@@ -107,7 +107,9 @@ class ImapServer:
             case "SELECT":
                 yield f"* {len(self.messages)} EXISTS".encode() if command.endswith('"INBOX"') else b"NO"
             case "SEARCH":
-                unread = [str(n) for n, one in enumerate(self.messages, 1) if "\\Seen" not in one.flags]
+                assert command == "UID SEARCH UNSEEN UNFLAGGED", command
+                marks = {"\\Seen", "\\Flagged"}
+                unread = [str(n) for n, one in enumerate(self.messages, 1) if not one.flags & marks]
                 yield f"* SEARCH {' '.join(unread)}".encode()
             case "FETCH":
                 asked = re.fullmatch(r"UID FETCH (\d+) \(BODY\.PEEK\[\]<0\.(\d+)>\)", command)

@@ -419,6 +419,7 @@ _EXPLAINED = {
     "NoSuchAccount": "no account has this address; `admin create-account` makes one",
     "NeverServed": "serve the site once, so that its address is known",
     "HeldByLaw": "the account can be used no more, but a hold keeps what is there; the rest is tried again",
+    "LinksEnough": "the address it comes from was sent three links within a day; it is counted, not answered",
     "NotARequest": "that is no mail, or none whose sender could be answered",
     "NotPending": "no such request waits",
     "NoSuchSuccession": "nobody was declared under that name",

@@ -267,7 +267,7 @@ class Operator:
         return newest_mails(to=to)
 
     def take_in_mail(self, content: bytes) -> UUID:
-        """A request that came as mail; a link goes to its sender. Raises NotARequest, NeverServed."""
+        """A request by mail; its sender gets a link. Raises NotARequest, LinksEnough, NeverServed."""
         if not self.deployment.url:
             raise NeverServed
         return take_in_mail(content, now=self.deployment.now())

@@ -17,6 +17,7 @@ from muniment.server.privacy.gate.counterparts import Standing
 from muniment.server.privacy.requests.incoming import take_in_mail
 from muniment.server.privacy.requests.machine import verify_request
 from muniment.server.privacy.requests.models import Channel, Kind, Request
+from muniment.server.privacy.requests.queue import unverified
 from muniment.server.transactions import writing
 from tests.support.domain import Clock, Member
 from tests.support.imap_server import PASSWORD, ImapServer
@@ -127,6 +128,75 @@ def test_a_mail_that_the_database_refused_stays_unread(
     monkeypatch.setenv("SSL_CERT_FILE", str(server.certificate))
     assert take_in_new(fetching) == 1
     assert len(requests_of(email)) == 1
+
+
+def test_a_mail_that_fails_three_times_is_left_to_people_and_keeps_no_other_waiting(
+    fetching: Deployment, server: ImapServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    email, late = some_address(), some_address()
+    monkeypatch.setattr("muniment.server.mail.intake._AT_ONCE", 1)
+    stuck = server.deliver(asking(email, number=email))
+    real = server.deliver(asking(late, number=late))
+
+    def refuse(content: bytes, **named: object) -> object:
+        if email.encode() in content:
+            raise RuntimeError("nobody thought of this")
+        return take_in_mail(content, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("muniment.server.mail.intake.take_in_mail", refuse)
+    assert [take_in_new(fetching) for _ in range(2)] == [0, 0]
+    assert stuck.flags == set()
+    assert take_in_new(fetching) == 1
+    assert stuck.flags == {SEEN, FLAGGED}
+    assert (take_in_new(fetching), real.flags) == (1, {SEEN})
+    assert len(requests_of(late)) == 1
+
+
+def test_what_a_person_flagged_is_left_alone(fetching: Deployment, server: ImapServer) -> None:
+    email = some_address()
+    server.deliver(asking(email, number=email)).flags.add(FLAGGED)
+    assert take_in_new(fetching) == 0
+    assert requests_of(email) == []
+
+
+def test_a_mailbox_is_no_way_to_flood_somebody_with_links(
+    fetching: Deployment, server: ImapServer, clock: Clock
+) -> None:
+    """Whoever forges a sender reaches them three times a day, whatever they ask under whatever Message-ID."""
+    victim, other = some_address(), some_address()
+    words = (
+        "Delete it",
+        "Correct my name",
+        "What do you know?",
+        "Stop it",
+        "Wrong town",
+        "Delete my account",
+    )
+    unanswered = unverified(now=clock()).unanswered
+    mails = [
+        server.deliver(asking(victim, number=f"{number}{victim}", subject=subject))
+        for number, subject in enumerate(words)
+    ]
+    mails.append(server.deliver(asking(other, number=other)))
+    assert take_in_new(fetching) == 7
+    assert Mail.objects.filter(to=victim).count() == len(requests_of(victim)) == 3
+    assert [mail.flags for mail in mails] == [{SEEN}] * 3 + [{SEEN, FLAGGED}] * 3 + [{SEEN}]
+    assert unverified(now=clock()).unanswered == unanswered + 3
+    assert len(requests_of(other)) == 1
+    clock.turn(days=1, seconds=1)
+    server.deliver(asking(victim, number="tomorrow" + victim))
+    assert take_in_new(fetching) == 1
+    assert Mail.objects.filter(to=victim).count() == 4
+
+
+def test_a_mail_without_a_name_of_its_own_is_known_by_its_words(
+    fetching: Deployment, server: ImapServer
+) -> None:
+    email = some_address()
+    for _ in range(2):
+        server.deliver(f"From: {email}\r\nSubject: Delete my account\r\n\r\nThank you.\r\n".encode())
+    assert take_in_new(fetching) == 2
+    assert Mail.objects.filter(to=email).count() == 1
 
 
 def test_the_password_goes_to_nobody_else(

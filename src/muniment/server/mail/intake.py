@@ -3,8 +3,9 @@
     take_in_new(deployment)
 
 Each unread message is handled as `muniment admin intake` does it, and marked as read once that is committed.
-A process that dies in between finds it unread again, and the request knows the message. What is no request is
-marked as read and flagged, for a person to look at. Nothing is deleted there.
+A process that dies in between finds it unread again, and the request knows the message. Nothing is deleted
+there. Marked as read and flagged, for a person to look at, is what nobody is answered on: what is no request,
+one more mail of an address that was sent links enough today, what could not be taken in three times.
 """
 
 from __future__ import annotations
@@ -13,19 +14,27 @@ import imaplib
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+
+from django.utils.crypto import salted_hmac
 
 from muniment.server.deployment import Deployment
 from muniment.server.logs import SERVICE
+from muniment.server.mail.models import Stuck
 from muniment.server.mail.postbox import Postbox, postbox
 from muniment.server.privacy.gate.counterparts import standing_of_carrier
-from muniment.server.privacy.requests.incoming import NotARequest, take_in_mail
+from muniment.server.privacy.requests.incoming import LinksEnough, NotARequest, take_in_mail
+from muniment.server.transactions import writing
 
 _SECONDS = 30
 _AT_ONCE = 100
 _MOST_BYTES = 256 * 1024
 """Of a message; what somebody asks stands before that."""
+_SALT = "muniment.stuck-mail"
+_TRIES = 3
+_REMEMBERED = timedelta(days=7)
+"""So long a message is known that could not be taken in, and that somebody took away meanwhile."""
 _READ, _LEFT_TO_PEOPLE = r"(\Seen)", r"(\Seen \Flagged)"
 
 
@@ -47,30 +56,51 @@ def take_in_new(deployment: Deployment) -> int:
         raise PostboxFailed(f"{where.host}:{where.port} is {standing.value}")
     done = 0
     with _open(where) as box:
-        for uid in (_asked(box.uid("SEARCH", "UNSEEN"))[0] or b"").split()[:_AT_ONCE]:
-            try:
-                _take_in(box, uid.decode("ascii"), now=deployment.now())
-            except (imaplib.IMAP4.error, OSError):
-                raise
-            except Exception as error:  # this one is tried again; it keeps no other waiting
-                SERVICE.warning("a mail could not be taken in", exc_info=error)
-            else:
-                done += 1
+        unread = _asked(box.uid("SEARCH", "UNSEEN", "UNFLAGGED"))[0] or b""
+        for uid in unread.split()[:_AT_ONCE]:
+            done += _take_in(box, uid.decode("ascii"), now=deployment.now())
     return done
 
 
-def _take_in(box: imaplib.IMAP4, uid: str, *, now: datetime) -> None:
+def _take_in(box: imaplib.IMAP4, uid: str, *, now: datetime) -> int:
+    """1, unless it is to be tried again: one that fails keeps no other waiting."""
     # PEEK: reading alone marks nothing.
     answer = _asked(box.uid("FETCH", uid, f"(BODY.PEEK[]<0.{_MOST_BYTES}>)"))
     content = next((part[1] for part in answer if isinstance(part, tuple)), None)
     if content is None:
-        return  # somebody deleted it meanwhile
+        return 0  # somebody deleted it meanwhile
+    try:
+        marks = _handle(content, now=now)
+    except Exception as error:
+        SERVICE.warning("a mail could not be taken in", exc_info=error)
+        if not _is_hopeless(content, now=now):
+            return 0
+        marks = _LEFT_TO_PEOPLE
+    _asked(box.uid("STORE", uid, "+FLAGS", marks))
+    return 1
+
+
+def _handle(content: bytes, *, now: datetime) -> str:
+    """How it is to be marked."""
     try:
         take_in_mail(content, now=now)
     except NotARequest:
-        _asked(box.uid("STORE", uid, "+FLAGS", _LEFT_TO_PEOPLE))
-    else:
-        _asked(box.uid("STORE", uid, "+FLAGS", _READ))
+        return _LEFT_TO_PEOPLE
+    except LinksEnough:
+        SERVICE.warning("a mail was not answered: its sender's address was sent links enough for a day")
+        return _LEFT_TO_PEOPLE
+    return _READ
+
+
+def _is_hopeless(content: bytes, *, now: datetime) -> bool:
+    """Counts one more failure. Where the database fails nothing is counted, and no message is to blame."""
+    with writing():
+        Stuck.objects.filter(at__lt=now - _REMEMBERED).delete()
+        mark = salted_hmac(_SALT, content, algorithm="sha256").digest()
+        row, _ = Stuck.objects.get_or_create(mail=mark, defaults={"tries": 0, "at": now})
+        row.tries, row.at = row.tries + 1, now
+        row.save()
+        return row.tries >= _TRIES
 
 
 @contextmanager

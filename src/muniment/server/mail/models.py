@@ -44,6 +44,21 @@ class Mail(models.Model):
         indexes: ClassVar = [models.Index(fields=["next_at"], name="mail_by_turn")]
 
 
+class Stuck(models.Model):
+    """A message in the operator's mailbox that could not be taken in, and how often that was tried."""
+
+    subject_path: ClassVar[str] = ""
+    placement: ClassVar[Placement] = Placement.REGION
+
+    id = public(models.BigAutoField(primary_key=True), why="a row number, meaningless outside this database")
+    mail = public(
+        models.BinaryField(max_length=32, unique=True),
+        why="a keyed hash: it recognises a mail that is tried again, and tells nothing of it",
+    )
+    tries = public(models.SmallIntegerField(), why="how often it could not be taken in")
+    at = public(models.DateTimeField(), why="when that was tried last")
+
+
 class Suppression(models.Model):
     """An address that wants no marketing: a keyed hash recognises it, and can tell it to nobody."""
 

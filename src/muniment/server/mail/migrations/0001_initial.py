@@ -14,6 +14,15 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
+            name="Stuck",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("mail", models.BinaryField(max_length=32, unique=True)),
+                ("tries", models.SmallIntegerField()),
+                ("at", models.DateTimeField()),
+            ],
+        ),
+        migrations.CreateModel(
             name="Suppression",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),

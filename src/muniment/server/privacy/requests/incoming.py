@@ -10,6 +10,7 @@ when its request is verified or closed.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -36,6 +37,8 @@ MOST_WORDS = 4000
 
 _SALT = "muniment.request-link"
 _MAIL_SALT = "muniment.request-mail"
+_LINKS_A_DAY = 3
+"""To one address, for mails: anybody can write any sender onto one."""
 _REMEMBERED = timedelta(days=90)
 """So long a mail that is handed over again is recognised."""
 _TOLD_BY = (
@@ -52,6 +55,10 @@ class LinkDead(Exception):
 
 class NotARequest(Exception):
     """A mail that nobody can be answered on: no sender, an automatic one, or no mail at all."""
+
+
+class LinksEnough(Exception):
+    """The address was sent as many links as go to one in a day. The mail is counted, not answered."""
 
 
 def take_in(
@@ -86,12 +93,12 @@ def take_in(
 def take_in_mail(content: bytes, *, now: datetime) -> UUID:
     """A mail as it came in (RFC 5322). What it asks is guessed; who opens the link says what it is.
 
-    The same mail again (by its Message-ID and sender) is the same request. Raises NotARequest.
+    The same mail again (by its Message-ID and sender) is the same request. Raises NotARequest, LinksEnough.
     """
     try:
         mail = BytesParser(policy=policy.default).parsebytes(content)
         email = _sender(mail)
-        known_by = str(mail.get("Message-ID", "")).strip()
+        known_by = str(mail.get("Message-ID", "")).strip() or hashlib.sha256(content).hexdigest()
         # PostgreSQL keeps no NUL in a text.
         words = f"{mail['Subject'] or ''}\n\n{_text(mail)}".replace("\0", "").strip()[:MOST_WORDS]
     except (
@@ -107,17 +114,27 @@ def take_in_mail(content: bytes, *, now: datetime) -> UUID:
         # for parts within parts within parts.
         raise NotARequest from error
     kind = guess_kind(words)
-    mark = salted_hmac(_MAIL_SALT, f"{known_by}\0{email}", algorithm="sha256").digest() if known_by else None
+    mark = salted_hmac(_MAIL_SALT, f"{known_by}\0{email}", algorithm="sha256").digest()
     with writing():
-        before = TakenIn.objects.select_related("request").filter(mail=mark).first() if mark else None
-        if before is not None:
-            known: UUID = before.request.ref
-            return known
-        ref = take_in(kind, channel=Channel.MAIL, email=email, now=now, details=details_of(kind, words))
         TakenIn.objects.filter(at__lt=now - _REMEMBERED).delete()
-        if mark is not None:
-            TakenIn.objects.create(mail=mark, request=Request.objects.get(ref=ref), at=now)
+        before = TakenIn.objects.select_related("request").filter(mail=mark).first()
+        if before is None:
+            ref = _take_in_new(kind, email=email, words=words, now=now)
+            request = None if ref is None else Request.objects.get(ref=ref)
+            TakenIn.objects.create(mail=mark, request=request, at=now)
+        else:
+            ref = None if before.request is None else before.request.ref
+    if ref is None:
+        raise LinksEnough
     return ref
+
+
+def _take_in_new(kind: Kind, *, email: str, words: str, now: datetime) -> UUID | None:
+    """None where the address was sent links enough."""
+    sent = TakenIn.objects.filter(request__email=email, at__gt=now - timedelta(days=1)).count()
+    if sent >= _LINKS_A_DAY:
+        return None
+    return take_in(kind, channel=Channel.MAIL, email=email, now=now, details=details_of(kind, words))
 
 
 def details_of(kind: Kind, words: str) -> dict[str, str]:

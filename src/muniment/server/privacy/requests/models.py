@@ -130,8 +130,8 @@ class TakenIn(models.Model):
         why="a keyed hash: it recognises a mail that is handed over again, and tells nothing of it",
     )
     request = public(
-        models.ForeignKey(Request, on_delete=models.CASCADE, related_name="+"),
-        why="a row number, of a request that names nobody once it is closed",
+        models.ForeignKey(Request, null=True, on_delete=models.CASCADE, related_name="+"),
+        why="a row number, of a request that names nobody once it is closed; none where nobody was answered",
     )
     at = public(models.DateTimeField(), why="when a mail that nobody can read was taken in")
 

@@ -6,7 +6,7 @@ What runs by itself is out of their hands: nobody hurries it, and only a recorde
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from enum import Enum
 from uuid import UUID
@@ -25,7 +25,7 @@ from muniment.server.privacy.requests.machine import (
     refuse_request,
     verify_request,
 )
-from muniment.server.privacy.requests.models import Channel, Kind, Request
+from muniment.server.privacy.requests.models import Channel, Kind, Request, TakenIn
 from muniment.server.privacy.staff import staff_reading
 from muniment.server.transactions import writing
 
@@ -77,6 +77,8 @@ class Listed:
     lines: list[Waiting]
     page: int
     has_more: bool
+    unanswered: int = 0
+    """Of ninety days, mails beside these: the address on each was sent links enough for that day."""
 
 
 _FROM_ANYBODY = Q(verified_at=None) & ~Q(channel=Channel.POST)
@@ -90,7 +92,8 @@ def queue(*, now: datetime, page: int = 1) -> Listed:
 
 def unverified(*, now: datetime, page: int = 1) -> Listed:
     """What waits for its sender alone; after thirty days it lapses."""
-    return _listed(Request.objects.filter(_FROM_ANYBODY), page=page, now=now)
+    listed = _listed(Request.objects.filter(_FROM_ANYBODY), page=page, now=now)
+    return replace(listed, unanswered=TakenIn.objects.filter(request=None).count())
 
 
 @purpose(Purpose.REQUESTS)
