@@ -48,7 +48,9 @@ def enter_order(page: Page, *, about: str, issuer: str) -> None:
     page.get_by_label("Its country").fill("IE")
     page.get_by_label("Legal basis").fill("section 15")
     page.get_by_label("Address of the account").fill(about)
-    page.get_by_label("What is asked for").select_option(SCOPE)
+    asked = page.get_by_role("group", name="What is asked for")
+    for title in ("Country", "E-mail address"):
+        asked.get_by_role("group", name="Accounts", exact=True).get_by_label(title, exact=True).check()
     page.get_by_label("Days until it is owed").fill("10")
     page.get_by_role("button", name="Take in").click()
     expect(page.get_by_text("Two different people have to approve it.")).to_be_visible()
@@ -77,12 +79,17 @@ def test_two_of_staff_approve_an_order_and_the_person_is_told(browser: Browser, 
         case = two.get_by_role("listitem").filter(has_text=issuer)
         case.get_by_role("button", name="Approve").click()
         expect(case).to_contain_text("by two people")
+        case.get_by_role("button", name="Export what it covers").click()
+        expect(two.get_by_text("The document is made.")).to_be_visible()
+        assert_accessible(two)
+        case = two.get_by_role("listitem").filter(has_text=issuer)
         with two.expect_download() as download:
-            case.get_by_role("button", name="Export what it covers").click()
+            case.get_by_role("button", name="Fetch the document").click()
         document = json.loads(Path(download.value.path()).read_text())
         assert document["fields"] == {SCOPE[0]: ["IE"], SCOPE[1]: [email]}
         assert "sealed with a key that we never had" in document["cannot_be_given"]
-        two.reload()
+        case.get_by_role("button", name="They have it").click()
+        expect(two.get_by_text("Our copy of the document is deleted.")).to_be_visible()
         expect(two.get_by_text(issuer)).to_have_count(0)
 
         person.goto(site.url + "/mailbox")

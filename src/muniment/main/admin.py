@@ -207,9 +207,10 @@ def hand_over(
     as_json: Json = False,
 ) -> None:
     """Write what the buyer may get: of people who were told thirty days ago and did not object."""
+    if target.exists():
+        raise typer.BadParameter(f"{target} exists")
     try:
-        with target.open("x", encoding="utf-8") as file:
-            given, kept = _operator(data).hand_over(succession, file)
+        given, kept = _operator(data).hand_over(succession, target)
     except FileExistsError:
         raise typer.BadParameter(f"{target} exists") from None
     except Exception as error:

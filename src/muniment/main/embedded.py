@@ -11,10 +11,9 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
 from uuid import UUID
 
 from django.core import checks
@@ -48,7 +47,13 @@ from muniment.server.privacy.requests.erasing import replay_erasures
 from muniment.server.privacy.requests.incoming import take_in_mail
 from muniment.server.privacy.requests.machine import Advanced, advance_requests, open_requests
 from muniment.server.privacy.requests.models import Request
-from muniment.server.privacy.succession.handing_over import declare, hand_over_everybody
+from muniment.server.privacy.succession.handing_over import (
+    NoSuchHandOver,
+    declare,
+    deliver,
+    fetch_lines,
+    make_hand_over,
+)
 from muniment.server.privacy.versions.posting import post_shipped
 from muniment.server.process import listen, make_service, run_service, url_of
 from muniment.server.store.local import LocalObjects
@@ -177,6 +182,24 @@ def _one_migrates_files(data: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _write_synced(target: Path, lines: Iterable[str]) -> int:
+    """A new file that is ours alone, on disk when this returns; how many lines. Raises FileExistsError."""
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    written = 0
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        for line in lines:
+            file.write(line)
+            written += 1
+        file.flush()
+        os.fsync(file.fileno())
+    directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return written
+
+
 class NeverServed(Exception):
     """Nobody knows yet under which address the site is."""
 
@@ -258,9 +281,19 @@ class Operator:
             ref = declare(buyer, country=country, transfer_basis=basis, now=self.deployment.now())
         return str(ref)
 
-    def hand_over(self, ref: UUID, file: TextIO) -> tuple[int, int]:
-        """(people handed over, people who stay). Raises NoSuchSuccession."""
-        return hand_over_everybody(self.deployment, ref, file)
+    def hand_over(self, ref: UUID, target: Path) -> tuple[int, int]:
+        """(people in the file, people who are in none). Raises NoSuchSuccession, FileExistsError, OSError.
+
+        The server's own copy goes once the file is on disk.
+        """
+        made = make_hand_over(self.deployment, ref)
+        try:
+            lines = fetch_lines(made.ref, now=self.deployment.now())
+        except NoSuchHandOver:
+            return 0, made.kept
+        written = _write_synced(target, lines)
+        deliver(made.ref, now=self.deployment.now())
+        return written, made.kept
 
     def mails(self, *, to: str) -> list[Mail]:
         """What waits to be sent, or stays where no mail server is set up; newest first."""

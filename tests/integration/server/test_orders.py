@@ -55,8 +55,12 @@ def test_two_of_staff_approve_and_everybody_sees_that_it_happened(shared_server:
     assert f"{base}/approve" not in first.get("/console/orders").text
     assert f"{base}/export" not in first.get("/console/orders").text
     assert second.submit(second.get("/console/orders"), f"{base}/approve").status_code == 302
-    exported = second.submit(second.get("/console/orders"), f"{base}/export")
-    assert exported.json()["fields"] == {"accounts.Account.email": ["asked-about@example.org"]}
+    assert second.submit(second.get("/console/orders"), f"{base}/export").status_code == 302
+    for one in (second, second, first):
+        document = one.submit(one.get("/console/orders"), f"{base}/document")
+        assert document.json()["fields"] == {"accounts.Account.email": ["asked-about@example.org"]}
+    assert first.submit(first.get("/console/orders"), f"{base}/delivered").status_code == 302
+    assert base not in second.get("/console/orders").text
     report = stranger.get("/transparency.json").json()
     assert report["orders"] == {
         "received": 1, "refused": 0, "exported": 1, "told": 1, "by_country": {"IE": 1},

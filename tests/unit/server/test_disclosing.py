@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -20,30 +21,43 @@ from muniment.server.mail.models import Mail
 from muniment.server.privacy.consent.choices import Subject, choose
 from muniment.server.privacy.consent.effect import State
 from muniment.server.privacy.consent.notices import notice_for
+from muniment.server.privacy.disclosures import orders
 from muniment.server.privacy.disclosures.models import Cause, OrderCase
+from muniment.server.privacy.disclosures.models import State as CaseState
 from muniment.server.privacy.disclosures.orders import (
+    Forgotten,
     NoSuchOrder,
     NotApproved,
     Order,
     OutOfScope,
     approve,
+    deliver,
     end_gags,
     export,
+    fetch,
     fields_within_reach,
     open_orders,
     refuse,
     take_in,
+    titles_within_reach,
+    undelivered_orders,
 )
 from muniment.server.privacy.disclosures.transparency import read_transparency
 from muniment.server.privacy.export import export_archive, read_archive
+from muniment.server.privacy.external import EXTERNAL
 from muniment.server.privacy.gate import disclose as gate
 from muniment.server.privacy.gate.decide import Reason
 from muniment.server.privacy.gate.disclose import NotSent, Offer, Values, disclose
-from muniment.server.privacy.ledger.entries import entries_of
+from muniment.server.privacy.ledger.entries import entries_of, entries_of_kind
 from muniment.server.privacy.ledger.kinds import Kind
+from muniment.server.privacy.purposes import Purpose, purpose
+from muniment.server.privacy.registry import OUTGOING, Personal, data_map
 from muniment.server.privacy.requests.asking import ask
+from muniment.server.privacy.requests.machine import advance_requests
 from muniment.server.privacy.requests.models import Kind as Asked
+from muniment.server.privacy.retention.sweep import sweep_once
 from muniment.server.privacy.statement import Statement, read_statement
+from muniment.server.privacy.succession.handing_over import fields_to_hand_over
 from muniment.server.privacy.terms import Recipient, RecipientKind
 from muniment.server.transactions import writing
 from tests.support.domain import Clock, Member
@@ -202,6 +216,12 @@ def approved(member: Member, clock: Clock, **changes: Any) -> UUID:
     return ref
 
 
+def given(deployment: Deployment, ref: UUID) -> Any:
+    """Exported, and fetched."""
+    export(deployment, ref)
+    return json.loads(fetch(ref, now=deployment.now()))
+
+
 @pytest.mark.clause("P33", aspect="off")
 def test_one_person_cannot_approve_alone(deployment: Deployment, member: Member, clock: Clock) -> None:
     ref, one = opened(member, clock), staff(clock)
@@ -221,10 +241,10 @@ def test_one_person_cannot_approve_alone(deployment: Deployment, member: Member,
 def test_two_approve_and_the_scope_is_what_goes(deployment: Deployment, member: Member, clock: Clock) -> None:
     before = read_transparency()
     ref = approved(member, clock)
-    given = export(deployment, ref)
-    assert set(given["fields"]) == FIELDS
-    assert given["fields"][EMAIL] == [member.account.email]
-    assert "sealed" in given["cannot_be_given"]
+    document = given(deployment, ref)
+    assert set(document["fields"]) == FIELDS
+    assert document["fields"][EMAIL] == [member.account.email]
+    assert "sealed" in document["cannot_be_given"]
     after = read_transparency()
     assert (after.received - before.received, after.exported - before.exported) == (1, 1)
     mail = Mail.objects.filter(to=member.account.email).latest("id")
@@ -235,33 +255,121 @@ def test_two_approve_and_the_scope_is_what_goes(deployment: Deployment, member: 
         export(deployment, ref)
 
 
-def test_of_two_of_staff_at_once_one_gets_the_document(
+def test_of_two_of_staff_at_once_one_exports_and_the_document_is_there_for_both(
     deployment: Deployment, member: Member, clock: Clock
 ) -> None:
     ref, before = approved(member, clock), read_transparency().exported
-    both_found_it_open, seen = threading.Barrier(2), threading.local()
+    both_are_here, seen = threading.Barrier(2), threading.local()
 
     def now() -> datetime:
         if not hasattr(seen, "once"):
             seen.once = True
-            both_found_it_open.wait(30)
+            both_are_here.wait(30)
         return clock()
 
-    def ask_for_it() -> str:
+    def export_it() -> str:
         try:
-            return "fields" if "fields" in export(replace(deployment, now=now), ref) else "nothing"
+            with purpose(*Purpose):
+                export(replace(deployment, now=now), ref)
+                return "exported"
         except NoSuchOrder:
             return "no such order"
         finally:
             connections.close_all()
 
     with ThreadPoolExecutor(2) as pool:
-        said = [one.result() for one in [pool.submit(ask_for_it) for _ in range(2)]]
-    assert sorted(said) == ["fields", "no such order"]
+        said = [one.result() for one in [pool.submit(export_it) for _ in range(2)]]
+    assert sorted(said) == ["exported", "no such order"]
     assert read_transparency().exported == before + 1
     assert Mail.objects.filter(to=member.account.email, subject__startswith="We had to").count() == 1
     kinds = [entry.leaf.kind for entry in entries_of(member.account)]
-    assert [kinds.count(kind) for kind in (Kind.DISCLOSED, Kind.DISCLOSURE_STOPPED)] == [2, 1]
+    assert [kinds.count(kind) for kind in (Kind.DISCLOSED, Kind.DISCLOSURE_STOPPED)] == [1, 0]
+    assert fetch(ref, now=clock()) == fetch(ref, now=clock())
+
+
+@pytest.mark.parametrize("step", ["_record", "_tell"])
+def test_an_export_that_is_stopped_did_not_happen(
+    deployment: Deployment, member: Member, clock: Clock, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The document, the case, the ledger and the person's mail are one transaction."""
+    ref, before = approved(member, clock), len(entries_of(member.account))
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(orders, step, dies)
+        export(deployment, ref)
+    case = OrderCase.objects.get(ref=ref)
+    assert (case.state, case.document, case.told_at) == (CaseState.OPEN, "", None)
+    assert len(entries_of(member.account)) == before
+    assert given(deployment, ref)["fields"][EMAIL] == [member.account.email]
+
+
+def test_a_document_is_there_until_it_arrived(deployment: Deployment, member: Member, clock: Clock) -> None:
+    ref = approved(member, clock)
+    with pytest.raises(NoSuchOrder):
+        fetch(ref, now=clock())
+    export(deployment, ref)
+    assert fetch(ref, now=clock()) == fetch(ref, now=clock())
+    assert ref in {one.ref for one in undelivered_orders()}
+    deliver(ref, now=clock())
+    assert ref not in {one.ref for one in undelivered_orders()}
+    assert OrderCase.objects.get(ref=ref).document == ""
+    for act in (fetch, deliver):
+        with pytest.raises(NoSuchOrder):
+            act(ref, now=clock())
+    entries = entries_of_kind(Kind.ORDER_FETCHED, Kind.ORDER_DELIVERED)
+    mine = [entry.leaf.kind for entry in entries if entry.said["case"] == ref.hex]
+    assert mine == [Kind.ORDER_FETCHED, Kind.ORDER_FETCHED, Kind.ORDER_DELIVERED]
+
+
+def test_a_document_that_nobody_takes_goes_after_thirty_days(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    ref = approved(member, clock)
+    export(deployment, ref)
+    clock.turn(days=29)
+    sweep_once(deployment)
+    assert fetch(ref, now=clock())
+    clock.turn(days=1)
+    swept = sweep_once(deployment)
+    assert swept["privacy_disclosures.OrderCase.document"] >= 1
+    with pytest.raises(Forgotten):
+        fetch(ref, now=clock())
+    deliver(ref, now=clock())
+    assert list(entries_of_kind(Kind.ORDER_DELIVERED))[-1].said["document"] == "forgotten"
+
+
+def test_a_document_goes_with_the_person(deployment: Deployment, member: Member, clock: Clock) -> None:
+    ref = approved(member, clock)
+    export(deployment, ref)
+    ask(deployment, member.account, Asked.ERASE)
+    clock.turn(days=3)
+    advance_requests(deployment)
+    assert not Account.objects.filter(pk=member.account.pk).exists()
+    assert OrderCase.objects.get(ref=ref).document == ""
+    with pytest.raises(Forgotten):
+        fetch(ref, now=clock())
+
+
+def test_a_scope_is_chosen_by_titles_that_tell_columns_apart() -> None:
+    by_table = titles_within_reach()
+    assert by_table["Accounts"][EMAIL] == "E-mail address"
+    assert sorted(name for columns in by_table.values() for name in columns) == sorted(fields_within_reach())
+    for table, columns in by_table.items():
+        assert len(set(columns.values())) == len(columns), table
+
+
+def test_what_was_written_down_for_one_authority_is_in_no_order(member: Member) -> None:
+    copies = {
+        f"{column.model}.{column.name}"
+        for column in data_map(EXTERNAL)
+        if isinstance(column.declaration, Personal) and column.declaration.keep == OUTGOING
+    }
+    assert "privacy_disclosures.OrderCase.document" in copies
+    assert copies.isdisjoint(fields_within_reach())
+    assert copies.isdisjoint(fields_to_hand_over(read_statement()))
 
 
 @pytest.mark.clause("P33", aspect="beyond")
@@ -311,7 +419,7 @@ def test_own_judgement_goes_through_the_same_case(
     ref = approved(
         member, clock, cause=cause, reason="threats against a named person", scope=frozenset({EMAIL})
     )
-    assert set(export(deployment, ref)["fields"]) == {EMAIL}
+    assert set(given(deployment, ref)["fields"]) == {EMAIL}
 
 
 @pytest.mark.clause("P35", aspect="beyond")
@@ -343,14 +451,14 @@ def test_what_lapsed_is_approved_anew_by_two(deployment: Deployment, member: Mem
     with pytest.raises(NotApproved):
         export(deployment, ref)
     second.post(f"/console/orders/{ref}/approve")
-    assert set(export(deployment, ref)["fields"]) == FIELDS
+    assert set(given(deployment, ref)["fields"]) == FIELDS
 
 
 def test_a_person_who_objects_is_still_within_a_court_s_reach_and_not_within_ours(
     deployment: Deployment, member: Member, clock: Clock
 ) -> None:
     ask(deployment, member.account, Asked.RESTRICT)
-    assert export(deployment, approved(member, clock))["fields"][EMAIL] == [member.account.email]
+    assert given(deployment, approved(member, clock))["fields"][EMAIL] == [member.account.email]
 
 
 @pytest.mark.clause("A2")

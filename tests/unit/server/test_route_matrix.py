@@ -62,8 +62,8 @@ confirmations/<uuid:ref>/confirm|devices/<uuid:ref>/revoke|devices/code|profile/
 |requests/export
 """
 _STAFF = """
-console/orders|console/orders/<uuid:ref>/approve|console/orders/<uuid:ref>/export
-|console|console/recipients|console/succession|console/succession/<uuid:ref>/hand-over
+console/orders|console/orders/<uuid:ref>/approve|console/orders/<uuid:ref>/document|console/orders/<uuid:ref>/delivered|console/orders/<uuid:ref>/export
+|console|console/hand-over/<uuid:ref>/file|console/hand-over/<uuid:ref>/delivered|console/recipients|console/succession|console/succession/<uuid:ref>/hand-over
 |console/orders/<uuid:ref>/read|console/requests/<uuid:ref>/read
 |console/orders/<uuid:ref>/refuse|console/requests|console/requests/<uuid:ref>/done
 |console/requests/<uuid:ref>/refuse|console/requests/<uuid:ref>/vouch

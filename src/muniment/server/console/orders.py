@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -16,14 +16,18 @@ from muniment.server.portal.access import owner_of
 from muniment.server.privacy.disclosures import cases
 from muniment.server.privacy.disclosures.models import Cause
 from muniment.server.privacy.disclosures.orders import (
+    Forgotten,
     Lapsed,
     NoSuchOrder,
     NotApproved,
     Order,
     OutOfScope,
+    deliver,
     export,
-    fields_within_reach,
+    fetch,
     open_orders,
+    titles_within_reach,
+    undelivered_orders,
 )
 from muniment.server.privacy.disclosures.orders import read_order as read
 from muniment.server.privacy.staff import ReasonMissing
@@ -39,9 +43,10 @@ class OrderForm(forms.Form):
     legal_basis = forms.CharField(label="Legal basis", max_length=300)
     email = forms.EmailField(label="Address of the account")
     scope = forms.MultipleChoiceField(
-        label="What is asked for", widget=forms.SelectMultiple(attrs={"size": 10}),
-        help_text="Several with Ctrl or the Command key. Nothing else can be exported.",
-    )  # fmt: skip
+        label="What is asked for",
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Nothing else can be exported.",
+    )
     days = forms.IntegerField(label="Days until it is owed", min_value=1, max_value=365)
     gag_days = forms.IntegerField(
         label="Days for which telling the person is forbidden", min_value=0, max_value=3650, required=False
@@ -53,7 +58,9 @@ class OrderForm(forms.Form):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
-        self.fields["scope"].choices = [(name, name) for name in sorted(fields_within_reach())]  # type: ignore[attr-defined]
+        self.fields["scope"].choices = [  # type: ignore[attr-defined]
+            (table, list(columns.items())) for table, columns in sorted(titles_within_reach().items())
+        ]
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -120,9 +127,9 @@ def refuse_order(request: HttpRequest, ref: UUID) -> HttpResponse:
 @require_POST
 @staff_only
 def export_order(request: HttpRequest, ref: UUID) -> HttpResponse:
-    """The document for the authority, as a download; the person is told in the same moment, unless gagged."""
+    """Makes the document for the authority; the person is told in the same moment, unless gagged."""
     try:
-        document = export(deployment(), ref)
+        export(deployment(), ref)
     except NoSuchOrder:
         raise Http404 from None
     except Lapsed:
@@ -131,17 +138,46 @@ def export_order(request: HttpRequest, ref: UUID) -> HttpResponse:
             "It was not exported within ninety days: two people have to approve it anew.",
             extra_tags="bad",
         )
-        return redirect("console_orders")
     except (NotApproved, OutOfScope):
         messages.error(request, "Two different people have to approve it first.", extra_tags="bad")
+    else:
+        messages.success(request, "The document is made. Fetch it below.", extra_tags="good")
+    return redirect("console_orders")
+
+
+@require_POST
+@staff_only
+def fetch_document(request: HttpRequest, ref: UUID) -> HttpResponse:
+    """The document as a download, as often as it takes."""
+    try:
+        document = fetch(ref, now=now())
+    except NoSuchOrder:
+        raise Http404 from None
+    except Forgotten:
+        messages.error(request, "The document is gone: with the person, or after 30 days.", extra_tags="bad")
         return redirect("console_orders")
-    answer = JsonResponse(document, json_dumps_params={"indent": 1})
+    answer = HttpResponse(document, content_type="application/json")
     answer.headers["Content-Disposition"] = f'attachment; filename="order-{ref.hex[:8]}.json"'
     return answer
+
+
+@require_POST
+@staff_only
+def deliver_document(request: HttpRequest, ref: UUID) -> HttpResponse:
+    """The authority has it."""
+    try:
+        deliver(ref, now=now())
+    except NoSuchOrder:
+        raise Http404 from None
+    messages.success(request, "Noted. Our copy of the document is deleted.", extra_tags="good")
+    return redirect("console_orders")
 
 
 def _page(request: HttpRequest, form: OrderForm, *, status: int = 200, **read: object) -> HttpResponse:
     at = now()
     cases_open = [(order, order.has_lapsed(at)) for order in open_orders()]
-    context = {"orders": cases_open, "form": form, "me": owner_of(request).pk, **read}
+    context = {
+        "orders": cases_open, "undelivered": undelivered_orders(), "form": form, "me": owner_of(request).pk,
+        **read,
+    }  # fmt: skip
     return render(request, "console/orders.html", context, status=status)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from uuid import UUID
 
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import ValidationError
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -55,15 +55,38 @@ def succession(request: HttpRequest) -> HttpResponse:
 @require_POST
 @staff_only
 def hand_over(request: HttpRequest, ref: UUID) -> HttpResponse:
-    """What the buyer may get now, one JSON object a line, as a download. Who is in it is in no later one."""
-    file = io.StringIO()
+    """Makes the file of everybody whom the buyer may get now."""
     try:
-        given, _ = handing_over.hand_over_everybody(deployment(), ref, file)
+        made = handing_over.make_hand_over(deployment(), ref)
     except handing_over.NoSuchSuccession:
         raise Http404 from None
-    if not given:
+    if made.given:
+        messages.success(request, "The file is made. Fetch it below.", extra_tags="good")
+    else:
         messages.error(request, "There is nobody who may be handed over now.", extra_tags="bad")
-        return redirect("console_succession")
-    answer = HttpResponse(file.getvalue(), content_type="application/x-ndjson")
+    return redirect("console_succession")
+
+
+@require_POST
+@staff_only
+def fetch_file(request: HttpRequest, ref: UUID) -> HttpResponseBase:  # noqa: ARG001
+    """The file as a download, one JSON object a line, as often as it takes."""
+    try:
+        lines = handing_over.fetch_lines(ref, now=now())
+    except handing_over.NoSuchHandOver:
+        raise Http404 from None
+    answer = StreamingHttpResponse(lines, content_type="application/x-ndjson")
     answer.headers["Content-Disposition"] = f'attachment; filename="succession-{ref.hex[:8]}.ndjson"'
     return answer
+
+
+@require_POST
+@staff_only
+def deliver_file(request: HttpRequest, ref: UUID) -> HttpResponse:
+    """The buyer has it."""
+    try:
+        handing_over.deliver(ref, now=now())
+    except handing_over.NoSuchHandOver:
+        raise Http404 from None
+    messages.success(request, "Noted. Our copy of the file is deleted.", extra_tags="good")
+    return redirect("console_succession")

@@ -17,6 +17,8 @@ urlpatterns = [
     path("console/orders/<uuid:ref>/approve", orders.approve_order, name="approve_order"),
     path("console/orders/<uuid:ref>/refuse", orders.refuse_order, name="refuse_order"),
     path("console/orders/<uuid:ref>/export", orders.export_order, name="export_order"),
+    path("console/orders/<uuid:ref>/document", orders.fetch_document, name="fetch_order_document"),
+    path("console/orders/<uuid:ref>/delivered", orders.deliver_document, name="deliver_order_document"),
     path("console/recipients", recipients.recipients, name="console_recipients"),
     path("console/succession", succession.succession, name="console_succession"),
     path(
@@ -24,6 +26,8 @@ urlpatterns = [
         used_for(Purpose.SUCCESSION)(succession.hand_over),
         name="hand_over",
     ),
+    path("console/hand-over/<uuid:ref>/file", succession.fetch_file, name="fetch_hand_over"),
+    path("console/hand-over/<uuid:ref>/delivered", succession.deliver_file, name="deliver_hand_over"),
     path("console/requests", requests.requests, name="console_requests"),
     path("console/requests/<uuid:ref>/read", requests.read, name="read_request"),
     path("console/requests/<uuid:ref>/vouch", requests.vouch, name="vouch_for_request"),

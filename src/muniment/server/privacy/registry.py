@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from django.apps import apps
 from django.db import models
+from django.utils.text import capfirst
 
 from muniment.server.privacy.statement import Statement
 
@@ -50,6 +51,9 @@ class Personal:
 class Public:
     why: str
 
+
+OUTGOING = "outgoing"
+"""The period of what was written down for somebody outside: a copy, which is given to nobody else."""
 
 Declaration = Personal | Public
 
@@ -89,6 +93,19 @@ def public(field: F, *, why: str) -> F:
 def data_map(external: dict[str, External]) -> list[Column]:
     """Every declared column of every installed model."""
     return [item for item in _declarations(_concrete_models(), external) if isinstance(item, Column)]
+
+
+def titles(columns: Iterable[Column]) -> dict[str, tuple[str, str]]:
+    """What people call a table and each of its columns, by the registered name: what the model calls them."""
+    found = {}
+    for column in columns:
+        meta = apps.get_model(column.model)._meta
+        field: Any = meta.get_field(column.name)
+        found[f"{column.model}.{column.name}"] = (
+            str(capfirst(meta.verbose_name_plural)),
+            str(capfirst(field.verbose_name)),
+        )
+    return found
 
 
 def problems(

@@ -11,7 +11,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 # Django draws every option by two templates of its own, which took 100 ms for a list of countries.
-_INSTEAD = {"django/forms/widgets/select.html": "web/select.html"}
+_INSTEAD = {
+    "django/forms/widgets/select.html": "web/select.html",
+    "django/forms/widgets/checkbox_select.html": "web/checkboxes.html",
+}
 
 
 class Renderer(DjangoTemplates):

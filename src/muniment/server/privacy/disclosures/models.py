@@ -46,7 +46,7 @@ class OrderCase(models.Model):
 
     subject_path: ClassVar[str] = "subject"
     placement: ClassVar[Placement] = Placement.REGION
-    ended: ClassVar[dict[str, tuple[str, ...]]] = {"order": ("closed_at",)}
+    ended: ClassVar[dict[str, tuple[str, ...]]] = {"order": ("closed_at",), "outgoing": ("closed_at",)}
     # Before the person is told, and while a gag holds, no copy of theirs has it.
     shown_where: ClassVar[dict[str, bool]] = {"told_at__isnull": False}
 
@@ -79,6 +79,12 @@ class OrderCase(models.Model):
     refusal = public(models.TextField(blank=True), why="why an order was refused; names no person")
     closed_at = public(models.DateTimeField(null=True), why=_NAMELESS)
     told_at = public(models.DateTimeField(null=True), why=_NAMELESS)
+    # What the authority gets, from when it was made until somebody says that it has it.
+    document = personal(
+        models.TextField(blank=True), category="correspondence", purposes=("legal_order",), keep="outgoing",
+        erase=Erase.CLEAR,
+    )  # fmt: skip
+    delivered_at = public(models.DateTimeField(null=True), why=_NAMELESS)
 
     class Meta:
         constraints: ClassVar = [

@@ -3,6 +3,10 @@
     open ──first approver──▶ open ──another approver──▶ open ──export──▶ exported ──told, at once or when the
       └──refuse, with a reason──▶ refused                                            gag ends──▶ told
 
+Exporting writes the document into the case, in the transaction that closes it. From there it is fetched as
+often as it takes; it goes once somebody says that the authority has it, after thirty days, or with the
+person.
+
 What was not exported within ninety days has lapsed; the next approval is the first of another ninety.
 
 The operator cannot read what is backed up, so no order reaches it: what is exported are the rows of the
@@ -12,8 +16,8 @@ among them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import json
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -24,13 +28,13 @@ from django.db.models import QuerySet
 from muniment.server.deployment import Deployment
 from muniment.server.privacy.disclosures.models import OWN_JUDGEMENT, Cause, OrderCase, State
 from muniment.server.privacy.external import EXTERNAL
-from muniment.server.privacy.gate.decide import Decision, Mandate
-from muniment.server.privacy.gate.disclose import NotSent, Offer, Sight, Values, disclose
+from muniment.server.privacy.gate.decide import Mandate
+from muniment.server.privacy.gate.disclose import Offer, Sight, Values, set_down
 from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ports import Told, notify
 from muniment.server.privacy.purposes import Purpose, purpose
-from muniment.server.privacy.registry import Personal, data_map
+from muniment.server.privacy.registry import OUTGOING, Personal, data_map, titles
 from muniment.server.privacy.staff import staff_reading
 from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.terms import Recipient, RecipientKind
@@ -56,6 +60,10 @@ class NotApproved(Exception):
 
 class Lapsed(NotApproved):
     """It was not exported in time: two different people have to look at it anew."""
+
+
+class Forgotten(Exception):
+    """The document is gone: with the person, or after thirty days."""
 
 
 class OutOfScope(Exception):
@@ -90,12 +98,24 @@ class Asked:
 
 
 def fields_within_reach() -> tuple[str, ...]:
-    """What an order can name at all: personal columns, but for secrets."""
+    """What an order can name at all: personal columns, but for secrets and for what was made for others."""
     return tuple(
         f"{column.model}.{column.name}"
         for column in data_map(EXTERNAL)
-        if isinstance(column.declaration, Personal) and column.declaration.category not in _NEVER
+        if isinstance(column.declaration, Personal)
+        and column.declaration.category not in _NEVER
+        and column.declaration.keep != OUTGOING
     )
+
+
+def titles_within_reach() -> dict[str, dict[str, str]]:
+    """The same as people read it: by table, the title of each column by its registered name."""
+    named = titles(data_map(EXTERNAL))
+    found: dict[str, dict[str, str]] = {}
+    for name in fields_within_reach():
+        table, title = named[name]
+        found.setdefault(table, {})[name] = title
+    return found
 
 
 @purpose(Purpose.LEGAL_ORDER)
@@ -153,61 +173,47 @@ def refuse(ref: UUID, *, reason: str, now: datetime) -> None:
     _record(Kind.ORDER_REFUSED, row, now=now)
 
 
-@dataclass
-class _Document:
-    """Where an export goes: into the hands of the one who closes the case, and of nobody who asks beside."""
+@purpose(Purpose.LEGAL_ORDER)
+def export(deployment: Deployment, ref: UUID, *, fields: frozenset[str] | None = None) -> None:
+    """Write down what the authority gets, close the case, and tell the person, or later: all, or nothing.
 
-    case: int
-    now: datetime
-    values: Values = field(default_factory=dict)
-
-    def send(self, values: Values) -> None:
-        """Raises NoSuchOrder: somebody else closed it since."""
-        with writing():
-            row = _still_open(OrderCase.objects.filter(pk=self.case))
-            row.state, row.closed_at = State.EXPORTED, self.now
-            row.save(update_fields=["state", "closed_at"])
-            _record(Kind.ORDER_EXPORTED, row, now=self.now, fields=str(len(values)))
-            if not _is_gagged(row, now=self.now):
-                _tell(row, now=self.now)
-        self.values = values
+    `fields` may narrow the scope. Raises NoSuchOrder, NotApproved (Lapsed), OutOfScope. Of two who do it at
+    once, one finds no open order any more; the document is there for both.
+    """
+    now = deployment.now()
+    with writing():
+        row = _open_case(ref)
+        document = _Document(row)
+        decision = set_down(_offer(row, fields, now=now), document, deployment=deployment)
+        if decision.allow:
+            row.state, row.closed_at, row.document = State.EXPORTED, now, document.text
+            row.save(update_fields=["state", "closed_at", "document"])
+            _record(Kind.ORDER_EXPORTED, row, now=now, fields=str(len(decision.fields)))
+            if not _is_gagged(row, now=now):
+                _tell(row, now=now)
+    if not decision.allow:
+        raise NotApproved
 
 
 @purpose(Purpose.LEGAL_ORDER)
-def export(deployment: Deployment, ref: UUID, *, fields: frozenset[str] | None = None) -> Mapping[str, Any]:
-    """What the authority gets, as one document; the case is closed and the person told, or told later.
+def fetch(ref: UUID, *, now: datetime) -> str:
+    """The document, until somebody says that it arrived. Raises NoSuchOrder, Forgotten."""
+    with writing():
+        row = _undelivered(ref)
+        if not row.document:
+            raise Forgotten
+        _record(Kind.ORDER_FETCHED, row, now=now)
+    return row.document
 
-    `fields` may narrow the scope. Raises NoSuchOrder, NotApproved (Lapsed), OutOfScope. Of two who
-    ask at once, one gets the document, and the other NoSuchOrder.
-    """
-    row = OrderCase.objects.select_related("subject").filter(ref=ref, state=State.OPEN).first()
-    if row is None or row.subject is None:
-        raise NoSuchOrder
-    now = deployment.now()
-    if row.has_lapsed(now):
-        raise Lapsed
-    if row.second_approver_id is None:
-        raise NotApproved
-    scope = frozenset(row.scope)
-    wanted = scope if fields is None else fields
-    if wanted - scope:
-        raise OutOfScope(wanted - scope)
-    document = _Document(row.pk, now)
-    try:
-        decision = _disclose(row, wanted, document, deployment)
-    except NotSent as error:
-        if isinstance(error.__cause__, NoSuchOrder):
-            raise NoSuchOrder from error
-        raise
-    if not decision.allow:
-        raise NotApproved
-    return {
-        "case": row.ref.hex,
-        "issuer": row.issuer,
-        "legal_basis": row.legal_basis,
-        "fields": {name: [_plain(value) for value in values] for name, values in document.values.items()},
-        "cannot_be_given": "what is backed up: it is sealed with a key that we never had",
-    }
+
+@purpose(Purpose.LEGAL_ORDER)
+def deliver(ref: UUID, *, now: datetime) -> None:
+    """The authority has its document, or there is none any more: our copy goes. Raises NoSuchOrder."""
+    with writing():
+        row = _undelivered(ref)
+        _record(Kind.ORDER_DELIVERED, row, now=now, document="arrived" if row.document else "forgotten")
+        row.document, row.delivered_at = "", now
+        row.save(update_fields=["document", "delivered_at"])
 
 
 def end_gags(deployment: Deployment) -> int:
@@ -227,6 +233,12 @@ def open_orders() -> list[OrderCase]:
     return list(OrderCase.objects.filter(state=State.OPEN).order_by("deadline"))
 
 
+def undelivered_orders() -> list[OrderCase]:
+    """Exported, and nobody said yet that the document arrived; the oldest first."""
+    rows = OrderCase.objects.filter(state=State.EXPORTED, delivered_at=None)
+    return list(rows.defer("document").order_by("closed_at"))
+
+
 def read_order(ref: UUID, *, reason: str, now: datetime) -> Asked:
     """For staff, who say why. In a gag the record is about nobody. Raises NoSuchOrder, ReasonMissing."""
     with purpose(Purpose.LEGAL_ORDER):
@@ -238,24 +250,51 @@ def read_order(ref: UUID, *, reason: str, now: datetime) -> Asked:
         return Asked("" if row.subject is None else row.subject.email, row.reason)
 
 
-def _disclose(
-    row: OrderCase, wanted: frozenset[str], document: _Document, deployment: Deployment
-) -> Decision:
-    """Through the gate like everything else: the approved case is what declares this recipient."""
+@dataclass
+class _Document:
+    """What an authority gets, as one text."""
+
+    row: OrderCase
+    text: str = ""
+
+    def send(self, values: Values) -> None:
+        content = {
+            "case": self.row.ref.hex,
+            "issuer": self.row.issuer,
+            "legal_basis": self.row.legal_basis,
+            "fields": {name: [_plain(value) for value in held] for name, held in values.items()},
+            "cannot_be_given": "what is backed up: it is sealed with a key that we never had",
+        }
+        self.text = json.dumps(content, ensure_ascii=False, indent=1)
+
+
+def _offer(row: OrderCase, fields: frozenset[str] | None, *, now: datetime) -> Offer:
+    """For the gate, as everything else: the approved case is what declares this recipient.
+
+    Raises NoSuchOrder, NotApproved (Lapsed), OutOfScope.
+    """
+    if row.subject is None:
+        raise NoSuchOrder
+    if row.has_lapsed(now):
+        raise Lapsed
+    if row.second_approver_id is None:
+        raise NotApproved
+    scope = frozenset(row.scope)
+    wanted = scope if fields is None else fields
+    if wanted - scope:
+        raise OutOfScope(wanted - scope)
     cause = Cause(row.cause)
     recipient = Recipient(
         name=f"order {row.ref.hex}", title=row.issuer, kind=RecipientKind.AUTHORITY,
-        purposes=frozenset({_PURPOSES[cause]}), fields=frozenset(row.scope), country=row.country,
+        purposes=frozenset({_PURPOSES[cause]}), fields=scope, country=row.country,
         contract="", expires=None, reviewed=None, transfer_basis=row.legal_basis,
     )  # fmt: skip
-    statement = replace(read_statement(), recipients={recipient.name: recipient})
-    mandate = Mandate(recipient.name, frozenset(row.scope), row.received_at, row.review_at)
-    gagged = _is_gagged(row, now=deployment.now())
-    offer = Offer(
-        row.subject, _PURPOSES[cause], recipient.name, wanted, mandate=mandate, statement=statement,
-        sight=Sight.LATER if gagged else Sight.NOW, note={"case": row.ref.hex},
+    return Offer(
+        row.subject, _PURPOSES[cause], recipient.name, wanted,
+        mandate=Mandate(recipient.name, scope, row.received_at, row.review_at),
+        statement=replace(read_statement(), recipients={recipient.name: recipient}),
+        sight=Sight.LATER if _is_gagged(row, now=now) else Sight.NOW, note={"case": row.ref.hex},
     )  # fmt: skip
-    return disclose(offer, document, deployment=deployment)
 
 
 def _tell(row: OrderCase, *, now: datetime) -> None:
@@ -275,11 +314,15 @@ def _is_gagged(row: OrderCase, *, now: datetime) -> bool:
 
 
 def _open_case(ref: UUID) -> OrderCase:
-    return _still_open(OrderCase.objects.filter(ref=ref))
+    return _case(OrderCase.objects.filter(ref=ref, state=State.OPEN).select_related("subject"))
 
 
-def _still_open(cases: QuerySet[OrderCase]) -> OrderCase:
-    row = cases.select_for_update(of=("self",)).filter(state=State.OPEN).first()
+def _undelivered(ref: UUID) -> OrderCase:
+    return _case(OrderCase.objects.filter(ref=ref, state=State.EXPORTED, delivered_at=None))
+
+
+def _case(cases: QuerySet[OrderCase]) -> OrderCase:
+    row = cases.select_for_update(of=("self",)).first()
     if row is None:
         raise NoSuchOrder
     return row

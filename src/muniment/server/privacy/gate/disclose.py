@@ -4,6 +4,12 @@
 
 It is decided twice: when the record is written, and again with fresh eyes right before sending, so that a
 consent withdrawn in between still counts. What was recorded and then not sent says so in a record of its own.
+
+    with writing():
+        decision = set_down(offer, sender, deployment=deployment)
+
+Where what goes is first written down in a row of ours, to be fetched as often as it takes, nothing is in
+between: the decision, its record and the row are one transaction, and stand or fall together.
 """
 
 from __future__ import annotations
@@ -66,8 +72,7 @@ def disclose(offer: Offer, sender: Sender, *, deployment: Deployment) -> Decisio
     """Send what may be sent; the answer says what that was. Raises NotSent."""
     with writing():
         decision = _decide(offer, deployment)
-        kind = Kind.DISCLOSED if decision.allow else Kind.DISCLOSURE_REFUSED
-        _record(kind, offer, decision, deployment)
+        _record(_kind_of(decision), offer, decision, deployment)
     if not decision.allow:
         return decision
     fresh = _decide(offer, deployment)
@@ -85,6 +90,15 @@ def disclose(offer: Offer, sender: Sender, *, deployment: Deployment) -> Decisio
     return fresh
 
 
+def set_down(offer: Offer, sender: Sender, *, deployment: Deployment) -> Decision:
+    """`disclose` to a sender that keeps what it gets in the transaction under way: inside `writing()`."""
+    decision = _decide(offer, deployment)
+    _record(_kind_of(decision), offer, decision, deployment)
+    if decision.allow:
+        sender.send(_values(offer.account, decision.fields))
+    return decision
+
+
 def _decide(offer: Offer, deployment: Deployment) -> Decision:
     now = deployment.now()
     statement = offer.statement or in_force_for(offer.account, now).statement
@@ -92,6 +106,10 @@ def _decide(offer: Offer, deployment: Deployment) -> Decision:
     facts = facts_of(offer.account, country=country, now=now)
     ask = Ask(offer.purpose, offer.recipient, offer.fields, facts, now, offer.signals, offer.mandate)
     return decide(statement, ask)
+
+
+def _kind_of(decision: Decision) -> Kind:
+    return Kind.DISCLOSED if decision.allow else Kind.DISCLOSURE_REFUSED
 
 
 def _record(kind: Kind, offer: Offer, decision: Decision, deployment: Deployment) -> None:

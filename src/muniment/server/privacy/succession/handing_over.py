@@ -1,6 +1,7 @@
 """A buyer of the service: declared, told to everybody, and handed over to only after thirty days.
 
-    declare ──▶ tell_everybody (every ten minutes) ──▶ 30 days after each person was told ──▶ hand_over
+    declare ──▶ tell_everybody (every ten minutes) ──▶ 30 days after each person was told ──▶ make_hand_over
+      ──▶ fetch_lines, as often as it takes ──▶ deliver: the buyer has it, and our copy goes
 
 Until then people take everything along, delete their account, or object (`/requests`), which the gate heeds:
 who objected stays out. The gate decides each person by itself, with the succession as its mandate.
@@ -9,23 +10,28 @@ who objected stays out. The gate decides each person by itself, with the success
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, TextIO
+from typing import Any
 from uuid import UUID, uuid4
 
 from django.contrib.auth import get_user_model
+from django.db.models import Q, QuerySet
 
 from muniment.server.deployment import Deployment
-from muniment.server.privacy.gate.decide import Decision, Mandate
-from muniment.server.privacy.gate.disclose import Offer, Sender, Values, disclose
+from muniment.server.privacy.gate.decide import Mandate
+from muniment.server.privacy.gate.disclose import Offer, Values, set_down
 from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ports import Told, notify
-from muniment.server.privacy.registry import Personal
+from muniment.server.privacy.purposes import Purpose, purpose
+from muniment.server.privacy.registry import OUTGOING, Personal
+from muniment.server.privacy.requests.models import Kind as Asked
+from muniment.server.privacy.requests.models import Request, Restriction
 from muniment.server.privacy.rows_about import tables_about
 from muniment.server.privacy.statement import Statement
-from muniment.server.privacy.succession.models import Succession, SuccessionNotice
+from muniment.server.privacy.succession.models import HandOver, Succession, SuccessionNotice
 from muniment.server.privacy.terms import Recipient, RecipientKind
 from muniment.server.privacy.versions.in_force import in_force_for
 from muniment.server.transactions import writing
@@ -34,6 +40,7 @@ NOTICE = timedelta(days=30)
 PURPOSE = "succession"
 _AT_ONCE = 20
 """In one transaction, which keeps every other writer waiting."""
+_EVERY_USE = ""
 _SECRETS = "credential"
 _A_CENTURY = timedelta(days=36500)
 
@@ -42,8 +49,21 @@ class NoSuchSuccession(LookupError):
     """None of that name was declared."""
 
 
+class NoSuchHandOver(LookupError):
+    """There is none of that name, it is not made yet, or it arrived."""
+
+
 class TooEarly(Exception):
     """The person was not told, or less than thirty days ago."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What `make_hand_over` did: how many people it wrote down, and how many are in no file."""
+
+    ref: UUID
+    given: int
+    kept: int
 
 
 def declare(buyer: str, *, country: str, transfer_basis: str, now: datetime) -> UUID:
@@ -85,61 +105,154 @@ def tell_everybody(*, now: datetime) -> int:
     return told
 
 
-def hand_over(deployment: Deployment, ref: UUID, account: Any, sender: Sender) -> Decision:
-    """Give the buyer what is held about one person, if it may be.
+def make_hand_over(deployment: Deployment, ref: UUID) -> Made:
+    """Write down, for the buyer, everybody who may be handed over now and was not before.
 
-    Raises NoSuchSuccession, TooEarly, NotSent.
+    What is not known to have arrived is gone on with, and only what is missing of it is made again. Twenty
+    people are one transaction: the decision of the gate about each, its record, the line and the mark. Two
+    who do it at once share the work. Raises NoSuchSuccession.
     """
-    row = Succession.objects.filter(ref=ref).first()
+    with writing():
+        row = _locked(ref)
+        made, _ = HandOver.objects.get_or_create(
+            succession=row, delivered_at=None, defaults={"ref": uuid4(), "begun_at": deployment.now()}
+        )
+    last, given = 0, 0
+    while True:
+        with writing():
+            row = _locked(ref)
+            # Who shares the work may have been done with it, and even have had it delivered.
+            still = HandOver.objects.filter(pk=made.pk, delivered_at=None).first()
+            batch = [] if still is None else _missing_in(still, after=last)
+            given += sum(_write_down(deployment, row, notice, into=made) for notice in batch)
+        if len(batch) < _AT_ONCE:
+            break
+        last = batch[-1].pk
+    with writing():
+        _locked(ref)
+        notices = SuccessionNotice.objects.filter(succession=row)
+        if not notices.filter(hand_over=made).exists():
+            HandOver.objects.filter(pk=made.pk).delete()
+        HandOver.objects.filter(pk=made.pk, made_at=None).update(made_at=deployment.now())
+        return Made(made.ref, given, notices.filter(handed_over_at=None).count())
+
+
+def fetch_lines(ref: UUID, *, now: datetime) -> Iterator[str]:
+    """The file: one JSON object a line, without whoever left or objected since. Raises NoSuchHandOver."""
+    with writing():
+        made = _open_and_made(ref)
+        record(
+            Kind.SUCCESSION_FETCHED, clause="P40", now=now,
+            payload={"buyer": made.succession.buyer, "hand_over": made.ref.hex},
+        )  # fmt: skip
+    return _lines_of(made)
+
+
+@purpose(Purpose.SUCCESSION)
+def deliver(ref: UUID, *, now: datetime) -> None:
+    """The buyer has the file: our copy goes. Raises NoSuchHandOver."""
+    with writing():
+        made = _open_and_made(ref)
+        HandOver.objects.filter(pk=made.pk).update(delivered_at=now)
+        record(
+            Kind.SUCCESSION_DELIVERED, clause="P40", now=now,
+            payload={"buyer": made.succession.buyer, "hand_over": made.ref.hex},
+        )  # fmt: skip
+    # Where this stops, retention deletes what is left.
+    rows = SuccessionNotice.objects.filter(hand_over=made).exclude(line="")
+    while True:
+        with writing():
+            keys = list(rows.values_list("pk", flat=True)[:_AT_ONCE])
+            SuccessionNotice.objects.filter(pk__in=keys).update(line="")
+        if len(keys) < _AT_ONCE:
+            return
+
+
+def against() -> QuerySet[Restriction]:
+    """Whoever said no to it, or to every use."""
+    return Restriction.objects.filter(ended_at=None, purpose__in=(PURPOSE, _EVERY_USE))
+
+
+def leaving() -> QuerySet[Request]:
+    """Whoever asked to be deleted."""
+    return Request.objects.filter(kind=Asked.ERASE, closed_at=None).exclude(subject=None)
+
+
+def _locked(ref: UUID) -> Succession:
+    """One at a time writes into the file of a succession."""
+    row = Succession.objects.select_for_update().filter(ref=ref).first()
     if row is None:
         raise NoSuchSuccession(ref)
-    notice = SuccessionNotice.objects.filter(succession=row, account=account).first()
-    now = deployment.now()
-    begins = check_notice(row, notice, now=now)
-    fields = fields_to_hand_over(in_force_for(account, now).statement)
+    return row
+
+
+def _open_and_made(ref: UUID) -> HandOver:
+    rows = HandOver.objects.select_for_update(of=("self",)).select_related("succession")
+    made = rows.filter(ref=ref, delivered_at=None).exclude(made_at=None).first()
+    if made is None:
+        raise NoSuchHandOver(ref)
+    return made
+
+
+def _missing_in(made: HandOver, *, after: int) -> list[SuccessionNotice]:
+    """People whose line is not there: nobody made it yet, or it was swept before it was fetched."""
+    swept = Q(hand_over=made, line="")
+    wanted = swept if made.made_at is not None else swept | Q(hand_over=None, handed_over_at=None)
+    notices = SuccessionNotice.objects.filter(wanted, succession=made.succession_id, pk__gt=after)
+    staying = notices.exclude(account__in=leaving().values("subject"))
+    return list(staying.select_related("account").order_by("pk")[:_AT_ONCE])
+
+
+def _write_down(deployment: Deployment, row: Succession, notice: SuccessionNotice, *, into: HandOver) -> bool:
+    """Whether the person is in the file now."""
+    now, account = deployment.now(), notice.account
+    try:
+        begins = check_notice(row, notice, now=now)
+    except TooEarly:
+        return False
+    said = in_force_for(account, now).statement
+    fields = fields_to_hand_over(said)
     buyer = Recipient(
         name=f"succession {row.ref.hex}", title=row.buyer, kind=RecipientKind.PURCHASER,
         purposes=frozenset({PURPOSE}), fields=fields, country=row.country, contract="", expires=None,
         reviewed=None, transfer_basis=row.transfer_basis,
     )  # fmt: skip
-    statement = replace(in_force_for(account, now).statement, recipients={buyer.name: buyer})
-    mandate = Mandate(buyer.name, fields, begins, begins + _A_CENTURY)
-    offer = Offer(account, PURPOSE, buyer.name, fields, mandate=mandate, statement=statement)
-    decision = disclose(offer, sender, deployment=deployment)
-    if decision.allow:
-        with writing():
-            SuccessionNotice.objects.filter(succession=row, account=account).update(handed_over_at=now)
-            record(Kind.SUCCESSION_DONE, clause="P40", payload={"buyer": row.buyer}, now=now, subject=account)
-    return decision
+    offer = Offer(
+        account, PURPOSE, buyer.name, fields,
+        mandate=Mandate(buyer.name, fields, begins, begins + _A_CENTURY),
+        statement=replace(said, recipients={buyer.name: buyer}),
+    )  # fmt: skip
+    line = _Line()
+    if not set_down(offer, line, deployment=deployment).allow:
+        return False
+    SuccessionNotice.objects.filter(pk=notice.pk).update(handed_over_at=now, hand_over=into, line=line.text)
+    record(Kind.SUCCESSION_DONE, clause="P40", payload={"buyer": row.buyer}, now=now, subject=account)
+    return True
 
 
-def hand_over_everybody(deployment: Deployment, ref: UUID, file: TextIO) -> tuple[int, int]:
-    """One line of JSON for each person who may be handed over; (how many, how many not).
-
-    Who was handed over already is not again. Raises NoSuchSuccession.
-    """
-    if not Succession.objects.filter(ref=ref).exists():
-        raise NoSuchSuccession(ref)
-    given = kept = 0
-    waiting = SuccessionNotice.objects.filter(succession__ref=ref, handed_over_at=None)
-    for notice in waiting.select_related("account").order_by("pk").iterator():
-        try:
-            decision = hand_over(deployment, ref, notice.account, _Lines(file))
-        except TooEarly:
-            kept += 1
-            continue
-        given, kept = (given + 1, kept) if decision.allow else (given, kept + 1)
-    return given, kept
+def _lines_of(made: HandOver) -> Iterator[str]:
+    last = 0
+    while True:
+        with purpose(Purpose.SUCCESSION):  # never across a yield
+            notices = SuccessionNotice.objects.filter(hand_over=made, pk__gt=last).exclude(line="")
+            there = notices.exclude(account__in=leaving().values("subject"))
+            rows = there.exclude(account__in=against().values("subject")).order_by("pk")
+            batch = list(rows.values_list("pk", "line")[:_AT_ONCE])
+        for _, line in batch:
+            yield line + "\n"
+        if len(batch) < _AT_ONCE:
+            return
+        last = batch[-1][0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Lines:
-    """A file that the operator hands to the buyer."""
+@dataclass
+class _Line:
+    """What the buyer gets of one person."""
 
-    file: TextIO
+    text: str = ""
 
     def send(self, values: Values) -> None:
-        self.file.write(json.dumps(values, default=_plain, sort_keys=True) + "\n")
+        self.text = json.dumps(values, default=_plain, sort_keys=True)
 
 
 def _plain(value: Any) -> str:
@@ -157,13 +270,15 @@ def check_notice(row: Succession, notice: SuccessionNotice | None, *, now: datet
 
 
 def fields_to_hand_over(statement: Statement) -> frozenset[str]:
-    """Every personal column that the purpose may use, but none that proves who somebody is."""
+    """Every personal column that the purpose may use, but none that proves who somebody is, and no copies."""
     allowed = statement.purposes[PURPOSE].categories - {_SECRETS}
     return frozenset(
         f"{table.label}.{column.name}"
         for table in tables_about()
         for column in table.columns
-        if isinstance(column.declaration, Personal) and column.declaration.category in allowed
+        if isinstance(column.declaration, Personal)
+        and column.declaration.category in allowed
+        and column.declaration.keep != OUTGOING
     )
 
 

@@ -14,6 +14,7 @@ from muniment.server.privacy.registry import Erase, Placement, personal, public
 F = TypeVar("F", bound="models.Field[Any, Any]")
 
 _PUBLISHED = "announced to everybody"
+_OURS = "when we did something for everybody at once"
 
 
 def _told(field: F) -> F:
@@ -42,17 +43,53 @@ class Succession(models.Model):
         ]
 
 
+class HandOver(models.Model):
+    """A file for the buyer: made once, fetched as often as it takes, and gone once somebody says it arrived.
+
+    Its lines are in the notices of those who are in it.
+    """
+
+    subject_path: ClassVar[str] = ""
+    placement: ClassVar[Placement] = Placement.REGION
+
+    id = public(models.BigAutoField(primary_key=True), why="a row number, meaningless outside this database")
+    ref = public(models.UUIDField(unique=True, editable=False), why="a random name for the row")
+    succession = public(
+        models.ForeignKey(Succession, on_delete=models.PROTECT, related_name="hand_overs"), why=_PUBLISHED
+    )
+    begun_at = public(models.DateTimeField(), why=_OURS)
+    # Everybody who may be in it is: from then on it is fetched, and nobody is added.
+    made_at = public(models.DateTimeField(null=True), why=_OURS)
+    delivered_at = public(models.DateTimeField(null=True), why=_OURS)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["succession"], condition=Q(delivered_at=None), name="one_hand_over_at_a_time"
+            ),
+        ]
+
+
 class SuccessionNotice(models.Model):
     """A person was told, and what came of it."""
 
     subject_path: ClassVar[str] = "account"
     placement: ClassVar[Placement] = Placement.REGION
+    ended: ClassVar[dict[str, tuple[str, ...]]] = {"outgoing": ("handed_over_at",)}
 
     id = public(models.BigAutoField(primary_key=True), why="a row number, meaningless outside this database")
     account = _told(models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+"))
     succession = _told(models.ForeignKey(Succession, on_delete=models.PROTECT, related_name="notices"))
     told_at = _told(models.DateTimeField())
     handed_over_at = _told(models.DateTimeField(null=True))
+    hand_over = _told(
+        models.ForeignKey(HandOver, null=True, on_delete=models.PROTECT, related_name="notices")
+    )
+    # The person's line of the file.
+    line = personal(
+        models.TextField(blank=True), category="agreement", purposes=("succession",), keep="outgoing",
+        erase=Erase.CLEAR,
+    )  # fmt: skip
 
     class Meta:
         constraints: ClassVar = [

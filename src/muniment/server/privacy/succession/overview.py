@@ -7,11 +7,8 @@ from datetime import datetime
 
 from django.db.models import QuerySet
 
-from muniment.server.privacy.requests.models import Kind, Request, Restriction
-from muniment.server.privacy.succession.handing_over import NOTICE, PURPOSE
-from muniment.server.privacy.succession.models import Succession, SuccessionNotice
-
-_EVERY_USE = ""
+from muniment.server.privacy.succession.handing_over import NOTICE, against, leaving
+from muniment.server.privacy.succession.models import HandOver, Succession, SuccessionNotice
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +23,11 @@ class SuccessionSeen:
     """Those who asked to be deleted; who was deleted is in none of these numbers."""
     handed_over: int
     due: int
-    """Told thirty days ago, not handed over yet, and without an objection."""
+    """Told thirty days ago, not handed over yet, neither objecting nor leaving."""
+    file: HandOver | None
+    """What is made, or half made, and not known to have arrived."""
+    lines: int
+    """Of how many people it is, those left out who leave or objected since."""
 
 
 def read_successions(*, now: datetime) -> list[SuccessionSeen]:
@@ -36,16 +37,18 @@ def read_successions(*, now: datetime) -> list[SuccessionSeen]:
 
 def _seen(row: Succession, *, now: datetime) -> SuccessionSeen:
     notices = SuccessionNotice.objects.filter(succession=row)
-    against = Restriction.objects.filter(ended_at=None, purpose__in=(PURPOSE, _EVERY_USE)).values("subject")
-    leaving = Request.objects.filter(kind=Kind.ERASE, closed_at=None).values("subject")
-    open_notices = notices.filter(handed_over_at=None).exclude(account__in=against)
+    objecting, going = against().values("subject"), leaving().values("subject")
+    staying = notices.exclude(account__in=objecting).exclude(account__in=going)
+    file = HandOver.objects.filter(succession=row, delivered_at=None).first()
     return SuccessionSeen(
         row,
         told=notices.count(),
-        objected=notices.filter(account__in=against).count(),
-        leaving=notices.filter(account__in=leaving).count(),
+        objected=notices.filter(account__in=objecting).count(),
+        leaving=notices.filter(account__in=going).count(),
         handed_over=notices.filter(handed_over_at__isnull=False).count(),
-        due=0 if now < row.hands_over_at else _told_before(open_notices, now - NOTICE),
+        due=0 if now < row.hands_over_at else _told_before(staying.filter(handed_over_at=None), now - NOTICE),
+        file=file,
+        lines=0 if file is None else staying.filter(hand_over=file).exclude(line="").count(),
     )
 
 

@@ -50,6 +50,8 @@ class Migration(migrations.Migration):
                 ("refusal", models.TextField(blank=True)),
                 ("closed_at", models.DateTimeField(null=True)),
                 ("told_at", models.DateTimeField(null=True)),
+                ("document", models.TextField(blank=True)),
+                ("delivered_at", models.DateTimeField(null=True)),
                 (
                     "first_approver",
                     models.ForeignKey(

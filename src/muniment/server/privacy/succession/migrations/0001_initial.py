@@ -34,17 +34,54 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="HandOver",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("ref", models.UUIDField(editable=False, unique=True)),
+                ("begun_at", models.DateTimeField()),
+                ("made_at", models.DateTimeField(null=True)),
+                ("delivered_at", models.DateTimeField(null=True)),
+                (
+                    "succession",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="hand_overs",
+                        to="privacy_succession.succession",
+                    ),
+                ),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("delivered_at", None)),
+                        fields=("succession",),
+                        name="one_hand_over_at_a_time",
+                    )
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="SuccessionNotice",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
                 ("told_at", models.DateTimeField()),
                 ("handed_over_at", models.DateTimeField(null=True)),
+                ("line", models.TextField(blank=True)),
                 (
                     "account",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.CASCADE,
                         related_name="+",
                         to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "hand_over",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="notices",
+                        to="privacy_succession.handover",
                     ),
                 ),
                 (
