@@ -51,7 +51,8 @@ def overdue(*, now: datetime) -> int:
     """Rows that hold something past its period, but for those that the law makes us keep."""
     held = people_on_hold(now=now)
     rows = sum(rule.overdue(now=now).exclude(rule.on_hold(held)).count() for rule in rules())
-    return rows + sum(late(now).exclude(pk__in=held).count() for late in late_accounts().values())
+    accounts: int = sum(late(now).exclude(pk__in=held).count() for late in late_accounts().values())
+    return rows + accounts
 
 
 def count_overdue(now: datetime) -> Figure:
