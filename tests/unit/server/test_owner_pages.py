@@ -18,6 +18,7 @@ from muniment.server.vaults.overview import DayState, MachineState, overview_of
 from muniment.wire.errors import ErrorCode
 from tests.support.domain import Clock, Member, refusal_of
 from tests.support.pages import Person, text
+from tests.support.visitor import text_of
 
 BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
 
@@ -126,6 +127,18 @@ def test_the_profile_shows_every_personal_column_with_purpose_and_end(owner: Per
 def test_what_was_asked_stands_before_what_can_be_asked(owner: Person) -> None:
     page = text(owner.get("/requests"))
     assert page.index("What you asked") < page.index("Take a copy") < page.index("Object to a use")
+
+
+def test_what_was_objected_to_is_not_asked_again_and_leaves_no_time_to_think(owner: Person) -> None:
+    offered = '<input type="hidden" name="purpose" value="security">'
+    assert offered in text(owner.get("/requests"))
+    assert owner.post("/requests/object", purpose="security").status_code == 302
+    page = text(owner.get("/requests"))
+    assert (offered in page, "you objected" in page) == (False, True)
+    [letter] = owner.mails("We have your request")
+    assert "change your mind" not in text_of(letter)
+    owner.post("/profile/delete")
+    assert "change your mind" in text_of(owner.mails("We have your request")[-1])
 
 
 def test_the_overview_says_that_the_account_will_be_deleted(owner: Person) -> None:

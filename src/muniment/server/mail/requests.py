@@ -87,11 +87,12 @@ _MESSAGES = {
 
 class RequestMail:
     def notify(self, what: Told, *, email: str, about: Mapping[str, Any], now: datetime) -> None:
+        runs_at = about.get("runs_at")
         message = _MESSAGES[what](
             kind=about.get("kind", ""),
             reason=about.get("reason", ""),
             due=_day(about.get("due_at")),
-            runs=_moment(about.get("runs_at")),
+            runs=_moment(runs_at if runs_at and runs_at > now else None),  # else there is no time to think
             path=about.get("path", "/requests"),
         )
         send(message, to=email, now=now)

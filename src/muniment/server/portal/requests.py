@@ -23,11 +23,13 @@ from muniment.server.web.context import deployment, now
 @signed_in
 def show(request: HttpRequest) -> HttpResponse:
     account = owner_of(request)
+    restrictions = restrictions_of(account)
     context = {
         "requests": requests_of(account),
         "erasure": waiting_erasure(account),
         "purposes": objectable(),
-        "restrictions": restrictions_of(account),
+        "restrictions": restrictions,
+        "objected": {row.purpose for row, _ in restrictions},
         "now": now(),
     }
     return render(request, "portal/requests.html", context)
