@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 from uuid import UUID
 
 import typer
-from django.core.management.base import SystemCheckError
 
-from muniment.main.serve import DATABASE_URL, IMAP_URL, NO_DATABASE, SMTP_URL, load_embedded, why_no_database
+from muniment.main.breaches import breach_app
+from muniment.main.operating import Data, Json, explain, fail, open_operator
+from muniment.main.serve import IMAP_URL, SMTP_URL, load_embedded
 from muniment.model.errors import Outcome
 from muniment.model.ids import VaultId
-from muniment.server.config import ServerConfig, Tls
 from muniment.server.mail.mail_server import BadMailUrl
 from muniment.server.mail.postbox import BadPostbox
-from muniment.server.privacy.operator import OperatorUnreadable
 from muniment.server.privacy.purposes import Purpose, afresh
-from muniment.server.privacy.terms import RecipientsRefused, StatementRefused
 
 admin_app = typer.Typer(
     no_args_is_help=True, help="Accounts, codes and confirmations of a server.", add_completion=False
 )
 
-Data = Annotated[Path, typer.Option("--data", help="The server's data directory.")]
-Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
+admin_app.add_typer(breach_app, name="breach")
+
 Email = Annotated[str, typer.Argument(help="E-mail address of the account.")]
 _MOST_MAIL = 25 << 20
 """Bytes that are read of a mail: the usual limit of mail servers."""
@@ -60,11 +57,11 @@ def create_account(email: Email, data: Data, tls: SelfSigned = None, as_json: Js
 
     The code enrols its first device.
     """
-    operator = _operator(data, tls=tls, new=True)
+    operator = open_operator(data, tls=tls, new=True)
     try:
         code = operator.create_account(_checked_email(email))
     except Exception as error:
-        _explain(error)
+        explain(error)
     _show_code(code, as_json=as_json)
 
 
@@ -81,12 +78,12 @@ def enrol(
     """Print a code for another device."""
     if vault is not None and new_vault:
         raise typer.BadParameter("--vault and --new-vault exclude each other")
-    operator = _operator(data, tls=tls)
+    operator = open_operator(data, tls=tls)
     try:
         ref = None if vault is None else UUID(bytes=VaultId.parse(vault).raw)
         code = operator.enrol(_checked_email(email), vault=ref, new_vault=new_vault)
     except Exception as error:
-        _explain(error)
+        explain(error)
     _show_code(code, as_json=as_json)
 
 
@@ -97,11 +94,11 @@ def sign_in_link(email: Email, data: Data, as_json: Json = False) -> None:
 
     It works once, for seven days. Hand it to nobody else.
     """
-    operator = _operator(data)
+    operator = open_operator(data)
     try:
         link = operator.sign_in_link(_checked_email(email))
     except Exception as error:
-        _explain(error)
+        explain(error)
     print(json.dumps({"link": link}) if as_json else link)
 
 
@@ -109,11 +106,11 @@ def sign_in_link(email: Email, data: Data, as_json: Json = False) -> None:
 @afresh(Purpose.REQUESTS)
 def forget_child(email: Email, data: Data, as_json: Json = False) -> None:
     """Delete an account that turned out to be a child's, with all it holds, at once."""
-    operator = _operator(data)
+    operator = open_operator(data)
     try:
         operator.forget_child(_checked_email(email))
     except Exception as error:
-        _explain(error)
+        explain(error)
     print(json.dumps({"forgotten": True}) if as_json else "Everything of that account is deleted.")
 
 
@@ -131,7 +128,7 @@ def confirm(
     as_json: Json = False,
 ) -> None:
     """List what waits for the owner, or confirm one with a reason."""
-    operator = _operator(data)
+    operator = open_operator(data)
     describe = load_embedded("describe_request", operator.deployment.config)
     if request is None:
         waiting = [describe(row) for row in operator.pending()]
@@ -148,7 +145,7 @@ def confirm(
         ref = UUID(hex=request)
         row = (operator.refuse if undo else operator.confirm)(ref, reason=reason)
     except Exception as error:
-        _explain(error)
+        explain(error)
     shown = describe(row)
     print(json.dumps(shown) if as_json else _line(shown))
 
@@ -163,9 +160,9 @@ def staff(
 ) -> None:
     """Let an account open the console, where orders and requests are handled; or no longer."""
     try:
-        _operator(data).set_staff(_checked_email(email), is_staff=not remove)
+        open_operator(data).set_staff(_checked_email(email), is_staff=not remove)
     except Exception as error:
-        _explain(error)
+        explain(error)
     said = "is staff no more" if remove else "is staff"
     print(json.dumps({"staff": not remove}) if as_json else f"{email} {said}.")
 
@@ -184,7 +181,7 @@ def declare_buyer(
 
     It does so with --yes only, for that cannot be taken back.
     """
-    operator = _operator(data)
+    operator = open_operator(data)
     if not yes:
         raise typer.BadParameter(
             f"everybody with an account will be written to that {buyer} ({country}) takes the service over, "
@@ -210,11 +207,11 @@ def hand_over(
     if target.exists():
         raise typer.BadParameter(f"{target} exists")
     try:
-        given, kept = _operator(data).hand_over(succession, target)
+        given, kept = open_operator(data).hand_over(succession, target)
     except FileExistsError:
         raise typer.BadParameter(f"{target} exists") from None
     except Exception as error:
-        _explain(error)
+        explain(error)
     counts = {"handed_over": given, "kept": kept}
     print(json.dumps(counts) if as_json else f"{given} people handed over, {kept} not.")
 
@@ -226,13 +223,13 @@ def egress(data: Data, as_json: Json = False) -> None:
     Exits 1 when one is declared by nobody, or its contract has lapsed. The mail server is the one that
     MUNIMENT_SMTP_URL names here.
     """
-    operator = _operator(data)
+    operator = open_operator(data)
     try:
         found = operator.egress()
     except BadMailUrl as error:
-        _fail(f"{SMTP_URL}: {error}")
+        fail(f"{SMTP_URL}: {error}")
     except BadPostbox as error:
-        _fail(f"{IMAP_URL}: {error}")
+        fail(f"{IMAP_URL}: {error}")
     if as_json:
         shown = [
             {
@@ -260,7 +257,7 @@ def mailbox(
     as_json: Json = False,
 ) -> None:
     """Show the mails that wait to be sent; without a mail server they stay for a week."""
-    mails = _operator(data).mails(to=to)
+    mails = open_operator(data).mails(to=to)
     if as_json:
         shown = [{"to": mail.to, "subject": mail.subject, "text": mail.text} for mail in mails]
         print(json.dumps({"mails": shown}))
@@ -282,7 +279,7 @@ def requests(
 
     What is due runs by itself every ten minutes while the server serves.
     """
-    operator = _operator(data)
+    operator = open_operator(data)
     waiting = dict(operator.advance_requests().waiting) if run else {}
     rows = [
         {
@@ -311,7 +308,7 @@ def jobs(data: Data, as_json: Json = False) -> None:
 
     Exits 1 when one is overdue or failing.
     """
-    rows = _operator(data).jobs()
+    rows = open_operator(data).jobs()
     if as_json:
         shown = [
             {
@@ -344,11 +341,11 @@ def intake(data: Data, as_json: Json = False) -> None:
 
     Its sender is mailed a link, and nothing is done before that is used. For the pipe of a mail server.
     """
-    operator = _operator(data)
+    operator = open_operator(data)
     try:
         ref = operator.take_in_mail(sys.stdin.buffer.read(_MOST_MAIL))
     except Exception as error:
-        _explain(error)
+        explain(error)
     print(json.dumps({"request": ref.hex}) if as_json else ref.hex)
 
 
@@ -364,36 +361,12 @@ def set_allowance(
     as_json: Json = False,
 ) -> None:
     """Set what each vault of the account may hold."""
-    operator = _operator(data)
+    operator = open_operator(data)
     try:
         operator.set_allowance(_checked_email(email), size)
     except Exception as error:
-        _explain(error)
+        explain(error)
     print(json.dumps({"allowance": size}) if as_json else f"Each vault may hold {size} bytes.")
-
-
-def _operator(data: Path, *, tls: str | None = None, new: bool = False) -> Any:
-    if tls not in (None, "self"):
-        raise typer.BadParameter("--tls takes `self`")
-    config = ServerConfig(
-        data=data.absolute(),
-        database_url=os.environ.get(DATABASE_URL, ""),
-        tls=Tls.SELF if tls == "self" else Tls.OFF,
-        smtp_url=os.environ.get(SMTP_URL, ""),
-        imap_url=os.environ.get(IMAP_URL, ""),
-    )
-    if not new and not (config.database_url or config.database.exists()):
-        raise typer.BadParameter(f"{data} holds no server's data")
-    try:
-        return load_embedded("Operator", config).at(config)
-    except (RecipientsRefused, OperatorUnreadable) as error:
-        _fail(str(error))
-    except (SystemCheckError, StatementRefused) as error:
-        _fail(f"this release cannot be used: {error}")
-    except OSError as error:
-        _fail(f"cannot use {data}: {error.strerror or error}")
-    except NO_DATABASE as error:
-        _fail(why_no_database(error))
 
 
 def _checked_email(email: str) -> str:
@@ -413,34 +386,6 @@ def _show_code(code: str, *, as_json: bool) -> None:
 
 def _line(shown: Mapping[str, object]) -> str:
     return f"{shown['request']}  {shown['action']}  {shown['subject']}  {shown['state']}"
-
-
-_EXPLAINED = {
-    "AccountExists": "the address has an account already; `admin enrol` makes a code for another device",
-    "NoSuchAccount": "no account has this address; `admin create-account` makes one",
-    "NeverServed": "serve the site once, so that its address is known",
-    "HeldByLaw": "the account can be used no more, but a hold keeps what is there; the rest is tried again",
-    "LinksEnough": "the address it comes from was sent three links within a day; it is counted, not answered",
-    "NotARequest": "that is no mail, or none whose sender could be answered",
-    "NotPending": "no such request waits",
-    "NoSuchSuccession": "nobody was declared under that name",
-    "ValueError": "that is not an id",
-}
-"""By name: the classes belong to modules that exist only once Django is set up."""
-
-
-def _explain(error: Exception) -> NoReturn:
-    text = str(error) if type(error).__name__ == "Refusal" else _EXPLAINED.get(type(error).__name__)
-    if text is None and isinstance(error, NO_DATABASE):
-        text = why_no_database(error)
-    if text is None:
-        raise error
-    _fail(text)
-
-
-def _fail(text: str) -> NoReturn:
-    print(f"muniment admin: {text}", file=sys.stderr)
-    raise typer.Exit(Outcome.FAILED)
 
 
 if __name__ == "__main__":

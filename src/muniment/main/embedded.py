@@ -22,6 +22,7 @@ from django.core.management.base import SystemCheckError
 from django.db import connections
 
 from muniment.main.allocator import SERVER, keep_buffers
+from muniment.main.breach_desk import BreachDesk
 from muniment.model.codes import EnrolmentCode, server_key_hash
 from muniment.server.accounts.children import forget_child
 from muniment.server.accounts.countries import country_names
@@ -213,6 +214,11 @@ class Operator:
     @classmethod
     def at(cls, config: ServerConfig) -> Operator:
         return cls(open_deployment(config))
+
+    @property
+    def breaches(self) -> BreachDesk:
+        """The register of data that got out."""
+        return BreachDesk(self.deployment)
 
     def create_account(self, email: str) -> str:
         """Make the account; returns a code whose device makes a vault. Raises AccountExists."""

@@ -39,6 +39,7 @@ def django_settings(config: ServerConfig, *, secret_key: str = "not served") -> 
             "muniment.server.privacy.ledger.apps.LedgerConfig",
             "muniment.server.privacy.versions.apps.VersionsConfig",
             "muniment.server.privacy.succession.apps.SuccessionConfig",
+            "muniment.server.privacy.breaches.apps.BreachesConfig",
             "muniment.server.privacy.consent.apps.ConsentConfig",
             "muniment.server.privacy.requests.apps.RequestsConfig",
             "muniment.server.privacy.retention.apps.RetentionConfig",

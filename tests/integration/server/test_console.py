@@ -31,10 +31,13 @@ def test_only_staff_have_a_way_to_the_console(shared_server: Served) -> None:
     assert 'href="/console"' not in person.get("/overview").text
     assert 'href="/console"' in staff.get("/overview").text
     assert staff.get("/console").headers["location"] == "/console/requests"
-    for path in ("/console", "/console/recipients", "/console/succession"):
+    for path in ("/console", "/console/breaches", "/console/recipients", "/console/succession"):
         assert person.get(path).status_code == 404, path
         assert Visitor(shared_server).get(path).status_code == 404, path
-    for path in ("/console/requests", "/console/orders", "/console/recipients", "/console/succession"):
+    for path in (
+        "/console/requests", "/console/orders", "/console/breaches", "/console/recipients",
+        "/console/succession",
+    ):  # fmt: skip
         page = staff.get(path)
         assert page.status_code == 200
         assert f'href="{path}" aria-current="page"' in page.text

@@ -64,6 +64,8 @@ confirmations/<uuid:ref>/confirm|devices/<uuid:ref>/revoke|devices/code|profile/
 _STAFF = """
 console/orders|console/orders/<uuid:ref>/approve|console/orders/<uuid:ref>/document|console/orders/<uuid:ref>/delivered|console/orders/<uuid:ref>/export
 |console|console/hand-over/<uuid:ref>/file|console/hand-over/<uuid:ref>/delivered|console/recipients|console/succession|console/succession/<uuid:ref>/hand-over
+|console/breaches|console/breaches/<uuid:ref>/close|console/breaches/<uuid:ref>/judge
+|console/breaches/<uuid:ref>/notice|console/breaches/<uuid:ref>/reported|console/breaches/<uuid:ref>/widen
 |console/orders/<uuid:ref>/read|console/requests/<uuid:ref>/read
 |console/orders/<uuid:ref>/refuse|console/requests|console/requests/<uuid:ref>/done
 |console/requests/<uuid:ref>/refuse|console/requests/<uuid:ref>/vouch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 from django.views.generic import RedirectView
 
-from muniment.server.console import orders, recipients, requests, succession
+from muniment.server.console import breaches, orders, recipients, requests, succession
 from muniment.server.console.access import staff_only
 from muniment.server.privacy.purposes import Purpose
 from muniment.server.web.purposes import used_for
@@ -19,6 +19,12 @@ urlpatterns = [
     path("console/orders/<uuid:ref>/export", orders.export_order, name="export_order"),
     path("console/orders/<uuid:ref>/document", orders.fetch_document, name="fetch_order_document"),
     path("console/orders/<uuid:ref>/delivered", orders.deliver_document, name="deliver_order_document"),
+    path("console/breaches", breaches.breaches, name="console_breaches"),
+    path("console/breaches/<uuid:ref>/close", breaches.close, name="close_breach"),
+    path("console/breaches/<uuid:ref>/judge", breaches.judge, name="judge_breach"),
+    path("console/breaches/<uuid:ref>/notice", breaches.notice, name="breach_notice"),
+    path("console/breaches/<uuid:ref>/reported", breaches.reported, name="breach_reported"),
+    path("console/breaches/<uuid:ref>/widen", breaches.widen, name="widen_breach"),
     path("console/recipients", recipients.recipients, name="console_recipients"),
     path("console/succession", succession.succession, name="console_succession"),
     path(

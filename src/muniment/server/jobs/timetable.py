@@ -13,6 +13,7 @@ from muniment.server.jobs.schedule import Daily, Every, Timed
 from muniment.server.mail.delivery import deliver_due, mail_is_due
 from muniment.server.mail.intake import take_in_new
 from muniment.server.mail.statement import advance_versions
+from muniment.server.privacy.breaches.register import advance_breaches, people_wait
 from muniment.server.privacy.disclosures.orders import end_gags
 from muniment.server.privacy.purposes import Purpose
 from muniment.server.privacy.requests.machine import advance_requests
@@ -49,6 +50,7 @@ TIMETABLE: tuple[Timed, ...] = (
     Timed("intake", _OFTEN, take_in_new, _RIGHTS),
     Timed("requests", _OFTEN, _advance_requests, _RIGHTS),
     Timed("gags", _OFTEN, end_gags, (Purpose.LEGAL_ORDER, *_MAIL)),
+    Timed("breaches", _OFTEN, _at_its_time(advance_breaches), (Purpose.BREACH, *_MAIL), sooner=people_wait),
     Timed("versions", _OFTEN, advance_versions, (Purpose.AGREEMENT, *_MAIL)),
     Timed("succession", _OFTEN, _at_its_time(tell_everybody), (Purpose.SUCCESSION, *_MAIL)),
     Timed("unconfirmed", _OFTEN, _at_its_time(forget_unconfirmed), _RIGHTS),

@@ -73,6 +73,26 @@ class SuccessionComing(_RequestMessage):
     template: ClassVar[str] = "mail/mail/succession_coming.txt"
 
 
+@dataclass(frozen=True)
+class DataBreached(Message):
+    """What GDPR, article 34, wants people to be told."""
+
+    message_class: ClassVar[MessageClass] = MessageClass.SERVICE
+    subject: ClassVar[str] = "Data about you got out"
+    template: ClassVar[str] = "mail/mail/data_breached.txt"
+    noticed: str
+    happened: str
+    data: tuple[str, ...]
+    consequences: str
+    measures: str
+    path: str
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any]) -> DataBreached:
+        said = {name: about[name] for name in ("happened", "data", "consequences", "measures", "path")}
+        return cls(noticed=_moment(about["noticed_at"]), **said)
+
+
 _MESSAGES = {
     Told.SUCCESSION: SuccessionComing,
     Told.DISCLOSED: DataDisclosed,
@@ -87,6 +107,9 @@ _MESSAGES = {
 
 class RequestMail:
     def notify(self, what: Told, *, email: str, about: Mapping[str, Any], now: datetime) -> None:
+        if what is Told.BREACHED:
+            send(DataBreached.of(about), to=email, now=now)
+            return
         runs_at = about.get("runs_at")
         message = _MESSAGES[what](
             kind=about.get("kind", ""),

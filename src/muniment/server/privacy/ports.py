@@ -41,6 +41,7 @@ class Told(Enum):
     ERASED = "erased"
     DISCLOSED = "disclosed"
     SUCCESSION = "succession"
+    BREACHED = "breached"
 
 
 class Notifier(Protocol):

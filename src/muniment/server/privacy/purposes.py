@@ -40,6 +40,7 @@ class Purpose(StrEnum):
     ACCOUNTABILITY = "accountability"
     MINORS = "minors"
     LEGAL_ORDER = "legal_order"
+    BREACH = "breach"
     PROTECT = "protect"
     SUCCESSION = "succession"
     TRANSACTIONS = "transactions"

@@ -1,0 +1,1 @@
+"""Data that got out: a register, a clock of 72 hours, and who is told."""
