@@ -20,6 +20,7 @@ ORDER = {
     "cause": "order", "issuer": "a district court", "country": "IE", "legal_basis": "section 15",
     "scope": "accounts.Account.email", "days": "10", "gag_days": "30",
 }  # fmt: skip
+BREACH = {"happened": "A disk was lost", "noticed": "2026-01-05T10:30", "categories": "contact"}
 
 
 def whole_pages(client: httpx2.Client, *start: str) -> list[str]:
@@ -60,13 +61,14 @@ def owner(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Visitor:
 
 @pytest.fixture(scope="module")
 def staff(site: Site, owner: Visitor) -> Visitor:
-    """A member of staff, signed in just now, who has an order and a letter before them."""
+    """A member of staff, signed in just now, who has an order and a breach before them."""
     email = f"staff-{secrets.token_hex(4)}@example.org"
     visitor = Visitor(site.served)
     assert visitor.sign_up(email).status_code == 302
     site.served.admin("staff", email)
     orders = visitor.sign_in_afresh("/console/orders")
     assert visitor.submit(orders, **ORDER, email=email).status_code == 302
+    assert visitor.submit(visitor.get("/console/breaches"), **BREACH).status_code == 302
     return visitor
 
 

@@ -53,16 +53,18 @@ class Breach(models.Model):
     risk = public(
         models.CharField(max_length=4, choices=Risk, blank=True, default=Risk.UNJUDGED), why=_NAMELESS
     )
-    consequences = public(models.TextField(blank=True), why=_WORDS)
-    measures = public(models.TextField(blank=True), why=_WORDS)
+    consequences = public(models.TextField(blank=True, default=""), why=_WORDS)
+    measures = public(models.TextField(blank=True, default=""), why=_WORDS)
     alarms = public(models.SmallIntegerField(default=0), why=_NAMELESS)
     # When the authority was told, which one, and why not in time.
     reported = public(models.BigIntegerField(null=True), why=_NAMELESS)
-    authority = public(models.CharField(max_length=300, blank=True), why="an authority, no person")
-    why_late = public(models.TextField(blank=True), why=_WORDS)
+    authority = public(
+        models.CharField(max_length=300, blank=True, default=""), why="an authority, no person"
+    )
+    why_late = public(models.TextField(blank=True, default=""), why=_WORDS)
     # When nobody was left who had to be told and was not.
     told_at = public(models.DateTimeField(null=True), why=_NAMELESS)
-    outcome = public(models.TextField(blank=True), why=_WORDS)
+    outcome = public(models.TextField(blank=True, default=""), why=_WORDS)
     closed_at = public(models.DateTimeField(null=True), why=_NAMELESS)
 
     class Meta:
