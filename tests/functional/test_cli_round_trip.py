@@ -218,6 +218,23 @@ def test_a_glance_at_other_paths_never_takes_the_default_sets_place(
     assert machine.done("backup")["set"] == "default"
 
 
+def test_a_restore_says_what_else_latest_could_mean(machine: Machine, tree: Path, tmp_path: Path) -> None:
+    first = machine.done("backup", tree, "--set", "first")["snapshot"]
+    machine.done("backup", tree / "documents", "--set", "second")
+    bare = Machine(tmp_path / "bare", environment={"MUNIMENT_RECOVERY_KIT": machine.kit})
+    restored = bare.done("restore", "latest", "--target", tmp_path / "all")
+    assert restored["set"] == "second"
+    others = {(one["set"], one["id"]) for one in restored["passed_over"]}
+    assert ("first", first) in others
+    assert "second" not in {name for name, _ in others}
+    told = bare.told("restore", "latest", "--target", str(tmp_path / "told"))
+    assert f"set second of {restored['device']}" in told.out
+    assert f"{first[:12]}  set first of {restored['device']}" in told.out
+    settled = ["--set", "first", "--device", restored["device"], "--target", tmp_path / "one"]
+    assert bare.done("restore", "latest", *settled)["passed_over"] == []
+    assert bare.run("restore", "latest", "--device", "nobody's", "--target", tmp_path / "none").code == 1
+
+
 def test_names_that_are_no_text_come_back(machine: Machine, tmp_path: Path) -> None:
     top = os.fsencode(tmp_path / "bytes")
     os.mkdir(top)

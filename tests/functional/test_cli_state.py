@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,39 @@ def test_two_sets_at_once_are_both_committed(machine: Machine, tree: Path, tmp_p
     runs = [machine.begin("backup", tree, "--set", "one"), machine.begin("backup", other, "--set", "two")]
     assert [machine.end(run).code for run in runs] == [0, 0]
     assert {one["set"] for one in machine.done("snapshots")} == {"one", "two"}
+
+
+def test_changes_of_the_configuration_at_once_are_all_kept(machine: Machine, tree: Path) -> None:
+    machine.done("backup", tree)
+    names = [f"set-{number}" for number in range(6)]
+    with ThreadPoolExecutor(len(names)) as pool:
+        for done in [pool.submit(machine.done, "sets", "add", name, tree) for name in names]:
+            done.result()
+    assert {one["name"] for one in machine.done("sets", "list")} == {"default", *names}
+
+
+def test_trying_out_remembers_no_set(machine: Machine, tree: Path) -> None:
+    machine.done("backup", tree, "--dry-run")
+    assert machine.done("sets", "list") == []
+
+
+@pytest.mark.parametrize("what", ["state.sqlite3", "spool", "locks"])
+def test_state_that_cannot_be_used_is_named(machine: Machine, tree: Path, what: str) -> None:
+    first = machine.done("backup", tree)
+    place = machine.state() / what
+    kept = place.rename(machine.state() / "aside")
+    if kept.is_dir():
+        place.touch()
+    else:
+        place.mkdir()
+    (tree / "new").write_bytes(os.urandom(5_000))
+    refused = machine.run("backup")
+    assert refused.code == 1
+    assert "should not have happened" not in refused.result["message"]
+    assert "written" in refused.result["advice"]
+    place.unlink() if kept.is_dir() else place.rmdir()
+    kept.rename(place)
+    assert machine.done("backup")["files"] == first["files"] + 1
 
 
 def test_packs_lost_by_the_server_are_read_and_stored_again(

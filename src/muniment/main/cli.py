@@ -6,6 +6,7 @@ all that `muniment --help` reads.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -43,6 +44,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 _SQLITE_DAMAGE = (11, 26)
 """SQLITE_CORRUPT and SQLITE_NOTADB, without importing sqlite3 for `--help`."""
+
+_OBSTACLES = frozenset(
+    {
+        errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EIO, errno.EISDIR, errno.EMFILE, errno.ENOSPC,
+        errno.ENOTDIR, errno.EPERM, errno.EROFS,
+    }
+)  # fmt: skip
+"""What a machine may refuse anybody at any time."""
 
 SERVER_COMMANDS = frozenset({"serve", "admin"})
 _SERVER_NEEDS = "Install the server's part with `pip install 'muniment[server]'`."
@@ -165,6 +174,13 @@ def _unexpected(error: Exception) -> MunimentError:
         if damaged:
             advice = "It was set aside. Run the same command again: it is made anew from the vault."
         return MunimentError(f"the local state cannot be used ({what})", advice=advice)
+    if isinstance(error, OSError) and error.errno in _OBSTACLES:
+        place = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
+        return MunimentError(
+            f"this machine refuses: {error.strerror}{place}",
+            advice="See that there is room and that it can be written, then run the same command again."
+            " What is stored stays.",
+        )
     return MunimentError(
         f"this should not have happened ({what})",
         advice="What is stored stays. MUNIMENT_DEBUG=1 shows where it happened; please report that.",

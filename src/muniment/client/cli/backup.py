@@ -67,6 +67,7 @@ def backup(
         excludes=exclude or [],
         exclude_files=exclude_from or [],
         one_file_system=one_file_system,
+        remember=not dry_run,
     )
     if if_due and not _is_due(invocation, chosen.backup_set.name, every=if_due):
         invocation.output.result({"skipped": True, "set": chosen.backup_set.name}, ["Not due yet."])

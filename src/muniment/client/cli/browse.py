@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from muniment.client.cli.invocation import Invocation
-from muniment.client.state.known_heads import OpenedHead
 from muniment.client.telling.output import (
     human_size,
     human_time,
@@ -19,7 +18,13 @@ from muniment.client.telling.output import (
     printable_path,
     table,
 )
-from muniment.client.vault.snapshots import SnapshotName, choose_snapshot, describe_time, list_snapshots
+from muniment.client.vault.snapshots import (
+    SnapshotName,
+    choose_snapshot,
+    describe_time,
+    list_snapshots,
+    narrow_down,
+)
 from muniment.engine.listing import open_listing
 from muniment.model.entry import Entry, EntryFlag
 from muniment.model.errors import UsageError
@@ -42,6 +47,9 @@ def ls(
         typer.Argument(help="latest, a date, or an id; then :PATH if wanted.", metavar="[SNAPSHOT[:PATH]]"),
     ] = "latest",
     set_name: Annotated[str, typer.Option("--set", help="Only snapshots of this set.", metavar="NAME")] = "",
+    device: Annotated[
+        str, typer.Option("--device", help="Only of this machine, by name or id.", metavar="NAME")
+    ] = "",
     recursive: Annotated[bool, typer.Option("--recursive", "-R", help="Everything below, too.")] = False,
 ) -> None:
     """List what a snapshot holds at PATH."""
@@ -49,7 +57,8 @@ def ls(
     name = SnapshotName.parse(snapshot)
     path = name.path or b""
     with invocation.open_for_reading() as vault, invocation.reading_session(vault):
-        chosen = choose_snapshot(list_snapshots(vault), name, device=vault.device, set_name=set_name)
+        listed = narrow_down(vault, list_snapshots(vault), set_name=set_name, device=device)
+        chosen = choose_snapshot(listed, name, device=vault.device)
         with open_listing(
             chosen.head.root,
             keys=vault.keys,
@@ -92,6 +101,9 @@ def find(
         ),
     ] = "latest",
     set_name: Annotated[str, typer.Option("--set", help="Only snapshots of this set.", metavar="NAME")] = "",
+    device: Annotated[
+        str, typer.Option("--device", help="Only of this machine, by name or id.", metavar="NAME")
+    ] = "",
     everywhere: Annotated[bool, typer.Option("--all", help="Look into every snapshot.")] = False,
 ) -> None:
     """Find names in a snapshot, or in all. A pattern with a slash is matched against whole paths."""
@@ -100,12 +112,8 @@ def find(
     matches: list[dict[str, Any]] = []
     lines: list[str] = []
     with invocation.open_for_reading() as vault, invocation.reading_session(vault):
-        listed = list_snapshots(vault)
-        chosen = (
-            _of_set(listed, set_name)
-            if everywhere
-            else [choose_snapshot(listed, name, device=vault.device, set_name=set_name)]
-        )
+        listed = narrow_down(vault, list_snapshots(vault), set_name=set_name, device=device)
+        chosen = listed if everywhere else [choose_snapshot(listed, name, device=vault.device)]
         seen: set[tuple[bytes, int, int]] = set()
         for opened in chosen:
             with open_listing(
@@ -125,10 +133,6 @@ def find(
                     )
     document = {"pattern": pattern, "matches": matches}
     invocation.output.result(document, lines or [f"Nothing is called {pattern}."])
-
-
-def _of_set(snapshots: list[OpenedHead], set_name: str) -> list[OpenedHead]:
-    return [opened for opened in snapshots if set_name in ("", opened.head.set_name)]
 
 
 def _found(entries: Iterable[Entry], *, everywhere: bool) -> Iterable[Entry]:

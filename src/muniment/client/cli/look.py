@@ -11,7 +11,7 @@ from muniment.client.cli.invocation import Invocation
 from muniment.client.state.known_heads import OpenedHead
 from muniment.client.telling.output import human_age, human_size, iso_time, plural, table
 from muniment.client.vault.opening import OpenVault
-from muniment.client.vault.snapshots import describe_time, device_label, list_snapshots
+from muniment.client.vault.snapshots import describe_time, device_label, list_snapshots, narrow_down
 from muniment.model.errors import Outcome
 
 
@@ -19,18 +19,13 @@ def snapshots(
     ctx: typer.Context,
     set_name: Annotated[str, typer.Option("--set", help="Only this set.", metavar="NAME")] = "",
     device: Annotated[
-        str, typer.Option("--device", help="Only this machine, by its name.", metavar="NAME")
+        str, typer.Option("--device", help="Only this machine, by name or id.", metavar="NAME")
     ] = "",
 ) -> None:
     """List the snapshots of the vault, oldest first."""
     invocation: Invocation = ctx.obj
     with invocation.open_for_reading() as vault:
-        listed = [
-            opened
-            for opened in list_snapshots(vault)
-            if set_name in ("", opened.head.set_name)
-            and device in ("", device_label(vault, opened.head.device))
-        ]
+        listed = narrow_down(vault, list_snapshots(vault), set_name=set_name, device=device)
         rows = [
             (
                 opened.snapshot.hex[:12],

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from muniment.client.cli.invocation import Invocation
+from muniment.client.cli.look import snapshot_document
 from muniment.client.cli.problems import problem_documents, problem_lines
 from muniment.client.disk.target import PosixTarget
 from muniment.client.state.known_heads import OpenedHead
@@ -22,7 +23,15 @@ from muniment.client.telling.output import (
 )
 from muniment.client.telling.progress import RunProgress
 from muniment.client.vault.opening import OpenVault
-from muniment.client.vault.snapshots import SnapshotName, choose_snapshot, describe_time, list_snapshots
+from muniment.client.vault.snapshots import (
+    SnapshotName,
+    choose_snapshot,
+    describe_time,
+    device_label,
+    list_snapshots,
+    narrow_down,
+    passed_over,
+)
 from muniment.engine.plan_restore import RestorePlan, RestoreRequest, plan_restore
 from muniment.engine.ports import Overwrite, Problem, Special
 from muniment.engine.restore import restore as restore_tree
@@ -31,6 +40,40 @@ from muniment.model.errors import Outcome
 
 KEPT_SHOWN = 10
 """Of files that were there already, which is no trouble, this many are named."""
+
+
+class _Chosen:
+    """The snapshot that is restored, and what of other sets and devices the same name could have meant."""
+
+    def __init__(self, vault: OpenVault, snapshots: list[OpenedHead], name: SnapshotName) -> None:
+        self._vault = vault
+        self.opened = choose_snapshot(snapshots, name, device=vault.device)
+        self.others = passed_over(snapshots, name, self.opened, device=vault.device)
+
+    def __str__(self) -> str:
+        return f"{describe_time(self.opened)}, {self._line(self.opened)}"
+
+    def document(self) -> dict[str, Any]:
+        mine = snapshot_document(self._vault, self.opened)
+        return {
+            "snapshot": mine["id"],
+            "set": mine["set"],
+            "device": mine["device"],
+            "passed_over": [snapshot_document(self._vault, one) for one in self.others],
+        }
+
+    def lines_about_others(self) -> list[str]:
+        if not self.others:
+            return []
+        rows = [
+            f"  {one.snapshot.hex[:12]}  {self._line(one)}, {describe_time(one)}, "
+            f"{plural(one.head.counts.files, 'file')}, {human_size(one.head.counts.bytes)}"
+            for one in self.others
+        ]
+        return ["This is one set of one machine. The vault also holds, to be restored by id:", *rows]
+
+    def _line(self, opened: OpenedHead) -> str:
+        return f"set {opened.head.set_name} of {device_label(self._vault, opened.head.device)}"
 
 
 def restore(
@@ -43,6 +86,9 @@ def restore(
         Overwrite, typer.Option("--overwrite", help="What to do with files that exist already.")
     ] = Overwrite.NEVER,
     set_name: Annotated[str, typer.Option("--set", help="Only snapshots of this set.", metavar="NAME")] = "",
+    device: Annotated[
+        str, typer.Option("--device", help="Only of this machine, by name or id.", metavar="NAME")
+    ] = "",
     special: Annotated[
         bool, typer.Option("--special", help="Also device nodes, set-id bits and capabilities.")
     ] = False,
@@ -58,9 +104,10 @@ def restore(
     invocation.stoppable = True
     name = SnapshotName.parse(snapshot)
     with invocation.open_for_reading() as vault, invocation.reading_session(vault):
-        chosen = choose_snapshot(list_snapshots(vault), name, device=vault.device, set_name=set_name)
+        listed = narrow_down(vault, list_snapshots(vault), set_name=set_name, device=device)
+        chosen = _Chosen(vault, listed, name)
         request = RestoreRequest(
-            root=chosen.head.root,
+            root=chosen.opened.head.root,
             under=name.path,
             overwrite=overwrite,
             special=Special.RESTORE if special else Special.SKIP,
@@ -75,11 +122,11 @@ def restore(
 
 
 def _restore(
-    invocation: Invocation, vault: OpenVault, chosen: OpenedHead, request: RestoreRequest, target: str
+    invocation: Invocation, vault: OpenVault, chosen: _Chosen, request: RestoreRequest, target: str
 ) -> tuple[RestoreReport, RunProgress]:
     progress = RunProgress()
     if request.under is None:
-        counts = chosen.head.counts
+        counts = chosen.opened.head.counts
         progress.total_files = counts.files
         progress.total_bytes = counts.bytes
     invocation.keep_buffers()
@@ -101,10 +148,10 @@ def _restore(
 
 
 def _show(
-    invocation: Invocation, chosen: OpenedHead, report: RestoreReport, progress: RunProgress, target: str
+    invocation: Invocation, chosen: _Chosen, report: RestoreReport, progress: RunProgress, target: str
 ) -> None:
     document = {
-        "snapshot": chosen.snapshot.hex,
+        **chosen.document(),
         "target": os.path.abspath(target),
         "files": report.files,
         "directories": report.directories,
@@ -127,14 +174,14 @@ def _show(
             "Everything else is restored." if report.files else "Nothing was restored: it is there already."
         )
     else:
-        lines.append("Everything is restored.")
+        lines.append("Everything of it is restored." if chosen.others else "Everything is restored.")
     kept = [trouble for trouble in progress.troubles if trouble.problem is Problem.EXISTS]
     lines += problem_lines(
         [trouble for trouble in progress.troubles if trouble.problem is not Problem.EXISTS]
     )
     lines += problem_lines(kept, shown=KEPT_SHOWN)
     lines.append(
-        f"{plural(report.files, 'file')}, {human_size(report.bytes)} of {describe_time(chosen)} in "
+        f"{plural(report.files, 'file')}, {human_size(report.bytes)} of {chosen} in "
         f"{os.path.abspath(target)}, {human_seconds(progress.seconds)}."
     )
     if report.kept:
@@ -145,19 +192,18 @@ def _show(
     if report.damaged_packs:
         lines.append("Damaged packs: " + ", ".join(sorted(str(pack) for pack in report.damaged_packs)))
         lines.append("Tell the operator; an older snapshot may still hold these files.")
+    lines += chosen.lines_about_others()
     invocation.output.result(document, lines)
 
 
 def _show_plan(
-    invocation: Invocation, vault: OpenVault, chosen: OpenedHead, request: RestoreRequest, target: str
+    invocation: Invocation, vault: OpenVault, chosen: _Chosen, request: RestoreRequest, target: str
 ) -> None:
     plan = plan_restore(
         request, keys=vault.keys, source=invocation.packs_of(vault), pages=invocation.pages_of(vault)
     )
     place = os.path.abspath(target)
-    lines = [
-        f"Would restore {plural(plan.files, 'file')}, {human_size(plan.content)} of {describe_time(chosen)}"
-    ]
+    lines = [f"Would restore {plural(plan.files, 'file')}, {human_size(plan.content)} of {chosen}"]
     lines.append(
         f"into {place}, reading {human_size(plan.read_bytes)} from {plural(len(plan.packs), 'pack')}."
     )
@@ -165,15 +211,16 @@ def _show_plan(
         lines.append(
             f"A part of the tree is damaged: about {lost.entries:,} entries up to {_path(lost.last)}"
         )
+    lines += chosen.lines_about_others()
     invocation.output.result(_plan_document(chosen, plan, target), lines)
     if plan.lost or plan.damaged:
         raise typer.Exit(int(Outcome.INTEGRITY))
 
 
-def _plan_document(chosen: OpenedHead, plan: RestorePlan, target: str) -> dict[str, Any]:
+def _plan_document(chosen: _Chosen, plan: RestorePlan, target: str) -> dict[str, Any]:
     return {
         "dry_run": True,
-        "snapshot": chosen.snapshot.hex,
+        **chosen.document(),
         "target": os.path.abspath(target),
         "files": plan.files,
         "directories": plan.directories,

@@ -9,6 +9,7 @@ import typer
 
 from muniment.client.cli.invocation import Invocation
 from muniment.client.home.config import DEFAULT_SET
+from muniment.client.home.locks import changing_config
 from muniment.client.schedule.cron import CronLine
 from muniment.client.schedule.plan import Schedule, Scheduler, checked_every
 from muniment.client.schedule.systemd import SystemdTimer
@@ -45,9 +46,10 @@ def on(
             advice="The lines above say why. A locked key store is a common reason.",
         )
     scheduler.install(schedule)
-    known = invocation.connection()
-    changed = replace(known, schedule={**known.schedule, set_name: every})
-    invocation.config.with_connection(changed).save()
+    with changing_config(invocation.home):
+        known = invocation.connection()
+        changed = replace(known, schedule={**known.schedule, set_name: every})
+        invocation.config.with_connection(changed).save()
     document = {
         "set": set_name,
         "every": every,
@@ -75,8 +77,10 @@ def off(ctx: typer.Context, set_name: SetName = DEFAULT_SET) -> None:
     if not known and set_name not in connection.schedule:
         invocation.output.result(document, [f"The set {set_name!r} was not scheduled; nothing was changed."])
         return
-    kept = {name: every for name, every in connection.schedule.items() if name != set_name}
-    invocation.config.with_connection(replace(connection, schedule=kept)).save()
+    with changing_config(invocation.home):
+        latest = invocation.connection()
+        kept = {name: every for name, every in latest.schedule.items() if name != set_name}
+        invocation.config.with_connection(replace(latest, schedule=kept)).save()
     invocation.output.result(document, [f"The set {set_name!r} is no longer scheduled."])
 
 

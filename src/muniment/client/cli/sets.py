@@ -11,6 +11,7 @@ import typer
 
 from muniment.client.cli.invocation import Invocation
 from muniment.client.home.config import DEFAULT_SET, BackupSet, change_set
+from muniment.client.home.locks import changing_config
 from muniment.client.sets.choose import resolve_roots, rules_of
 from muniment.client.telling.output import json_path, printable_path
 from muniment.model.errors import UsageError
@@ -71,39 +72,42 @@ def add(
 ) -> None:
     """Make a set, or add roots and rules to one."""
     invocation: Invocation = ctx.obj
-    connection = invocation.connection()
-    known = connection.sets.get(name) or BackupSet(name, ())
     roots = resolve_roots([os.fsencode(path) for path in paths])
-    changed = replace(
-        known,
-        roots=_joined(known.roots, roots),
-        excludes=_joined(known.excludes, exclude or []),
-        exclude_files=_joined(known.exclude_files, [str(path.absolute()) for path in exclude_from or []]),
-        one_file_system=known.one_file_system or one_file_system,
-        network_roots=_joined(known.network_roots, roots if network else ()),
-        default_excludes=known.default_excludes and not no_default_excludes,
-    )
-    _save(invocation, changed)
+    with changing_config(invocation.home):
+        known = invocation.connection().sets.get(name) or BackupSet(name, ())
+        changed = replace(
+            known,
+            roots=_joined(known.roots, roots),
+            excludes=_joined(known.excludes, exclude or []),
+            exclude_files=_joined(known.exclude_files, [str(path.absolute()) for path in exclude_from or []]),
+            one_file_system=known.one_file_system or one_file_system,
+            network_roots=_joined(known.network_roots, roots if network else ()),
+            default_excludes=known.default_excludes and not no_default_excludes,
+        )
+        _save(invocation, changed)
 
 
 @app.command()
 def exclude(ctx: typer.Context, name: Name, rules: Rules) -> None:
     """Add exclusion rules to a set."""
     invocation: Invocation = ctx.obj
-    known = _known(invocation, name)
-    _save(invocation, replace(known, excludes=_joined(known.excludes, rules)))
+    with changing_config(invocation.home):
+        known = _known(invocation, name)
+        _save(invocation, replace(known, excludes=_joined(known.excludes, rules)))
 
 
 @app.command()
 def include(ctx: typer.Context, name: Name, rules: Rules) -> None:
     """Take exclusion rules out of a set again."""
     invocation: Invocation = ctx.obj
-    known = _known(invocation, name)
-    if unknown := [rule for rule in rules if rule not in known.excludes]:
-        raise UsageError(
-            f"the set {name!r} has no rule {unknown[0]!r}", advice=f"See `muniment sets show {name}`."
-        )
-    _save(invocation, replace(known, excludes=tuple(rule for rule in known.excludes if rule not in rules)))
+    with changing_config(invocation.home):
+        known = _known(invocation, name)
+        if unknown := [rule for rule in rules if rule not in known.excludes]:
+            raise UsageError(
+                f"the set {name!r} has no rule {unknown[0]!r}", advice=f"See `muniment sets show {name}`."
+            )
+        kept = tuple(rule for rule in known.excludes if rule not in rules)
+        _save(invocation, replace(known, excludes=kept))
 
 
 @app.command()
@@ -114,20 +118,20 @@ def remove(
 ) -> None:
     """Remove roots from a set, or the set. Its snapshots stay."""
     invocation: Invocation = ctx.obj
-    known = _known(invocation, name)
-    if paths:
-        gone = {os.path.abspath(os.fsencode(path)) for path in paths}
+    with changing_config(invocation.home):
+        known = _known(invocation, name)
+        gone = {os.path.abspath(os.fsencode(path)) for path in paths or []}
         if unknown := gone.difference(known.roots):
             raise UsageError(f"the set {name!r} has no root {printable_path(min(unknown))}")
         rest = tuple(root for root in known.roots if root not in gone)
-        if rest:
+        if gone and rest:
             network = tuple(root for root in known.network_roots if root in rest)
             _save(invocation, replace(known, roots=rest, network_roots=network))
             return
-    connection = invocation.connection()
-    sets = {key: value for key, value in connection.sets.items() if key != name}
-    schedule = {key: value for key, value in connection.schedule.items() if key != name}
-    invocation.config.with_connection(replace(connection, sets=sets, schedule=schedule)).save()
+        connection = invocation.connection()
+        sets = {key: value for key, value in connection.sets.items() if key != name}
+        schedule = {key: value for key, value in connection.schedule.items() if key != name}
+        invocation.config.with_connection(replace(connection, sets=sets, schedule=schedule)).save()
     invocation.output.result({"removed": name}, [f"The set {name!r} is removed; its snapshots stay."])
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from muniment.client.enrol.enrolment import EnrolledDevice, Enrolment, enrol
 from muniment.client.home.config import Config, Connection
 from muniment.client.home.keychain import DeviceSecrets, keep
+from muniment.client.home.locks import changing_config
 from muniment.client.state.database import Database, machine_identity
 from muniment.client.state.known_heads import OpenedHead
 from muniment.client.transport.server import Server
@@ -150,7 +151,6 @@ class _Additions:
 def _keep(config: Config, enrolment: Enrolment, enrolled: EnrolledDevice, keys: VaultKeys) -> Connection:
     secrets = DeviceSecrets(enrolled.token, enrolled.private_key, keys.fingerprint)
     where = keep(secrets, home=config.home, vault=keys.vault)
-    known = config.connections.get(keys.vault)
     connection = Connection(
         vault=keys.vault,
         server=enrolment.url,
@@ -161,10 +161,13 @@ def _keep(config: Config, enrolment: Enrolment, enrolled: EnrolledDevice, keys: 
         insecure=enrolment.insecure,
         ca_file=enrolment.ca_file,
         credentials=where,
-        sets=known.sets if known else {},
-        schedule=known.schedule if known else {},
     )
-    config.with_connection(connection).save()
+    with changing_config(config.home):
+        latest = Config.load(config.home)
+        known = latest.connections.get(keys.vault)
+        if known is not None:
+            connection = replace(connection, sets=known.sets, schedule=known.schedule)
+        latest.with_connection(connection).save()
     enrolled.settle()
     return connection
 

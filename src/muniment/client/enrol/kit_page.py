@@ -105,7 +105,8 @@ or a passport: not in the machine, not beside it, not in a photo album in the cl
 <li><code>export MUNIMENT_RECOVERY_KIT='…'</code> with the code above. Spaces, hyphens and
 capitals do not matter; a mistyped letter is noticed.</li>
 <li><code>muniment snapshots</code> shows what there is.</li>
-<li><code>muniment restore latest --target DIRECTORY</code></li>
+<li><code>muniment restore latest --target DIRECTORY</code>, or an id in place of
+<code>latest</code>: one snapshot is one set of one machine.</li>
 </ol>
 <p>If the server has moved: add <code>--server ADDRESS</code>. Each use of this kit is an event that the
 owner of the account sees.</p>

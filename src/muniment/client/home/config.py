@@ -113,6 +113,7 @@ class Config:
         )
 
     def save(self) -> None:
+        """Within `locks.changing_config`, like the load before it: else a change beside it is lost."""
         # Loaded here: most commands only read.
         import tomlkit
 

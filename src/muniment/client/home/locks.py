@@ -1,4 +1,4 @@
-"""One run of a set at a time on this machine."""
+"""Who has something of this machine to itself: a run its set, a change the configuration."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from muniment.client.home.places import Home
 from muniment.model.errors import AlreadyRunning
 
 
@@ -24,6 +25,18 @@ def run_lock(path: Path, *, name: str) -> Iterator[None]:
                 f"another run of the set {name!r} is under way on this machine",
                 advice="Let it finish, or stop it; sets with other names may run beside it.",
             ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def changing_config(home: Home) -> Iterator[None]:
+    """From loading the configuration to saving it: whoever else changes it waits. Dies with the process."""
+    home.config.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(home.config / ".config.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from muniment.client.home.config import DEFAULT_SET, BackupSet, Config, Connection, change_set
+from muniment.client.home.locks import changing_config
 from muniment.client.home.places import Home
 from muniment.client.sets.exclude import DEFAULT_RULES, ExclusionRules
 from muniment.model.errors import UsageError
@@ -31,12 +32,14 @@ def choose_set(
     excludes: Sequence[str],
     exclude_files: Sequence[Path],
     one_file_system: bool,
+    remember: bool,
 ) -> ChosenSet:
     """The set to back up.
 
     Without paths: the one named, or the default one, with further rules for this run. With paths: they are
-    what the set has from now on, if it is named or there is no default set yet; else a set of their own,
-    named after them, so that a glance at one directory never takes the place of the default set's snapshots.
+    what the set has from now on (`remember`), if it is named or there is no default set yet; else a set of
+    their own, named after them, so that a glance at one directory never takes the place of the default set's
+    snapshots.
     """
     roots = resolve_roots(paths)
     files = tuple(str(path.absolute()) for path in exclude_files)
@@ -55,7 +58,10 @@ def choose_set(
         )
     if known is not None and not name:
         return ChosenSet(replace(given, name=_name_after(roots)), remembered=False)
-    config.with_connection(change_set(connection, given)).save()
+    if remember:
+        with changing_config(config.home):
+            latest = Config.load(config.home)
+            latest.with_connection(change_set(latest.connections[connection.vault], given)).save()
     return ChosenSet(given, remembered=True)
 
 

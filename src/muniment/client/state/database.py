@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import stat
 import threading
 import zlib
 from collections.abc import Iterator
@@ -48,6 +49,14 @@ _UPGRADES = {1: _LISTED_HEADS}
 """By version of the state that is found: what makes it one of the next version."""
 
 
+_OBSTACLES = frozenset(
+    {
+        sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY,
+    }
+)  # fmt: skip
+
+
 class Origin(Enum):
     """What was found where the state should be."""
 
@@ -80,14 +89,18 @@ class Database:
         self._lock = threading.RLock()
         self._machine = machine
         existed = path.exists()
+        self._connection = self._open()
         try:
-            self._connection = self._open()
+            self._prepare()
             self.origin = self._recognise(existed=existed)
-        except (sqlite3.DatabaseError, ValueError):
-            # Not only not ours: also cut short, overwritten, or of a version we do not know.
+        except (sqlite3.DatabaseError, ValueError) as error:
             self._connection.close()
+            if isinstance(error, sqlite3.DatabaseError) and is_obstacle(error):
+                raise
+            # Not only not ours: also cut short, overwritten, or of a version we do not know.
             self._set_aside()
             self._connection = self._open()
+            self._prepare()
             self._recognise(existed=False)
             self.origin = Origin.DAMAGED
         self.run = int.from_bytes(self.get("run") or b"")
@@ -161,17 +174,19 @@ class Database:
     # --- opening
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
+        return sqlite3.connect(
             self.path, timeout=60, isolation_level=None, check_same_thread=False, cached_statements=64
         )
-        self._connection = connection
-        os.chmod(self.path, 0o600)
+
+    def _prepare(self) -> None:
+        connection = self._connection
+        if stat.S_IMODE(os.stat(self.path).st_mode) != 0o600:
+            os.chmod(self.path, 0o600)
         # Damage may turn a value into text that is none; it must still come out, to be found wrong.
         connection.text_factory = bytes
         connection.execute("pragma cache_size = -16384")
         connection.execute("pragma synchronous = full")
         connection.execute("pragma temp_store = memory")
-        return connection
 
     def _recognise(self, *, existed: bool) -> Origin:
         version = self._connection.execute("pragma user_version").fetchone()[0]
@@ -206,6 +221,11 @@ class Database:
             source = Path(f"{self.path}{suffix}")
             if source.exists():
                 source.replace(f"{source}.damaged")
+
+
+def is_obstacle(error: sqlite3.DatabaseError) -> bool:
+    """Whether something around the file is in the way: a lock, a full disk, a right."""
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _OBSTACLES
 
 
 def is_damage(error: sqlite3.DatabaseError) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -66,20 +66,33 @@ def list_snapshots_anew(vault: OpenVault) -> list[OpenedHead]:
     return listed
 
 
+def narrow_down(
+    vault: OpenVault, snapshots: Iterable[OpenedHead], *, set_name: str = "", device: str = ""
+) -> list[OpenedHead]:
+    """Those of a set, and of a device, which is its name or the beginning of its id. Empty: of any."""
+    return [
+        opened
+        for opened in snapshots
+        if set_name in ("", opened.head.set_name)
+        and (
+            device in ("", device_label(vault, opened.head.device))
+            or opened.head.device.hex.startswith(device.lower())
+        )
+    ]
+
+
 def choose_snapshot(
-    snapshots: Sequence[OpenedHead], name: SnapshotName, *, device: DeviceId | None, set_name: str = ""
+    snapshots: Sequence[OpenedHead], name: SnapshotName, *, device: DeviceId | None
 ) -> OpenedHead:
     """The snapshot that `name` means.
 
     `latest` and dates prefer this device's own snapshots where it has any, complete ones, and those whose
     roots have to do with the path asked for.
     """
-    if set_name:
-        snapshots = [opened for opened in snapshots if opened.head.set_name == set_name]
     if not snapshots:
-        of_set = f" of a set {set_name!r}" if set_name else ""
         raise UnknownSnapshot(
-            f"the vault has no snapshot{of_set} yet", advice="`muniment backup PATH` makes one."
+            "the vault has no such snapshot yet",
+            advice="`muniment snapshots` shows what there is, `muniment backup PATH` makes one.",
         )
     if name.text == "latest":
         return _newest(_likely(snapshots, name, device))
@@ -94,6 +107,19 @@ def choose_snapshot(
         both = " and ".join(f"{one.snapshot.hex[:_SHOWN_ID]} ({describe_time(one)})" for one in fitting[:2])
         raise UsageError(f"{name.text} could mean {both}", advice="Give more digits.")
     return fitting[0]
+
+
+def passed_over(
+    snapshots: Sequence[OpenedHead], name: SnapshotName, chosen: OpenedHead, *, device: DeviceId | None
+) -> list[OpenedHead]:
+    """Of sets and devices that `name` could have meant as well, the newest snapshot each."""
+    if name.text != "latest" and "-" not in name.text:
+        return []
+    newest: dict[tuple[DeviceId, str], OpenedHead] = {}
+    for opened in _likely(snapshots, name, device):
+        newest[opened.head.device, opened.head.set_name] = opened
+    newest.pop((chosen.head.device, chosen.head.set_name), None)
+    return list(newest.values())
 
 
 def device_label(vault: OpenVault, device: DeviceId) -> str:
