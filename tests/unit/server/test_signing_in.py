@@ -178,6 +178,7 @@ def test_sessions_are_listed_and_ended(deployment: Deployment) -> None:
     assert elsewhere.is_signed_in()
     page = text(owner.get("/profile/security"))
     assert "Safari on iOS" in page
+    assert "with the password" in page
     assert "198.51.100.0/24" in page
     assert "198.51.100.3" not in page
     other = WebSession.objects.exclude(browser="Firefox on Linux").get(account=owner.account)

@@ -16,6 +16,7 @@ from muniment.server.accounts.forms import PasswordForm
 from muniment.server.accounts.security_log import recent_events
 from muniment.server.accounts.visiting import visit_of
 from muniment.server.accounts.web_sessions import NoSuchSession
+from muniment.server.portal import telling
 from muniment.server.portal.access import freshly_signed_in, owner_of, signed_in
 from muniment.server.web.context import now
 
@@ -27,7 +28,7 @@ def show(request: HttpRequest) -> HttpResponse:
     context = {
         "factors": factors_of(account),
         "sessions": web_sessions.open_sessions(account, current_key=request.session.session_key, now=now()),
-        "events": recent_events(account),
+        "events": [(event, telling.way(event.method)) for event in recent_events(account)],
     }
     return render(request, "portal/security.html", context)
 

@@ -74,6 +74,22 @@ _OUTCOMES = {
 }
 
 
+_WAYS = {
+    "password": "with the password",
+    "totp": "authenticator app",
+    "webauthn": "passkey",
+    "recovery_codes": "recovery codes",
+    "code": "with a code",
+    "link": "by a mailed link",
+    "profile": "in the profile",
+}
+
+
+def way(method: str) -> str:
+    """How somebody signed in, or what was added: what the security log calls `method`."""
+    return _WAYS.get(method, method)
+
+
 def event_line(event: OwnerEvent) -> EventLine:
     text = _EVENTS.get(event.kind, event.kind.value.replace("_", " ").capitalize())
     if event.kind is EventKind.RUN_REPORTED:
