@@ -31,6 +31,7 @@ from muniment.server.privacy.disclosures.orders import (
     Order,
     OutOfScope,
     approve,
+    closed_orders,
     deliver,
     end_gags,
     export,
@@ -199,8 +200,9 @@ def order(member: Member, clock: Clock, **changes: Any) -> Order:
 
 
 def opened(member: Member, clock: Clock, **changes: Any) -> UUID:
+    by = staff(clock)
     with writing():
-        return take_in(order(member, clock, **changes), now=clock())
+        return take_in(order(member, clock, **changes), by=by, now=clock())
 
 
 def staff(clock: Clock) -> Account:
@@ -218,7 +220,7 @@ def approved(member: Member, clock: Clock, **changes: Any) -> UUID:
 
 def given(deployment: Deployment, ref: UUID) -> Any:
     """Exported, and fetched."""
-    export(deployment, ref)
+    export(deployment, ref, by=None)
     return json.loads(fetch(ref, now=deployment.now()))
 
 
@@ -229,11 +231,9 @@ def test_one_person_cannot_approve_alone(deployment: Deployment, member: Member,
         with writing():
             assert approve(ref, one, now=clock()) == 1
     with pytest.raises(NotApproved):
-        export(deployment, ref)
+        export(deployment, ref, by=None)
     with pytest.raises(IntegrityError), transaction.atomic():
         OrderCase.objects.filter(ref=ref).update(second_approver=one)
-    with pytest.raises(IntegrityError), transaction.atomic():
-        OrderCase.objects.filter(ref=ref).update(first_approver=None, second_approver=one)
 
 
 @pytest.mark.clause("P33", aspect="allowed")
@@ -252,7 +252,7 @@ def test_two_approve_and_the_scope_is_what_goes(deployment: Deployment, member: 
     kinds = {entry.leaf.kind for entry in entries_of(member.account)}
     assert {Kind.ORDER_TOLD, Kind.DISCLOSED} <= kinds
     with pytest.raises(NoSuchOrder):
-        export(deployment, ref)
+        export(deployment, ref, by=None)
 
 
 def test_of_two_of_staff_at_once_one_exports_and_the_document_is_there_for_both(
@@ -270,7 +270,7 @@ def test_of_two_of_staff_at_once_one_exports_and_the_document_is_there_for_both(
     def export_it() -> str:
         try:
             with purpose(*Purpose):
-                export(replace(deployment, now=now), ref)
+                export(replace(deployment, now=now), ref, by=None)
                 return "exported"
         except NoSuchOrder:
             return "no such order"
@@ -299,7 +299,7 @@ def test_an_export_that_is_stopped_did_not_happen(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(orders, step, dies)
-        export(deployment, ref)
+        export(deployment, ref, by=None)
     case = OrderCase.objects.get(ref=ref)
     assert (case.state, case.document, case.told_at) == (CaseState.OPEN, "", None)
     assert len(entries_of(member.account)) == before
@@ -310,15 +310,16 @@ def test_a_document_is_there_until_it_arrived(deployment: Deployment, member: Me
     ref = approved(member, clock)
     with pytest.raises(NoSuchOrder):
         fetch(ref, now=clock())
-    export(deployment, ref)
+    export(deployment, ref, by=None)
     assert fetch(ref, now=clock()) == fetch(ref, now=clock())
-    assert ref in {one.ref for one in undelivered_orders()}
-    deliver(ref, now=clock())
-    assert ref not in {one.ref for one in undelivered_orders()}
+    assert ref in {one.order.ref for one in undelivered_orders()}
+    deliver(ref, by=None, now=clock())
+    assert ref not in {one.order.ref for one in undelivered_orders()}
     assert OrderCase.objects.get(ref=ref).document == ""
-    for act in (fetch, deliver):
-        with pytest.raises(NoSuchOrder):
-            act(ref, now=clock())
+    with pytest.raises(NoSuchOrder):
+        fetch(ref, now=clock())
+    with pytest.raises(NoSuchOrder):
+        deliver(ref, by=None, now=clock())
     entries = entries_of_kind(Kind.ORDER_FETCHED, Kind.ORDER_DELIVERED)
     mine = [entry.leaf.kind for entry in entries if entry.said["case"] == ref.hex]
     assert mine == [Kind.ORDER_FETCHED, Kind.ORDER_FETCHED, Kind.ORDER_DELIVERED]
@@ -328,7 +329,7 @@ def test_a_document_that_nobody_takes_goes_after_thirty_days(
     deployment: Deployment, member: Member, clock: Clock
 ) -> None:
     ref = approved(member, clock)
-    export(deployment, ref)
+    export(deployment, ref, by=None)
     clock.turn(days=29)
     sweep_once(deployment)
     assert fetch(ref, now=clock())
@@ -337,13 +338,13 @@ def test_a_document_that_nobody_takes_goes_after_thirty_days(
     assert swept["privacy_disclosures.OrderCase.document"] >= 1
     with pytest.raises(Forgotten):
         fetch(ref, now=clock())
-    deliver(ref, now=clock())
+    deliver(ref, by=None, now=clock())
     assert list(entries_of_kind(Kind.ORDER_DELIVERED))[-1].said["document"] == "forgotten"
 
 
 def test_a_document_goes_with_the_person(deployment: Deployment, member: Member, clock: Clock) -> None:
     ref = approved(member, clock)
-    export(deployment, ref)
+    export(deployment, ref, by=None)
     ask(deployment, member.account, Asked.ERASE)
     clock.turn(days=3)
     advance_requests(deployment)
@@ -379,11 +380,11 @@ def test_nothing_beyond_the_scope_and_never_a_secret(
 ) -> None:
     ref = approved(member, clock, scope=frozenset({EMAIL}))
     with pytest.raises(OutOfScope):
-        export(deployment, ref, fields=FIELDS)
+        export(deployment, ref, by=None, fields=FIELDS)
     assert PASSWORD not in fields_within_reach()
     for unreachable in (PASSWORD, "accounts.Device.token_sha256", "no.such.column"):
         with pytest.raises(OutOfScope), writing():
-            take_in(order(member, clock, scope=frozenset({unreachable})), now=clock())
+            take_in(order(member, clock, scope=frozenset({unreachable})), by=None, now=clock())
 
 
 @pytest.mark.clause("P34", aspect="off")
@@ -392,9 +393,9 @@ def test_an_order_that_lacks_something_is_not_taken_in(
 ) -> None:
     for changes in ({"issuer": " "}, {"legal_basis": ""}, {"scope": frozenset()}, {"deadline": clock()}):
         with pytest.raises(ValueError, match="an order has"), writing():
-            take_in(order(member, clock, **changes), now=clock())
+            take_in(order(member, clock, **changes), by=None, now=clock())
     with pytest.raises(NoSuchOrder), writing():
-        take_in(order(member, clock, email="nobody@example.org"), now=clock())
+        take_in(order(member, clock, email="nobody@example.org"), by=None, now=clock())
 
 
 @pytest.mark.clause("P35", aspect="off")
@@ -404,7 +405,7 @@ def test_own_judgement_needs_a_written_reason(
     deployment: Deployment, member: Member, clock: Clock, cause: Cause
 ) -> None:
     with pytest.raises(ValueError, match="written reason"), writing():
-        take_in(order(member, clock, cause=cause), now=clock())
+        take_in(order(member, clock, cause=cause), by=None, now=clock())
     ref = opened(member, clock, cause=cause, reason="threats against a named person")
     with pytest.raises(IntegrityError), transaction.atomic():
         OrderCase.objects.filter(ref=ref).update(reason="")
@@ -431,7 +432,7 @@ def test_an_approval_lasts_ninety_days(
     ref = approved(member, clock, cause=cause, reason="threats", deadline=clock() + timedelta(days=200))
     clock.turn(days=90)
     with pytest.raises(NotApproved):
-        export(deployment, ref)
+        export(deployment, ref, by=None)
 
 
 def test_what_lapsed_is_approved_anew_by_two(deployment: Deployment, member: Member, clock: Clock) -> None:
@@ -449,7 +450,7 @@ def test_what_lapsed_is_approved_anew_by_two(deployment: Deployment, member: Mem
     assert "You approved it. Somebody else has to, too." in text(first.get("/console/orders"))
     assert not OrderCase.objects.get(ref=ref).has_lapsed(clock())
     with pytest.raises(NotApproved):
-        export(deployment, ref)
+        export(deployment, ref, by=None)
     second.post(f"/console/orders/{ref}/approve")
     assert set(given(deployment, ref)["fields"]) == FIELDS
 
@@ -473,7 +474,7 @@ def test_a_copy_of_everything_has_an_order_only_once_the_person_was_told(
         return len(read_archive(io.BytesIO(copy))[OrderCase._meta.label])
 
     assert copied() == 0
-    export(deployment, ref)
+    export(deployment, ref, by=None)
     assert copied() == 0
     clock.turn(days=31)
     end_gags(deployment)
@@ -485,7 +486,7 @@ def test_a_gag_delays_the_telling_and_nothing_else(
 ) -> None:
     ref = approved(member, clock, gagged_until=clock() + timedelta(days=30))
     before = len(entries_of(member.account))
-    export(deployment, ref)
+    export(deployment, ref, by=None)
     assert len(entries_of(member.account)) == before
     clock.turn(days=29)
     end_gags(deployment)
@@ -499,10 +500,52 @@ def test_a_gag_delays_the_telling_and_nothing_else(
 
 def test_refusing_takes_a_reason(deployment: Deployment, member: Member, clock: Clock) -> None:
     ref = opened(member, clock)
-    assert ref in {row.ref for row in open_orders()}
+    assert ref in {one.order.ref for one in open_orders()}
     with pytest.raises(ValueError, match="reason"), writing():
-        refuse(ref, reason=" ", now=clock())
+        refuse(ref, reason=" ", by=None, now=clock())
     with writing():
-        refuse(ref, reason="The court has no jurisdiction.", now=clock())
+        refuse(ref, reason="The court has no jurisdiction.", by=None, now=clock())
     with pytest.raises(NoSuchOrder):
-        export(deployment, ref)
+        export(deployment, ref, by=None)
+
+
+def test_whoever_approved_can_leave_the_staff_and_be_deleted(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    ref, first, second = opened(member, clock), staff(clock), staff(clock)
+    for one in (first, second):
+        with writing():
+            approve(ref, one, now=clock())
+    ask(deployment, first, Asked.ERASE)
+    clock.turn(days=3)
+    advance_requests(deployment)
+    assert not Account.objects.filter(pk=first.pk).exists()
+    with writing():
+        assert approve(ref, second, now=clock()) == 1, "the same person twice counts once"
+    assert set(given(deployment, ref)["fields"]) == FIELDS
+
+
+def test_staff_see_who_did_what_about_an_order_and_the_person_does_not(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    hands = [staff(clock) for _ in range(4)]
+    with writing():
+        ref = take_in(order(member, clock), by=hands[0], now=clock())
+    for one in hands[1:3]:
+        with writing():
+            approve(ref, one, now=clock())
+    export(deployment, ref, by=hands[3])
+    wanted = list(
+        zip(("Taken in", "Approved", "Approved", "Exported"), [one.email for one in hands], strict=True)
+    )
+    (seen,) = [one for one in undelivered_orders() if one.order.ref == ref]
+    assert list(seen.did) == wanted
+    deliver(ref, by=hands[0], now=clock())
+    (seen,) = [one for one in closed_orders(now=clock()) if one.order.ref == ref]
+    assert list(seen.did) == [*wanted, ("Delivered", hands[0].email)]
+    told = entries_of(member.account)[0]
+    assert told.said["decided_by"] == "two people, each a member of staff"
+    copy = b"".join(export_archive(member.account.pk, read_statement(), now=clock()))
+    (case,) = read_archive(io.BytesIO(copy))[OrderCase._meta.label]
+    assert {case[name] for name in ("taken_in_by", "first_approver", "closed_by")} == {"a member of staff"}
+    assert not any(one.email in told.payload for one in hands)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from datetime import timedelta
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from muniment.server.accounts.enrolment import create_account
 from muniment.server.accounts.models import Account, Profile
 from muniment.server.deployment import Deployment
 from muniment.server.mail.models import Mail
+from muniment.server.privacy.export import export_archive, read_archive
+from muniment.server.privacy.ledger.entries import entries_of
+from muniment.server.privacy.requests.asking import ask
 from muniment.server.privacy.requests.holds import place_hold
 from muniment.server.privacy.requests.incoming import take_in
 from muniment.server.privacy.requests.machine import advance_requests
 from muniment.server.privacy.requests.models import Channel, Kind, Outcome, Request
 from muniment.server.privacy.requests.queue import (
     NotForStaff,
+    OwnLetter,
     Stage,
     Waiting,
     carry_out,
@@ -28,6 +35,7 @@ from muniment.server.privacy.requests.queue import (
     unverified,
     vouch_for,
 )
+from muniment.server.privacy.statement import read_statement
 from muniment.server.transactions import writing
 from tests.support.domain import Clock, Member
 from tests.support.pages import Person, text
@@ -35,16 +43,32 @@ from tests.support.pages import Person, text
 DAY = timedelta(days=1)
 
 
-@pytest.fixture
-def staff(deployment: Deployment) -> Person:
+def one_of_staff(deployment: Deployment) -> Person:
     person = Person(deployment).join()
     Account.objects.filter(email=person.email).update(is_staff=True)
     person.prove()
     return person
 
 
+@pytest.fixture
+def staff(deployment: Deployment) -> Person:
+    return one_of_staff(deployment)
+
+
+@pytest.fixture
+def other(deployment: Deployment) -> Person:
+    """Somebody else of staff."""
+    return one_of_staff(deployment)
+
+
+def colleague(clock: Clock) -> Account:
+    with writing():
+        return create_account(f"{uuid4().hex}@example.org", now=clock())
+
+
 def letter(kind: Kind, clock: Clock, *, email: str = "", days: int = 0, **details: str) -> UUID:
-    return enter_post(kind, email=email, received=(clock() - days * DAY).date(), details=details, now=clock())
+    came, by = (clock() - days * DAY).date(), colleague(clock)
+    return enter_post(kind, email=email, received=came, details=details, by=by, now=clock())
 
 
 def row(ref: UUID) -> Request:
@@ -53,7 +77,7 @@ def row(ref: UUID) -> Request:
 
 @pytest.mark.clause("P87")
 def test_a_letter_is_answered_from_the_day_it_came(
-    deployment: Deployment, staff: Person, clock: Clock, member: Member
+    deployment: Deployment, staff: Person, other: Person, clock: Clock, member: Member
 ) -> None:
     came = (clock() - 4 * DAY).date()
     values = {"email": member.account.email, "kind": "rectify", "detail": "city", "value": "Sligo"}
@@ -69,7 +93,7 @@ def test_a_letter_is_answered_from_the_day_it_came(
     assert member.account.email in page
     advance_requests(deployment)
     assert row(one.ref).closed_at is None, "a letter proves nothing"
-    assert staff.post(f"/console/requests/{one.ref}/vouch").status_code == 302
+    assert other.post(f"/console/requests/{one.ref}/vouch").status_code == 302
     advance_requests(deployment)
     assert Profile.objects.get(account=member.account.pk).city == "Sligo"
 
@@ -90,15 +114,15 @@ def test_staff_decide_only_what_no_program_can_do(
     removing = letter(Kind.PUBLIC_REMOVAL, clock, email=email, words="the entry of May")
     for ref in (erasing, removing):
         with pytest.raises(NotForStaff):  # nobody knows yet whom it is from
-            carry_out(ref, changes={}, now=clock())
-        vouch_for(ref, now=clock())
+            carry_out(ref, changes={}, by=colleague(clock), now=clock())
+        vouch_for(ref, by=colleague(clock), now=clock())
         with pytest.raises(NotForStaff):
-            vouch_for(ref, now=clock())
+            vouch_for(ref, by=colleague(clock), now=clock())
     with pytest.raises(NotForStaff):
-        carry_out(erasing, changes={}, now=clock())
+        carry_out(erasing, changes={}, by=colleague(clock), now=clock())
     with pytest.raises(NotForStaff):
-        turn_down(erasing, reason="we would rather not", now=clock())
-    turn_down(removing, reason="Somebody else wrote it.", now=clock())
+        turn_down(erasing, reason="we would rather not", by=colleague(clock), now=clock())
+    turn_down(removing, reason="Somebody else wrote it.", by=colleague(clock), now=clock())
     assert row(removing).outcome == Outcome.REFUSED
     assert "Somebody else wrote it." in Mail.objects.filter(to=email).order_by("-id")[0].text
     assert row(erasing).outcome == Outcome.OPEN
@@ -109,18 +133,18 @@ def test_on_the_word_of_staff_alone_nobody_is_erased_at_once(
 ) -> None:
     """A letter said to have come nine days ago is due tomorrow; its subject has three days all the same."""
     ref = letter(Kind.ERASE, clock, email=member.account.email, days=9)
-    vouch_for(ref, now=clock())
+    vouch_for(ref, by=colleague(clock), now=clock())
     assert row(ref).runs_at == clock() + timedelta(hours=72)
 
 
 def test_a_correction_in_words_is_made_by_staff(deployment: Deployment, member: Member, clock: Clock) -> None:
     ref = letter(Kind.RECTIFY, clock, email=member.account.email, words="I moved to Cork")
-    vouch_for(ref, now=clock())
+    vouch_for(ref, by=colleague(clock), now=clock())
     advance_requests(deployment)
     for wrong in ({}, {"password": "x"}, {"postcode": "x" * 21}):
         with pytest.raises(ValueError, match=r".+"):
-            carry_out(ref, changes=wrong, now=clock())
-    carry_out(ref, changes={"city": "Cork"}, now=clock())
+            carry_out(ref, changes=wrong, by=colleague(clock), now=clock())
+    carry_out(ref, changes={"city": "Cork"}, by=colleague(clock), now=clock())
     assert Profile.objects.get(account=member.account.pk).city == "Cork"
     assert row(ref).outcome == Outcome.DONE
 
@@ -132,7 +156,7 @@ def test_the_queue_says_what_each_waits_for(deployment: Deployment, member: Memb
         Stage.STAFF: letter(Kind.PUBLIC_REMOVAL, clock, days=9, words="the entry of May"),
     }
     for stage in (Stage.ITSELF, Stage.STAFF):
-        vouch_for(refs[stage], now=clock())
+        vouch_for(refs[stage], by=colleague(clock), now=clock())
     with writing():
         place_hold(member.account, reason="a court asked", until=clock() + 90 * DAY, now=clock())
     advance_requests(deployment)
@@ -176,7 +200,7 @@ def test_the_queue_is_read_a_page_at_a_time_and_holds_at_once(
     people = [Member.first(deployment) for _ in range(7)]
     refs = [letter(Kind.ERASE, clock, email=one.account.email) for one in people]
     for ref, one in zip(refs, people, strict=True):
-        vouch_for(ref, now=clock())
+        vouch_for(ref, by=colleague(clock), now=clock())
         with writing():
             place_hold(one.account, reason="a court asked", until=clock() + DAY, now=clock())
     lines, more, number = list[Waiting](), True, 0
@@ -213,3 +237,60 @@ def test_customers_find_no_queue(deployment: Deployment) -> None:
     customer.prove()
     assert customer.get("/console/requests").status_code == 404
     assert Person(deployment).get("/console/requests").status_code in (302, 404)
+
+
+@pytest.mark.clause("P45")
+def test_who_entered_a_letter_does_not_vouch_for_it(
+    deployment: Deployment, staff: Person, other: Person, clock: Clock, member: Member
+) -> None:
+    staff.post("/console/requests", email=member.account.email, kind="erase", received=str(clock().date()))
+    one = Request.objects.get(email=member.account.email)
+    page = text(staff.get("/console/requests")).split(f'id="r{one.ref.hex}"')[1].split("</li>")[0]
+    assert "You entered it. Somebody else has to compare it." in page
+    assert "/vouch" not in page
+    staff.post(f"/console/requests/{one.ref}/vouch")
+    assert row(one.ref).verified_at is None
+    with pytest.raises(OwnLetter):
+        vouch_for(one.ref, by=staff.account, now=clock())
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Request.objects.filter(ref=one.ref).update(vouched_by=staff.account)
+    other.post(f"/console/requests/{one.ref}/vouch")
+    assert (row(one.ref).entered_by, row(one.ref).vouched_by) == (staff.account, other.account)
+
+
+def test_staff_see_who_did_what_and_the_person_that_it_was_one_of_them(
+    deployment: Deployment, staff: Person, other: Person, clock: Clock
+) -> None:
+    asker = Person(deployment).join()
+    ref = enter_post(
+        Kind.PUBLIC_REMOVAL, email=asker.email, received=clock().date(), details={"words": "it"},
+        by=staff.account, now=clock(),
+    )  # fmt: skip
+    other.post(f"/console/requests/{ref}/vouch")
+    staff.post(f"/console/requests/{ref}/refuse", reason="Somebody else wrote it.")
+    page = text(other.get("/console/requests"))
+    for words in (f"Entered by {staff.email}", f"Compared by {other.email}", f"Closed by {staff.email}"):
+        assert words in page
+    entries = {entry.leaf.kind: entry.said for entry in entries_of(asker.account)}
+    assert entries["request_verified"]["by"] == entries["request_refused"]["by"] == "a member of staff"
+    assert "by a member of staff" in text(asker.get("/requests"))
+    copy = b"".join(export_archive(asker.account.pk, read_statement(), now=clock()))
+    (held,) = read_archive(io.BytesIO(copy))[Request._meta.label]
+    assert [held[name] for name in ("entered_by", "vouched_by", "closed_by")] == ["a member of staff"] * 3
+    with zipfile.ZipFile(io.BytesIO(copy)) as archive:
+        everything = b"".join(archive.read(name) for name in archive.namelist())
+    for shown in (everything, text(asker.get("/requests")).encode(), text(asker.get("/ledger")).encode()):
+        assert staff.email.encode() not in shown
+        assert other.email.encode() not in shown
+
+
+def test_whoever_leaves_the_staff_can_be_deleted(deployment: Deployment, staff: Person, clock: Clock) -> None:
+    """What they did stays done; who it was goes with them."""
+    ref, gone = letter(Kind.PUBLIC_REMOVAL, clock, words="the entry of May"), staff.account
+    vouch_for(ref, by=gone, now=clock())
+    carry_out(ref, changes={}, by=gone, now=clock())
+    ask(deployment, gone, Kind.ERASE)
+    clock.turn(days=3)
+    advance_requests(deployment)
+    assert not Account.objects.filter(email=staff.email).exists()
+    assert (row(ref).outcome, row(ref).vouched_by_id, row(ref).closed_by_id) == (Outcome.DONE, None, None)

@@ -22,6 +22,7 @@ from muniment.server.privacy.disclosures.orders import (
     NotApproved,
     Order,
     OutOfScope,
+    closed_orders,
     deliver,
     export,
     fetch,
@@ -77,7 +78,7 @@ def orders(request: HttpRequest) -> HttpResponse:
             gagged_until=at + timedelta(days=gag) if gag else None,
         )  # fmt: skip
         try:
-            cases.take_in_case(order, now=at)
+            cases.take_in_case(order, by=owner_of(request), now=at)
         except NoSuchOrder:
             form.add_error("email", "No account has this address.")
         except ValueError as error:
@@ -116,7 +117,7 @@ def approve_order(request: HttpRequest, ref: UUID) -> HttpResponse:
 @staff_only
 def refuse_order(request: HttpRequest, ref: UUID) -> HttpResponse:
     try:
-        cases.refuse_case(ref, reason=request.POST.get("reason", ""), now=now())
+        cases.refuse_case(ref, reason=request.POST.get("reason", ""), by=owner_of(request), now=now())
     except NoSuchOrder:
         raise Http404 from None
     except ValueError as error:
@@ -129,7 +130,7 @@ def refuse_order(request: HttpRequest, ref: UUID) -> HttpResponse:
 def export_order(request: HttpRequest, ref: UUID) -> HttpResponse:
     """Makes the document for the authority; the person is told in the same moment, unless gagged."""
     try:
-        export(deployment(), ref)
+        export(deployment(), ref, by=owner_of(request))
     except NoSuchOrder:
         raise Http404 from None
     except Lapsed:
@@ -166,7 +167,7 @@ def fetch_document(request: HttpRequest, ref: UUID) -> HttpResponse:
 def deliver_document(request: HttpRequest, ref: UUID) -> HttpResponse:
     """The authority has it."""
     try:
-        deliver(ref, now=now())
+        deliver(ref, by=owner_of(request), now=now())
     except NoSuchOrder:
         raise Http404 from None
     messages.success(request, "Noted. Our copy of the document is deleted.", extra_tags="good")
@@ -175,9 +176,9 @@ def deliver_document(request: HttpRequest, ref: UUID) -> HttpResponse:
 
 def _page(request: HttpRequest, form: OrderForm, *, status: int = 200, **read: object) -> HttpResponse:
     at = now()
-    cases_open = [(order, order.has_lapsed(at)) for order in open_orders()]
+    cases_open = [(one, one.order.has_lapsed(at)) for one in open_orders()]
     context = {
-        "orders": cases_open, "undelivered": undelivered_orders(), "form": form, "me": owner_of(request).pk,
-        **read,
+        "orders": cases_open, "undelivered": undelivered_orders(), "closed": closed_orders(now=at),
+        "form": form, "me": owner_of(request).pk, **read,
     }  # fmt: skip
     return render(request, "console/orders.html", context, status=status)

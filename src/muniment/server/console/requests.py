@@ -13,10 +13,11 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from muniment.server.accounts.profile import DETAILS
 from muniment.server.console.access import staff_only
+from muniment.server.portal.access import owner_of
 from muniment.server.privacy.requests import queue
 from muniment.server.privacy.requests.machine import NoSuchRequest
 from muniment.server.privacy.requests.models import Kind
-from muniment.server.privacy.requests.queue import NotForStaff
+from muniment.server.privacy.requests.queue import NotForStaff, OwnLetter
 from muniment.server.privacy.staff import ReasonMissing
 from muniment.server.site.asking import AskForm
 from muniment.server.web.context import now
@@ -43,7 +44,7 @@ def requests(request: HttpRequest) -> HttpResponse:
         try:
             queue.enter_post(
                 Kind(said["kind"]), email=said["email"], received=said["received"], details=said["details"],
-                now=now(),
+                by=owner_of(request), now=now(),
             )  # fmt: skip
         except ValueError as error:
             form.add_error("received", str(error).capitalize() + ".")
@@ -70,7 +71,10 @@ def read(request: HttpRequest, ref: UUID) -> HttpResponse:
 @require_POST
 @staff_only
 def vouch(request: HttpRequest, ref: UUID) -> HttpResponse:
-    return _acted(request, lambda: queue.vouch_for(ref, now=now()), "It is known whom the letter is from.")
+    by = owner_of(request)
+    return _acted(
+        request, lambda: queue.vouch_for(ref, by=by, now=now()), "It is known whom the letter is from."
+    )
 
 
 @require_POST
@@ -78,14 +82,18 @@ def vouch(request: HttpRequest, ref: UUID) -> HttpResponse:
 def done(request: HttpRequest, ref: UUID) -> HttpResponse:
     detail = request.POST.get("detail", "")
     changes = {detail: request.POST.get("value", "")} if detail else {}
-    return _acted(request, lambda: queue.carry_out(ref, changes=changes, now=now()), "Done, and told.")
+    by = owner_of(request)
+    return _acted(request, lambda: queue.carry_out(ref, changes=changes, by=by, now=now()), "Done, and told.")
 
 
 @require_POST
 @staff_only
 def refuse(request: HttpRequest, ref: UUID) -> HttpResponse:
     reason = request.POST.get("reason", "")
-    return _acted(request, lambda: queue.turn_down(ref, reason=reason, now=now()), "Refused, and told why.")
+    by = owner_of(request)
+    return _acted(
+        request, lambda: queue.turn_down(ref, reason=reason, by=by, now=now()), "Refused, and told why."
+    )
 
 
 def _page(request: HttpRequest, form: LetterForm, *, status: int = 200, **read: object) -> HttpResponse:
@@ -93,6 +101,7 @@ def _page(request: HttpRequest, form: LetterForm, *, status: int = 200, **read: 
     context = {
         "waiting": queue.queue(now=at, page=number_in(request, "page") or 1),
         "unverified": queue.unverified(now=at, page=number_in(request, "unverified") or 1),
+        "answered": queue.answered(now=at), "me": owner_of(request).pk,
         "form": form, "columns": DETAILS, "now": at, **read,
     }  # fmt: skip
     return render(request, "console/requests.html", context, status=status)
@@ -105,6 +114,8 @@ def _acted(request: HttpRequest, act: Callable[[], None], words: str) -> HttpRes
         raise Http404 from None
     except NotForStaff:
         messages.error(request, "That is not for staff to decide.", extra_tags="bad")
+    except OwnLetter:
+        messages.error(request, "You entered it. Somebody else has to compare it.", extra_tags="bad")
     except ValueError as error:
         messages.error(request, str(error).capitalize() + ".", extra_tags="bad")
     else:

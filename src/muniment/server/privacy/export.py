@@ -27,7 +27,7 @@ from decimal import Decimal
 from typing import Any, BinaryIO
 from uuid import UUID
 
-from muniment.server.privacy.registry import Column, Personal
+from muniment.server.privacy.registry import STAFF, Column, Personal, shown_as_staff
 from muniment.server.privacy.rows_about import PersonalTable, tables_about
 from muniment.server.privacy.statement import Statement
 
@@ -123,10 +123,12 @@ def read_archive(source: BinaryIO) -> dict[str, list[dict[str, Any]]]:
 
 
 def shown(column: Column, value: Any) -> Any:
-    """What the export says of a value: the value itself, or of a secret only that it is held."""
+    """What the export says of a value: the value itself; of a secret that it is held; of staff no name."""
     declared = column.declaration
     if isinstance(declared, Personal) and declared.category == _SECRET and value not in (None, "", b""):
         return HELD
+    if shown_as_staff(column) and value is not None:
+        return STAFF
     return value
 
 

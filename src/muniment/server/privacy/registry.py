@@ -17,6 +17,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from django.apps import apps
+from django.conf import settings
 from django.db import models
 from django.utils.text import capfirst
 
@@ -55,6 +56,10 @@ class Public:
 OUTGOING = "outgoing"
 """The period of what was written down for somebody outside: a copy, which is given to nobody else."""
 
+STAFF = "a member of staff"
+"""What people are told of who decided about them."""
+_ACTED = "a member of staff acting for the operator, shown to the person concerned as just that"
+
 Declaration = Personal | Public
 
 
@@ -88,6 +93,18 @@ def public(field: F, *, why: str) -> F:
     """`field`, declared to say nothing about a person."""
     field.privacy = Public(why)  # type: ignore[attr-defined]
     return field
+
+
+def acted() -> models.ForeignKey[Any, Any]:
+    """Who of the staff did something: kept for the operator, and shown to the person as `STAFF`."""
+    user = settings.AUTH_USER_MODEL
+    field = models.ForeignKey(user, null=True, on_delete=models.SET_NULL, related_name="+")
+    return public(field, why=_ACTED)
+
+
+def shown_as_staff(column: Column) -> bool:
+    """Whether it says who of the staff did something."""
+    return isinstance(column.declaration, Public) and column.declaration.why == _ACTED
 
 
 def data_map(external: dict[str, External]) -> list[Column]:

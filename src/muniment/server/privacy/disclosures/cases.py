@@ -10,10 +10,10 @@ from muniment.server.privacy.disclosures.orders import Order, approve, refuse, t
 from muniment.server.transactions import writing
 
 
-def take_in_case(order: Order, *, now: datetime) -> UUID:
+def take_in_case(order: Order, *, by: Any, now: datetime) -> UUID:
     """Raises as `take_in`."""
     with writing():
-        return take_in(order, now=now)
+        return take_in(order, by=by, now=now)
 
 
 def approve_case(ref: UUID, approver: Any, *, now: datetime) -> int:
@@ -22,7 +22,7 @@ def approve_case(ref: UUID, approver: Any, *, now: datetime) -> int:
         return approve(ref, approver, now=now)
 
 
-def refuse_case(ref: UUID, *, reason: str, now: datetime) -> None:
+def refuse_case(ref: UUID, *, reason: str, by: Any, now: datetime) -> None:
     """Raises NoSuchOrder, ValueError."""
     with writing():
-        refuse(ref, reason=reason, now=now)
+        refuse(ref, reason=reason, by=by, now=now)

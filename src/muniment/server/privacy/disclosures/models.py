@@ -9,12 +9,11 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
-from muniment.server.privacy.registry import Erase, Placement, personal, public
+from muniment.server.privacy.registry import Erase, Placement, acted, personal, public
 
 Field = TypeVar("Field", bound="models.Field[Any, Any]")
 
 _NAMELESS = "of a case that names nobody once the columns beside it are empty"
-_STAFF = "a member of staff acting for the operator, shown to the person concerned as the operator"
 
 
 def _about(field: Field) -> Field:
@@ -67,14 +66,12 @@ class OrderCase(models.Model):
     # Until then the order forbids telling the person.
     gagged_until = public(models.DateTimeField(null=True), why=_NAMELESS)
     review_at = public(models.DateTimeField(), why=_NAMELESS)
-    first_approver = public(
-        models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"),
-        why=_STAFF,
-    )
-    second_approver = public(
-        models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"),
-        why=_STAFF,
-    )
+    # These are empty where nobody did it yet, and once the account of who did is gone.
+    taken_in_by = acted()
+    first_approver = acted()
+    second_approver = acted()
+    closed_by = acted()
+    delivered_by = acted()
     state = public(models.CharField(max_length=10, choices=State, default=State.OPEN), why=_NAMELESS)
     refusal = public(models.TextField(blank=True), why="why an order was refused; names no person")
     closed_at = public(models.DateTimeField(null=True), why=_NAMELESS)
@@ -89,8 +86,7 @@ class OrderCase(models.Model):
     class Meta:
         constraints: ClassVar = [
             models.CheckConstraint(
-                condition=Q(second_approver=None)
-                | (Q(first_approver__isnull=False) & ~Q(second_approver=F("first_approver"))),
+                condition=~Q(second_approver=F("first_approver")),
                 name="two_different_approvers",
             ),
             models.CheckConstraint(

@@ -23,7 +23,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.contrib.auth import get_user_model
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from muniment.server.deployment import Deployment
 from muniment.server.privacy.disclosures.models import OWN_JUDGEMENT, Cause, OrderCase, State
@@ -34,7 +34,7 @@ from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ports import Told, notify
 from muniment.server.privacy.purposes import Purpose, purpose
-from muniment.server.privacy.registry import OUTGOING, Personal, data_map, titles
+from muniment.server.privacy.registry import OUTGOING, STAFF, Personal, data_map, titles
 from muniment.server.privacy.staff import staff_reading
 from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.terms import Recipient, RecipientKind
@@ -43,6 +43,10 @@ from muniment.server.transactions import writing
 REVIEW = timedelta(days=90)
 """So long a case can be exported once it was taken in, or was looked at anew."""
 
+_DID = {
+    "taken_in_by": "Taken in", "first_approver": "Approved", "second_approver": "Approved",
+    "closed_by": "", "delivered_by": "Delivered",
+}  # fmt: skip
 _NEVER = frozenset({"credential"})
 _CLAUSES = {Cause.ORDER: "P33", Cause.LAW: "P34", Cause.PROTECT: "P35", Cause.FRAUD: "P36"}
 _PURPOSES = {
@@ -119,7 +123,7 @@ def titles_within_reach() -> dict[str, dict[str, str]]:
 
 
 @purpose(Purpose.LEGAL_ORDER)
-def take_in(order: Order, *, now: datetime) -> UUID:
+def take_in(order: Order, *, by: Any, now: datetime) -> UUID:
     """Open a case. Only inside `writing()`. ValueError: it lacks something; OutOfScope; NoSuchOrder."""
     said = (order.issuer, order.country, order.legal_basis)
     if not all(text.strip() for text in said) or not order.scope or order.deadline <= now:
@@ -138,6 +142,7 @@ def take_in(order: Order, *, now: datetime) -> UUID:
         ref=uuid4(), subject=account, cause=order.cause, issuer=order.issuer, country=order.country,
         legal_basis=order.legal_basis, scope=sorted(order.scope), reason=order.reason, received_at=now,
         deadline=order.deadline, gagged_until=order.gagged_until, review_at=now + REVIEW,
+        taken_in_by=by,
     )  # fmt: skip
     _record(Kind.ORDER_RECEIVED, row, now=now)
     return row.ref
@@ -152,10 +157,11 @@ def approve(ref: UUID, approver: Any, *, now: datetime) -> int:
     row = _open_case(ref)
     if row.has_lapsed(now):
         row.first_approver, row.second_approver, row.review_at = None, None, now + REVIEW
-    if row.first_approver_id is None:
-        row.first_approver = approver
-    elif row.first_approver_id != approver.pk and row.second_approver_id is None:
-        row.second_approver = approver
+    if approver.pk not in (row.first_approver_id, row.second_approver_id):
+        if row.first_approver_id is None:
+            row.first_approver = approver
+        elif row.second_approver_id is None:
+            row.second_approver = approver
     row.save(update_fields=["first_approver", "second_approver", "review_at"])
     approvals = sum(one is not None for one in (row.first_approver_id, row.second_approver_id))
     _record(Kind.ORDER_APPROVED, row, now=now, approvals=str(approvals))
@@ -163,18 +169,18 @@ def approve(ref: UUID, approver: Any, *, now: datetime) -> int:
 
 
 @purpose(Purpose.LEGAL_ORDER)
-def refuse(ref: UUID, *, reason: str, now: datetime) -> None:
+def refuse(ref: UUID, *, reason: str, by: Any, now: datetime) -> None:
     """Only inside `writing()`. ValueError without a reason; NoSuchOrder."""
     if not reason.strip():
         raise ValueError("a refusal gives its reason")
     row = _open_case(ref)
-    row.state, row.refusal, row.closed_at = State.REFUSED, reason, now
-    row.save(update_fields=["state", "refusal", "closed_at"])
+    row.state, row.refusal, row.closed_at, row.closed_by = State.REFUSED, reason, now, by
+    row.save(update_fields=["state", "refusal", "closed_at", "closed_by"])
     _record(Kind.ORDER_REFUSED, row, now=now)
 
 
 @purpose(Purpose.LEGAL_ORDER)
-def export(deployment: Deployment, ref: UUID, *, fields: frozenset[str] | None = None) -> None:
+def export(deployment: Deployment, ref: UUID, *, by: Any, fields: frozenset[str] | None = None) -> None:
     """Write down what the authority gets, close the case, and tell the person, or later: all, or nothing.
 
     `fields` may narrow the scope. Raises NoSuchOrder, NotApproved (Lapsed), OutOfScope. Of two who do it at
@@ -186,8 +192,9 @@ def export(deployment: Deployment, ref: UUID, *, fields: frozenset[str] | None =
         document = _Document(row)
         decision = set_down(_offer(row, fields, now=now), document, deployment=deployment)
         if decision.allow:
-            row.state, row.closed_at, row.document = State.EXPORTED, now, document.text
-            row.save(update_fields=["state", "closed_at", "document"])
+            row.state, row.closed_at, row.closed_by = State.EXPORTED, now, by
+            row.document = document.text
+            row.save(update_fields=["state", "closed_at", "closed_by", "document"])
             _record(Kind.ORDER_EXPORTED, row, now=now, fields=str(len(decision.fields)))
             if not _is_gagged(row, now=now):
                 _tell(row, now=now)
@@ -207,13 +214,13 @@ def fetch(ref: UUID, *, now: datetime) -> str:
 
 
 @purpose(Purpose.LEGAL_ORDER)
-def deliver(ref: UUID, *, now: datetime) -> None:
+def deliver(ref: UUID, *, by: Any, now: datetime) -> None:
     """The authority has its document, or there is none any more: our copy goes. Raises NoSuchOrder."""
     with writing():
         row = _undelivered(ref)
         _record(Kind.ORDER_DELIVERED, row, now=now, document="arrived" if row.document else "forgotten")
-        row.document, row.delivered_at = "", now
-        row.save(update_fields=["document", "delivered_at"])
+        row.document, row.delivered_at, row.delivered_by = "", now, by
+        row.save(update_fields=["document", "delivered_at", "delivered_by"])
 
 
 def end_gags(deployment: Deployment) -> int:
@@ -228,15 +235,43 @@ def end_gags(deployment: Deployment) -> int:
     return told
 
 
-def open_orders() -> list[OrderCase]:
-    """The most urgent first. Who they are about is not shown with them."""
-    return list(OrderCase.objects.filter(state=State.OPEN).order_by("deadline"))
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One order, as staff see it in a list: not whom it is about, but who of them did what."""
+
+    order: OrderCase
+    did: tuple[tuple[str, str], ...]
+    """What, and the address of who did it; without those whose account is gone."""
 
 
-def undelivered_orders() -> list[OrderCase]:
+def open_orders() -> list[Listed]:
+    """The most urgent first."""
+    return _listed(OrderCase.objects.filter(state=State.OPEN).order_by("deadline"))
+
+
+def undelivered_orders() -> list[Listed]:
     """Exported, and nobody said yet that the document arrived; the oldest first."""
     rows = OrderCase.objects.filter(state=State.EXPORTED, delivered_at=None)
-    return list(rows.defer("document").order_by("closed_at"))
+    return _listed(rows.order_by("closed_at"))
+
+
+def closed_orders(*, now: datetime) -> list[Listed]:
+    """Refused, or answered to the end, in the last ninety days; the newest first."""
+    done = Q(state=State.REFUSED) | Q(delivered_at__isnull=False)
+    rows = OrderCase.objects.filter(done, closed_at__gt=now - REVIEW)
+    return _listed(rows.order_by("-closed_at"))
+
+
+@purpose(Purpose.LEGAL_ORDER)
+def _listed(rows: QuerySet[OrderCase]) -> list[Listed]:
+    found = []
+    for row in rows.defer("document").select_related(*_DID):
+        ending = "Refused" if row.state == State.REFUSED else "Exported"
+        acts = (
+            (ending if name == "closed_by" else words, getattr(row, name)) for name, words in _DID.items()
+        )
+        found.append(Listed(row, tuple((words, who.email) for words, who in acts if who is not None)))
+    return found
 
 
 def read_order(ref: UUID, *, reason: str, now: datetime) -> Asked:
@@ -305,7 +340,10 @@ def _tell(row: OrderCase, *, now: datetime) -> None:
         notify(Told.DISCLOSED, email=row.subject.email, about=about, now=now)
         record(
             Kind.ORDER_TOLD, clause=_CLAUSES[Cause(row.cause)], now=now, subject=row.subject,
-            payload={"issuer": row.issuer, "fields": list(row.scope), "case": row.ref.hex},
+            payload={
+                "issuer": row.issuer, "fields": list(row.scope), "case": row.ref.hex,
+                "decided_by": f"two people, each {STAFF}",
+            },
         )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from muniment.server.logs import SERVICE
 from muniment.server.privacy.ledger.entries import Subject, record
 from muniment.server.privacy.ledger.kinds import Kind as Record
 from muniment.server.privacy.ports import Told, correct, notify
+from muniment.server.privacy.registry import STAFF
 from muniment.server.privacy.requests import clock
 from muniment.server.privacy.requests.clock import Step, Times
 from muniment.server.privacy.requests.erasing import NotErased, erase_person
@@ -80,24 +81,24 @@ def open_request(
     return ref
 
 
-def verify_request(ref: UUID, *, now: datetime, kind: Kind | None = None, by_staff: bool = False) -> Request:
+def verify_request(ref: UUID, *, now: datetime, kind: Kind | None = None, by: Any = None) -> Request:
     """It is known to come from whom it is about. Again changes nothing. Only inside `writing()`.
 
-    `kind` is what the person says it is, where a letter or mail left that open. `by_staff`: on our own word.
+    `kind` is what the person says it is, where a letter or mail left that open; `by`: who vouches.
     Raises NoSuchRequest.
     """
     row = _open_row(ref)
     if row.verified_at is None:
         kind = kind or Kind(row.kind)
-        row.kind, row.verified_at = kind, now
+        row.kind, row.verified_at, row.vouched_by = kind, now, by
         row.subject = row.subject or account_of(row.email)
         row.runs_at = (
-            clock.runs_at(kind, received_at=row.received_at, verified_at=now, by_staff=by_staff)
+            clock.runs_at(kind, received_at=row.received_at, verified_at=now, by_staff=by is not None)
             if _is_complete(kind, row.details)
             else None
         )
-        row.save(update_fields=["kind", "subject", "verified_at", "runs_at"])
-        _record(Record.REQUEST_VERIFIED, kind, ref, now=now, subject=row.subject)
+        row.save(update_fields=["kind", "subject", "verified_at", "runs_at", "vouched_by"])
+        _record(Record.REQUEST_VERIFIED, kind, ref, now=now, subject=row.subject, **_said_of(by))
         _tell(Told.RECEIVED, row, now=now)
     return row
 
@@ -112,18 +113,21 @@ def take_back(ref: UUID, *, subject: Subject | None, now: datetime) -> None:
     _close(row, Outcome.WITHDRAWN, now=now, told=Told.TAKEN_BACK, kind=Record.REQUEST_TAKEN_BACK)
 
 
-def refuse_request(ref: UUID, *, reason: str, now: datetime) -> None:
+def refuse_request(ref: UUID, *, reason: str, now: datetime, by: Any = None) -> None:
     """Tell the person why not, and close. Only inside `writing()`. ValueError: no reason; NoSuchRequest."""
     if not reason.strip():
         raise ValueError("a refusal gives its reason")
     row = _open_row(ref)
     row.reason = reason
+    row.closed_by = by
     _close(row, Outcome.REFUSED, now=now, told=Told.REFUSED, kind=Record.REQUEST_REFUSED)
 
 
-def fulfil_request(ref: UUID, *, now: datetime) -> None:
-    """Staff did what was asked. Only inside `writing()`. Raises NoSuchRequest."""
-    _close(_open_row(ref), Outcome.DONE, now=now, told=Told.DONE, kind=Record.REQUEST_DONE)
+def fulfil_request(ref: UUID, *, now: datetime, by: Any = None) -> None:
+    """What was asked is done; `by` staff, if any. Only inside `writing()`. Raises NoSuchRequest."""
+    row = _open_row(ref)
+    row.closed_by = by
+    _close(row, Outcome.DONE, now=now, told=Told.DONE, kind=Record.REQUEST_DONE)
 
 
 def open_requests() -> list[Request]:
@@ -257,13 +261,18 @@ def _open_row(ref: UUID) -> Request:
 def _close(row: Request, outcome: Outcome, *, now: datetime, told: Told | None, kind: Record) -> None:
     if told is not None:
         _tell(told, row, now=now)
-    _record(kind, Kind(row.kind), row.ref, now=now, subject=row.subject)
+    _record(kind, Kind(row.kind), row.ref, now=now, subject=row.subject, **_said_of(row.closed_by))
     _shut(row, outcome, now=now)
 
 
 def _shut(row: Request, outcome: Outcome, *, now: datetime) -> None:
     row.outcome, row.closed_at, row.email = outcome, now, ""
-    row.save(update_fields=["outcome", "closed_at", "email", "reason"])
+    row.save(update_fields=["outcome", "closed_at", "closed_by", "email", "reason"])
+
+
+def _said_of(staff: Any) -> dict[str, str]:
+    """What the person reads in the ledger of who acted."""
+    return {} if staff is None else {"by": STAFF}
 
 
 def _tell(what: Told, row: Request, *, now: datetime) -> None:

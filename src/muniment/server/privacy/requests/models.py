@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
-from muniment.server.privacy.registry import Erase, Placement, personal, public
+from muniment.server.privacy.registry import Erase, Placement, acted, personal, public
 
 Field = TypeVar("Field", bound="models.Field[Any, Any]")
 
@@ -94,9 +94,14 @@ class Request(models.Model):
     )
     reason = _asked(models.TextField(blank=True))
     closed_at = public(models.DateTimeField(null=True), why=_NAMELESS)
+    # Staff, where they did it: who took the letter in, who compared it, who carried out or refused.
+    entered_by = acted()
+    vouched_by = acted()
+    closed_by = acted()
 
     class Meta:
         constraints: ClassVar = [
+            models.CheckConstraint(condition=~Q(vouched_by=F("entered_by")), name="vouched_by_another"),
             models.CheckConstraint(
                 condition=Q(due__lte=F("received") + int(DUE_AFTER.total_seconds())), name="due_in_ten_days"
             ),

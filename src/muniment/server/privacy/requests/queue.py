@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
@@ -32,6 +33,8 @@ from muniment.server.transactions import writing
 AT_ONCE = 100
 """Lines on one page."""
 _MOST_PAGES = 1_000_000
+_LATELY = timedelta(days=90)
+_DID = {"entered_by": "Entered", "vouched_by": "Compared", "closed_by": "Closed"}
 
 
 class Stage(Enum):
@@ -47,6 +50,10 @@ class NotForStaff(Exception):
     """It runs by itself, or nobody knows yet whom it is from."""
 
 
+class OwnLetter(Exception):
+    """Who entered a letter does not vouch for it: nobody makes up a person's request alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """One line of the queue: nothing of what somebody wrote, nor who it was."""
@@ -58,6 +65,8 @@ class Waiting:
     is_of_account: bool
     alarm: int
     """The day of its last alarm; 0 where none went off."""
+    did: tuple[tuple[str, str], ...]
+    """What staff did, and the address of who did it; without those whose account is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +109,8 @@ def unverified(*, now: datetime, page: int = 1) -> Listed:
 def _listed(rows: QuerySet[Request], *, page: int, now: datetime) -> Listed:
     page = min(max(page, 1), _MOST_PAGES)
     first = (page - 1) * AT_ONCE
-    found = list(rows.filter(closed_at=None).order_by("due", "id")[first : first + AT_ONCE + 1])
+    waiting = rows.filter(closed_at=None).select_related(*_DID).order_by("due", "id")
+    found = list(waiting[first : first + AT_ONCE + 1])
     held = set(people_on_hold(now=now))
     lines = [
         Waiting(
@@ -109,10 +119,24 @@ def _listed(rows: QuerySet[Request], *, page: int, now: datetime) -> Listed:
             is_held=row.kind == Kind.ERASE and row.subject_id in held,
             is_of_account=row.subject_id is not None,
             alarm=ALARM_DAYS[min(row.alarms, len(ALARM_DAYS)) - 1] if row.alarms else 0,
+            did=_did(row),
         )
         for row in found[:AT_ONCE]
     ]
     return Listed(lines, page, len(found) > AT_ONCE)
+
+
+@purpose(Purpose.REQUESTS)
+def answered(*, now: datetime) -> list[tuple[Request, tuple[tuple[str, str], ...]]]:
+    """What staff decided in the last ninety days, with who did what; the newest first, and a page at most."""
+    rows = Request.objects.exclude(closed_by=None).filter(closed_at__gt=now - _LATELY)
+    newest = rows.select_related(*_DID).order_by("-closed_at", "-id")[:AT_ONCE]
+    return [(row, _did(row)) for row in newest]
+
+
+def _did(row: Request) -> tuple[tuple[str, str], ...]:
+    acts = ((words, getattr(row, name)) for name, words in _DID.items())
+    return tuple((words, who.email) for words, who in acts if who is not None)
 
 
 def read_letter(ref: UUID, *, reason: str, now: datetime) -> Letter:
@@ -134,29 +158,39 @@ def stage_of(row: Request) -> Stage:
 
 
 @purpose(Purpose.REQUESTS)
-def enter_post(kind: Kind, *, email: str, received: date, details: Mapping[str, str], now: datetime) -> UUID:
+def enter_post(
+    kind: Kind, *, email: str, received: date, details: Mapping[str, str], by: Any, now: datetime
+) -> UUID:
     """A letter that came on the day `received`. Where it names an address, a link goes there.
 
     ValueError: the day lies ahead, or so far back that the answer was due already.
     """
     with writing():
-        return take_in(
+        ref = take_in(
             kind, channel=Channel.POST, email=email, now=now, details=details,
             received_at=datetime.combine(received, time(), UTC),
         )  # fmt: skip
+        Request.objects.filter(ref=ref, channel=Channel.POST, entered_by=None).update(entered_by=by)
+        return ref
 
 
 @purpose(Purpose.REQUESTS)
-def vouch_for(ref: UUID, *, now: datetime) -> None:
-    """Somebody compared the letter with what we know. Raises NoSuchRequest; NotForStaff: it was no letter."""
+def vouch_for(ref: UUID, *, by: Any, now: datetime) -> None:
+    """Somebody compared the letter with what we know, and somebody else than entered it.
+
+    Raises NoSuchRequest; NotForStaff: it was no letter; OwnLetter.
+    """
     with writing():
-        if stage_of(_found(ref)) is not Stage.LETTER:
+        row = _found(ref)
+        if stage_of(row) is not Stage.LETTER:
             raise NotForStaff
-        verify_request(ref, now=now, by_staff=True)
+        if row.entered_by_id == by.pk:
+            raise OwnLetter
+        verify_request(ref, now=now, by=by)
 
 
 @purpose(Purpose.REQUESTS)
-def carry_out(ref: UUID, *, changes: Mapping[str, str], now: datetime) -> None:
+def carry_out(ref: UUID, *, changes: Mapping[str, str], by: Any, now: datetime) -> None:
     """Close it as done; of a correction, with what is to be changed.
 
     Raises NoSuchRequest, NotForStaff; ValueError: what cannot be changed.
@@ -167,15 +201,15 @@ def carry_out(ref: UUID, *, changes: Mapping[str, str], now: datetime) -> None:
             if not changes:
                 raise ValueError("say what is corrected, and to what")
             correct(row.subject_id, changes, now=now)
-        fulfil_request(ref, now=now)
+        fulfil_request(ref, now=now, by=by)
 
 
 @purpose(Purpose.REQUESTS)
-def turn_down(ref: UUID, *, reason: str, now: datetime) -> None:
+def turn_down(ref: UUID, *, reason: str, by: Any, now: datetime) -> None:
     """Tell the person why not. Raises NoSuchRequest, NotForStaff; ValueError: no reason."""
     with writing():
         _for_staff(ref)
-        refuse_request(ref, reason=reason, now=now)
+        refuse_request(ref, reason=reason, now=now, by=by)
 
 
 def _for_staff(ref: UUID) -> Request:

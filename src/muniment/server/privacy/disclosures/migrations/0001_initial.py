@@ -53,6 +53,33 @@ class Migration(migrations.Migration):
                 ("document", models.TextField(blank=True)),
                 ("delivered_at", models.DateTimeField(null=True)),
                 (
+                    "taken_in_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "closed_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "delivered_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
                     "first_approver",
                     models.ForeignKey(
                         null=True,
@@ -84,14 +111,7 @@ class Migration(migrations.Migration):
                 "indexes": [models.Index(fields=["state", "gagged_until"], name="orders_by_gag")],
                 "constraints": [
                     models.CheckConstraint(
-                        condition=models.Q(
-                            ("second_approver", None),
-                            models.Q(
-                                ("first_approver__isnull", False),
-                                models.Q(("second_approver", models.F("first_approver")), _negated=True),
-                            ),
-                            _connector="OR",
-                        ),
+                        condition=models.Q(("second_approver", models.F("first_approver")), _negated=True),
                         name="two_different_approvers",
                     ),
                     models.CheckConstraint(

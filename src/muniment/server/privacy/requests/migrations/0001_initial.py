@@ -65,6 +65,33 @@ class Migration(migrations.Migration):
                 ("reason", models.TextField(blank=True)),
                 ("closed_at", models.DateTimeField(null=True)),
                 (
+                    "entered_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "vouched_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "closed_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
                     "subject",
                     models.ForeignKey(
                         null=True,
@@ -167,6 +194,13 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="request",
             index=models.Index(fields=["closed_at", "due"], name="requests_by_due"),
+        ),
+        migrations.AddConstraint(
+            model_name="request",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("vouched_by", models.F("entered_by")), _negated=True),
+                name="vouched_by_another",
+            ),
         ),
         migrations.AddConstraint(
             model_name="request",
