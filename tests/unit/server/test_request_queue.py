@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import secrets
 import zipfile
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -21,7 +22,7 @@ from muniment.server.privacy.requests.asking import ask
 from muniment.server.privacy.requests.holds import place_hold
 from muniment.server.privacy.requests.incoming import take_in
 from muniment.server.privacy.requests.machine import advance_requests
-from muniment.server.privacy.requests.models import Channel, Kind, Outcome, Request
+from muniment.server.privacy.requests.models import Channel, Kind, Outcome, Request, TakenIn
 from muniment.server.privacy.requests.queue import (
     NotForStaff,
     OwnLetter,
@@ -189,6 +190,9 @@ def test_what_anybody_can_send_has_a_list_of_its_own(
     page = text(staff.get("/console/requests"))
     assert "Nobody knows yet whom these are from" in page
     assert "somebody@example.org" not in page
+    beside = unverified(now=clock()).unanswered
+    TakenIn.objects.create(mail=secrets.token_bytes(32), at=clock())
+    assert f"{beside + 1} more mail" in text(staff.get("/console/requests"))
     assert staff.post(f"/console/requests/{unknown}/done").status_code == 302
     assert row(unknown).outcome == Outcome.OPEN
 

@@ -11,6 +11,7 @@ from muniment.server.accounts import mails
 from muniment.server.accounts.models import Account, SecurityEvent
 from muniment.server.accounts.security_log import note
 from muniment.server.accounts.visits import Visit
+from muniment.server.mail.bounces import arrives_again
 from muniment.server.mail.send import send
 from muniment.server.transactions import writing
 
@@ -31,7 +32,10 @@ def ask_change(account: Account, email: str, *, now: datetime) -> None:
 
 
 def change_address(account: Account, email: str, *, visit: Visit, now: datetime) -> None:
-    """The link was opened by the account's owner. The old address is told. Raises AddressTaken."""
+    """The link was opened by the account's owner. The old address is told. Raises AddressTaken.
+
+    To the same address it is a way to show that mails arrive there.
+    """
     before = account.email
     with writing():
         account.email = email
@@ -43,5 +47,7 @@ def change_address(account: Account, email: str, *, visit: Visit, now: datetime)
         EmailAddress.objects.update_or_create(
             user=account, defaults={"email": email, "primary": True, "verified": True}
         )
-        note(SecurityEvent.Kind.ADDRESS_CHANGED, account=account, visit=visit, now=now)
-        send(mails.AddressChanged(), to=before, now=now)
+        arrives_again(email)
+        if email != before:
+            note(SecurityEvent.Kind.ADDRESS_CHANGED, account=account, visit=visit, now=now)
+            send(mails.AddressChanged(), to=before, now=now)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from email.utils import format_datetime, make_msgid
+from email.utils import format_datetime
 from html import escape
 from smtplib import SMTPDataError, SMTPNotSupportedError, SMTPRecipientsRefused
 
@@ -22,6 +22,7 @@ from django.core.mail.backends.smtp import EmailBackend
 
 from muniment.server.deployment import Deployment
 from muniment.server.logs import SERVICE
+from muniment.server.mail.bounces import message_id
 from muniment.server.mail.carrier import check_carrier
 from muniment.server.mail.mail_server import BadMailUrl, mail_server
 from muniment.server.mail.models import Mail
@@ -69,9 +70,10 @@ def mail_is_due(deployment: Deployment) -> bool:
 
 def letter(row: Mail, *, sender: str) -> EmailMultiAlternatives:
     """The mail as it goes out: text, and the same as plain HTML."""
+    domain = sender.rpartition("@")[2].rstrip("> ") or "localhost"
     headers = {
         "Date": format_datetime(row.queued_at),
-        "Message-ID": make_msgid(domain=sender.rpartition("@")[2].rstrip("> ") or "localhost"),
+        "Message-ID": message_id(row.to, queued_at=row.queued_at, domain=domain),
         "Auto-Submitted": "auto-generated",
     }
     if row.unsubscribe:

@@ -3,9 +3,10 @@
     take_in_new(deployment)
 
 Each unread message is handled as `muniment admin intake` does it, and marked as read once that is committed.
-A process that dies in between finds it unread again, and the request knows the message. Nothing is deleted
-there. Marked as read and flagged, for a person to look at, is what nobody is answered on: what is no request,
-one more mail of an address that was sent links enough today, what could not be taken in three times.
+A process that dies in between finds it unread again, and the request knows the message. Reports about mails
+of ours are for `bounces`. Nothing is deleted there. Marked as read and flagged, for a person to look at, is
+what nobody is answered on: what is no request, one more mail of an address that was sent links enough today,
+what could not be taken in three times.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from django.utils.crypto import salted_hmac
 
 from muniment.server.deployment import Deployment
 from muniment.server.logs import SERVICE
+from muniment.server.mail.bounces import take_in_bounce
 from muniment.server.mail.models import Stuck
 from muniment.server.mail.postbox import Postbox, postbox
 from muniment.server.privacy.gate.counterparts import standing_of_carrier
@@ -82,6 +84,8 @@ def _take_in(box: imaplib.IMAP4, uid: str, *, now: datetime) -> int:
 
 def _handle(content: bytes, *, now: datetime) -> str:
     """How it is to be marked."""
+    if take_in_bounce(content, now=now):
+        return _READ
     try:
         take_in_mail(content, now=now)
     except NotARequest:

@@ -59,6 +59,20 @@ class Stuck(models.Model):
     at = public(models.DateTimeField(), why="when that was tried last")
 
 
+class Unreachable(models.Model):
+    """An address from which mails came back: a keyed hash recognises it, and can tell it to nobody."""
+
+    subject_path: ClassVar[str] = ""
+    placement: ClassVar[Placement] = Placement.REGION
+
+    id = public(models.BigAutoField(primary_key=True), why="a row number, meaningless outside this database")
+    address = public(
+        models.BinaryField(max_length=16, unique=True),
+        why="a keyed hash: it recognises an address that somebody gives, and names none",
+    )
+    at = public(models.DateTimeField(), why="when a mail to an address that nobody can read came back")
+
+
 class Suppression(models.Model):
     """An address that wants no marketing: a keyed hash recognises it, and can tell it to nobody."""
 

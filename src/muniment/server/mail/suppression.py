@@ -10,6 +10,7 @@ from cryptography.fernet import InvalidToken
 from django.contrib.auth import get_user_model
 from django.utils.crypto import salted_hmac
 
+from muniment.server.mail.bounces import comes_back_since
 from muniment.server.mail.models import Mail, Suppression
 from muniment.server.privacy.consent.choices import Subject, choose, is_granted
 from muniment.server.privacy.consent.effect import State
@@ -45,8 +46,8 @@ def wants_no_marketing(email: str) -> bool:
 
 
 def may_send_marketing(email: str, account: Any, *, purpose: str, now: datetime) -> bool:
-    """Whether the account said yes to it and the address did not say no."""
-    if account is None or wants_no_marketing(email):
+    """Whether the account said yes to it, the address did not say no, and mails to it do not come back."""
+    if account is None or wants_no_marketing(email) or comes_back_since(email, now=now):
         return False
     return is_granted(Subject(account), purpose, gpc=False, now=now)
 

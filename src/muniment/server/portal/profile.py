@@ -10,6 +10,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from muniment.server.accounts.addresses import ask_change
 from muniment.server.accounts.forms import CountryForm, DetailsForm, EmailForm
 from muniment.server.accounts.profile import change_country, change_details, held_about, profile_of
+from muniment.server.mail.bounces import comes_back_since
 from muniment.server.portal.access import freshly_signed_in, owner_of, signed_in
 from muniment.server.privacy.forms import declared_form
 from muniment.server.web.context import now
@@ -20,8 +21,13 @@ get_or_post = require_http_methods(["GET", "HEAD", "POST"])
 @require_safe
 @signed_in
 def show(request: HttpRequest) -> HttpResponse:
-    held = held_about(owner_of(request))
-    context = {"told": [one for one in held if one.value], "untold": [one for one in held if not one.value]}
+    account = owner_of(request)
+    held = held_about(account)
+    context = {
+        "told": [one for one in held if one.value],
+        "untold": [one for one in held if not one.value],
+        "comes_back": comes_back_since(account.email, now=now()),
+    }
     return render(request, "portal/profile.html", context)
 
 

@@ -10,6 +10,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from muniment.server.accounts.invitations import invite_device
+from muniment.server.mail.bounces import comes_back_since
 from muniment.server.portal import telling
 from muniment.server.portal.access import freshly_signed_in, owner_of, signed_in
 from muniment.server.portal.calendar import calendar_of
@@ -40,6 +41,7 @@ def overview(request: HttpRequest) -> HttpResponse:
         "has_vault": bool(seen.allowance),
         "waiting": len(pending_of(deployment(), account.pk)),
         "erasure_at": erasure_time(account),
+        "comes_back": comes_back_since(account.email, now=at),
         "statement": statement_rows(),
     }
     return render(request, "portal/overview.html", context)

@@ -23,6 +23,14 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="Unreachable",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("address", models.BinaryField(max_length=16, unique=True)),
+                ("at", models.DateTimeField()),
+            ],
+        ),
+        migrations.CreateModel(
             name="Suppression",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),

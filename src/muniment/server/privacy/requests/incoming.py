@@ -35,6 +35,12 @@ NEEDS_WORDS = frozenset({Kind.RECTIFY, Kind.PUBLIC_REMOVAL})
 """Of the others nothing is kept that people wrote: their kind says it all."""
 MOST_WORDS = 4000
 
+BROKEN_MAIL = (
+    MessageError, ValueError, LookupError, AttributeError, IndexError, TypeError, RecursionError
+)  # fmt: skip
+"""What the parser of the standard library raises for headers that are no headers; the last for parts within
+parts within parts."""
+
 _SALT = "muniment.request-link"
 _MAIL_SALT = "muniment.request-mail"
 _LINKS_A_DAY = 3
@@ -101,17 +107,7 @@ def take_in_mail(content: bytes, *, now: datetime) -> UUID:
         known_by = str(mail.get("Message-ID", "")).strip() or hashlib.sha256(content).hexdigest()
         # PostgreSQL keeps no NUL in a text.
         words = f"{mail['Subject'] or ''}\n\n{_text(mail)}".replace("\0", "").strip()[:MOST_WORDS]
-    except (
-        MessageError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        IndexError,
-        TypeError,
-        RecursionError,
-    ) as error:
-        # The parser of the standard library raises all of these for headers that are no headers, the last
-        # for parts within parts within parts.
+    except BROKEN_MAIL as error:
         raise NotARequest from error
     kind = guess_kind(words)
     mark = salted_hmac(_MAIL_SALT, f"{known_by}\0{email}", algorithm="sha256").digest()
