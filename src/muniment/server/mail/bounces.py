@@ -21,7 +21,7 @@ import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email import policy
-from email.message import EmailMessage
+from email.message import MIMEPart
 from email.parser import BytesParser
 
 from muniment.server.mail.models import Unreachable
@@ -80,7 +80,7 @@ def arrives_again(email: str) -> None:
     Unreachable.objects.filter(address=_hash(email)).delete()
 
 
-def _failed(part: EmailMessage) -> bool:
+def _failed(part: MIMEPart) -> bool:
     """Whether it says of a recipient that nothing more is tried (RFC 3464, 2.3.3 and 2.3.4)."""
     if part.get_content_type() != "message/delivery-status":
         return False
@@ -91,7 +91,7 @@ def _failed(part: EmailMessage) -> bool:
     )
 
 
-def _returned(part: EmailMessage) -> tuple[datetime, bytes] | None:
+def _returned(part: MIMEPart) -> tuple[datetime, bytes] | None:
     """When the mail that came back was queued, and the hash of its address; None where it is not ours."""
     for headers in _headers(part):
         found = _OURS.fullmatch(str(headers.get("Message-ID", "")).strip())
@@ -101,7 +101,7 @@ def _returned(part: EmailMessage) -> tuple[datetime, bytes] | None:
     return None
 
 
-def _headers(part: EmailMessage) -> Iterator[EmailMessage]:
+def _headers(part: MIMEPart) -> Iterator[MIMEPart]:
     """Of the mail that came back: whole, cut off somewhere, or its headers alone."""
     if part.get_content_type() == "message/rfc822":
         yield from part.iter_parts()
