@@ -91,9 +91,9 @@ class Life:
     in_files: set[tuple[str, str]]
     in_rows: set[tuple[str, str]]
     proofs: dict[str, bytes]
+    """What strangers fetch of the ledger afterwards, a checkpoint of before, and the receipt."""
     unfinished: list[Any]
     """Erasures that should be done by then."""
-    """What strangers fetch of the ledger afterwards, a checkpoint of before, and the receipt."""
 
 
 def live(served: Served) -> Visitor:
