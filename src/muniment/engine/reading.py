@@ -12,8 +12,8 @@ import os
 import stat
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import accumulate, groupby
+from dataclasses import dataclass
+from itertools import accumulate, groupby, islice
 
 from muniment.engine.chunking import WHOLE_BELOW, Cutter
 from muniment.engine.content import NOTHING, Content, NewExtentTree, Window
@@ -30,6 +30,8 @@ _BATCH_PIECES = 2048
 _OPEN_BATCHES = 2
 ATTEMPTS = 3
 LARGE_XATTR = 4 * KIB
+LINKS_REMEMBERED = 1 << 15
+"""Most files some of whose names are still to come; one takes about a kilobyte."""
 _RACY_NS = 2_000_000_000
 _TYPE, _FILE, _DIRECTORY = 0o170000, stat.S_IFREG, stat.S_IFDIR
 _NO_BYTES = memoryview(b"")
@@ -50,11 +52,26 @@ class Unread(Exception):
 
 @dataclass(slots=True)
 class _Linked:
-    """A file with several names, until the last was met."""
+    """A file with several names, until the last was met: what its entries have in common.
 
+    Not the draft, which would hold the columns of a whole slice for as long.
+    """
+
+    asked: FileStat
+    """What the walk found, `found` what held once it was read."""
     found: FileStat
-    draft: Draft
+    content: Content
+    size: int
+    flags: EntryFlag
+    xattrs: tuple[tuple[bytes, bytes], ...]
+    large_xattrs: tuple[tuple[bytes, Content], ...]
     left: int
+
+    def draft(self, part: Slice, place: int) -> Draft:
+        """The entry of a further name."""
+        return Draft(
+            part, place, self.found, self.content, self.size, self.flags, self.xattrs, self.large_xattrs
+        )
 
 
 class Reader:
@@ -167,14 +184,24 @@ class Reader:
             return self._read_content(part, place, name, found)
         key = (found.device, found.inode)
         linked = self._linked.get(key)
-        if linked is None or linked.found[:6] != found[:6]:
+        if linked is None or linked.asked[:6] != found[:6]:
             draft = self._read_content(part, place, name, found)
-            self._linked[key] = _Linked(found, draft, found.links - 1)
+            self._remember(key, found, draft)
             return draft
         linked.left -= 1
         if linked.left <= 0:
             del self._linked[key]
-        return replace(linked.draft, part=part, place=place)
+        return linked.draft(part, place)
+
+    def _remember(self, key: tuple[int, int], asked: FileStat, draft: Draft) -> None:
+        """The further names of a file may all lie outside the set, and of a million files so: the oldest is
+        forgotten. All it costs is to read it again, as its content and its link group are what they were."""
+        while len(self._linked) >= LINKS_REMEMBERED:
+            del self._linked[next(iter(self._linked))]
+        self._linked[key] = _Linked(
+            asked, draft.found, draft.content, draft.size, draft.flags, draft.xattrs, draft.large_xattrs,
+            asked.links - 1,
+        )  # fmt: skip
 
     def _read_content(self, part: Slice, place: int, name: bytes, found: FileStat) -> Draft:
         for attempt in range(ATTEMPTS):
@@ -208,6 +235,9 @@ class Reader:
         """The content of an open file, and how many bytes it turned out to have."""
         size = found.size
         sparse = found.blocks * 512 < size
+        if sparse and size <= WHOLE_BELOW:
+            # Compressed by its file system rather than with holes, most likely.
+            sparse = list(islice(file.data_ranges(size), 2)) != [(0, size)]
         if size > WHOLE_BELOW or sparse:
             return self._take_ranges(file, found, sparse=sparse)
         if not size:

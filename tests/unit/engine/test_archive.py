@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from muniment.engine import reading
 from muniment.engine.archive import ArchiveResult
 from muniment.engine.pages import MOST_SMALL_PACKS
 from muniment.format.pack import check_pack
@@ -181,6 +182,24 @@ def test_names_of_one_file_form_a_group_and_are_read_once(bench: Bench, root: Pa
     (root / "third").unlink()
     bench.back_up()
     assert bench.below()["first"].link_group == bench.below()["a/second"].link_group != 0
+
+
+def test_a_file_whose_names_are_far_apart_may_be_forgotten_and_read_again(
+    bench: Bench, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "LINKS_REMEMBERED", 2)
+    for place in ("a", "b"):
+        (root / place).mkdir()
+    for number in range(6):
+        (root / "a" / str(number)).write_bytes(b"content %d" % number)
+        os.link(root / "a" / str(number), root / "b" / str(number))
+    result = bench.back_up()
+    assert bench.differences() == []
+    stored = bench.below()
+    groups = [{stored[f"{place}/{number}"].link_group for place in ("a", "b")} for number in range(6)]
+    assert [len(group) for group in groups] == [1] * 6
+    assert len(set.union(*groups)) == 6
+    assert result.counts.new_bytes == 6 * len(b"content 0")
 
 
 def test_attributes_small_and_large_are_kept(bench: Bench, root: Path, spoiled: SpoiledDisk) -> None:

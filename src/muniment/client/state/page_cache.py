@@ -14,6 +14,8 @@ from muniment.model.ids import PackId, PageId
 
 FLUSH_AT = 256
 KEEP_RUNS = 50
+TOUCHED_EVERY = 10
+"""Runs: a page in use is touched once in so many, as a rescan should write next to nothing."""
 MOST_BYTES = 512 * 1024 * 1024
 _PAGE_MOST = 1 << 20
 
@@ -36,7 +38,7 @@ class LocalPageCache:
             if row is None or not isinstance(row[0], bytes):
                 return None
             sealed = row[0]
-            if row[1] != self._database.run:
+            if isinstance(row[1], int) and row[1] <= self._database.run - TOUCHED_EVERY:
                 self._used.add(page.raw)
         try:
             frame = self._keys.open(sealed, aad=page.raw)
@@ -95,25 +97,32 @@ class LocalPageCache:
                     "insert or replace into page_packs values (?, ?, ?)",
                     [(p, c, run) for p, c in packs.items()],
                 )
-                # Pages are touched once in a while, not in every run: a rescan should write next to nothing.
-                if run % 10 == 0:
-                    connection.executemany(
-                        "update pages set run = ? where page = ?", [(run, p) for p in used]
-                    )
-                    connection.executemany(
-                        "update page_packs set run = ? where page = ?", [(run, p) for p in used]
-                    )
+                connection.executemany("update pages set run = ? where page = ?", [(run, p) for p in used])
+                connection.executemany(
+                    "update page_packs set run = ? where page = ?", [(run, p) for p in used]
+                )
             self._pages, self._packs, self._used = {}, {}, set()
 
     def drop_unused(self) -> None:
-        """Drop pages that no recent run used, and the oldest beyond a fixed size."""
+        """Drop pages that no recent run used, and the longest unused beyond a fixed size."""
         with self._database.transaction() as connection:
             oldest = self._database.run - KEEP_RUNS
             connection.execute("delete from pages where run < ?", (oldest,))
             connection.execute("delete from page_packs where run < ?", (oldest,))
-            if self._database.path.stat().st_size > MOST_BYTES:
-                middle = connection.execute("select avg(run) from pages").fetchone()[0] or 0
-                connection.execute("delete from pages where run < ?", (middle,))
+            # The file also holds what is known of chunks and what was deleted: it only says whether to look.
+            if self._database.run % TOUCHED_EVERY == 0 and self._database.path.stat().st_size > MOST_BYTES:
+                self._drop_oldest(connection)
+
+    def _drop_oldest(self, connection: sqlite3.Connection) -> None:
+        """Until what is left fits, or is all in use."""
+        held = 0
+        for run, size in connection.execute(
+            "select run, sum(length(content)) from pages group by run order by run desc"
+        ).fetchall():
+            held += size
+            if held > MOST_BYTES and run <= self._database.run - 2 * TOUCHED_EVERY:
+                connection.execute("delete from pages where run <= ?", (run,))
+                return
 
 
 def encode_packs(packs: frozenset[PackId]) -> bytes:

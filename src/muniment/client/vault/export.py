@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from muniment.client.state.known_heads import OpenedHead
-from muniment.client.state.page_cache import encode_packs
+from muniment.client.state.page_cache import decode_packs, encode_packs
 from muniment.client.telling.output import iso_time
 from muniment.client.telling.progress import RunProgress
 from muniment.client.vault.history import check_history
@@ -94,22 +94,23 @@ class Exporter:
         listed = open_heads(self.vault.keys, records)
         check_history(listed, newest=self.vault.heads)
         needed: dict[PackId, wire.PackInfo] = {}
-        sets: dict[SnapshotId, frozenset[PackId]] = {}
         for opened in listed:
-            packs = server.snapshot_packs(vault, opened.snapshot).packs
-            infos = {PackId.parse(info.pack): info for info in packs}
+            infos = {
+                PackId.parse(info.pack): info for info in server.snapshot_packs(vault, opened.snapshot).packs
+            }
             needed |= infos
-            sets[opened.snapshot] = frozenset(infos)
+            # Thousands of snapshots may each name a hundred thousand packs: none of the lists is kept here.
+            self._write(self._listed_path(opened.snapshot), encode_packs(frozenset(infos)))
         report = ExportReport(snapshots=len(listed), packs=len(needed))
         self.progress.total_bytes = sum(info.size for info in needed.values())
         self._fetch_all(needed, report)
         memo = _PackMemo()
         for opened in listed:
-            self._check_set(opened, sets[opened.snapshot], memo)
+            self._check_set(opened, memo)
         _sync(*(self.place / "packs").iterdir(), self.place / "packs")
         # Only now, and on the disk one after the other: a head promises its set, and a set its packs.
-        for snapshot, of_snapshot in sets.items():
-            self._write(self.place / "sets" / snapshot.hex, encode_packs(of_snapshot))
+        for opened in listed:
+            self._listed_path(opened.snapshot).replace(self.place / "sets" / opened.snapshot.hex)
         _sync(self.place / "sets")
         for opened, record in zip(listed, records, strict=True):
             self._write(self.place / "heads" / opened.snapshot.hex, record.head)
@@ -138,11 +139,16 @@ class Exporter:
         for slot, content in wrapped.items():
             self._write(self.place / "slots" / slot.hex, content)
 
-    def _check_set(self, opened: OpenedHead, listed: frozenset[PackId], memo: _PackMemo) -> None:
+    def _listed_path(self, snapshot: SnapshotId) -> Path:
+        """A snapshot's set, until all its packs are there."""
+        return self.place / "sets" / f".{snapshot.hex}.listed"
+
+    def _check_set(self, opened: OpenedHead, memo: _PackMemo) -> None:
         """What a snapshot needs, its own sealed pages say: read from the export, which so proves it has them.
 
         More than that in the server's list does no harm.
         """
+        listed = decode_packs(self._listed_path(opened.snapshot).read_bytes())
 
         def load(ref: PageRef) -> bytes:
             self._heed_stop()

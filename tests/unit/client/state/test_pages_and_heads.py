@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from muniment.client.state import known_heads
+from muniment.client.state import known_heads, page_cache
 from muniment.client.state.database import Database
 from muniment.client.state.known_heads import KnownHeads, OpenedHead
 from muniment.client.state.page_cache import KEEP_RUNS, LocalPageCache
@@ -79,6 +79,41 @@ def test_pages_unused_for_long_are_dropped(database: Database) -> None:
     cache.drop_unused()
     assert cache.get(used) == b"content"
     assert cache.get(old) is None
+
+
+def test_beyond_the_limit_only_what_nobody_uses_is_dropped(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_cache, "MOST_BYTES", 3000)
+    cache = LocalPageCache(database, KEYS)
+    often, seldom, never, long_gone = (PageId.random() for _ in range(4))
+
+    def runs(count: int) -> None:
+        for _ in range(count):
+            database.begin_run()
+            database.end_run()
+            cache = LocalPageCache(database, KEYS)
+            cache.get(often)
+            if database.run % 2:
+                cache.get(seldom)  # by a set of its own, every other time
+            cache.flush()
+            cache.drop_unused()
+
+    for page in (long_gone, often, seldom):
+        cache.put(page, os.urandom(1200))
+    cache.flush()
+    runs(7)
+    cache = LocalPageCache(database, KEYS)
+    cache.put(never, os.urandom(1200))
+    cache.flush()
+    runs(14)
+    cache = LocalPageCache(database, KEYS)
+    assert cache.get(long_gone) is None
+    assert None not in (cache.get(often), cache.get(seldom), cache.get(never))
+    runs(20)
+    cache = LocalPageCache(database, KEYS)
+    assert None not in (cache.get(often), cache.get(seldom))
+    assert cache.get(never) is None
 
 
 # --- heads
