@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC
+from typing import Any
 from uuid import UUID
 
 from django import forms
@@ -116,7 +117,7 @@ def widen(request: HttpRequest, ref: UUID) -> HttpResponse:
 @require_POST
 @staff_only
 def judge(request: HttpRequest, ref: UUID) -> HttpResponse:
-    def act(said: dict[str, str]) -> None:
+    def act(said: dict[str, Any]) -> None:
         risk = Risk(said["risk"])
         register.judge(ref, risk, consequences=said["consequences"], measures=said["measures"], now=now())
 
@@ -171,7 +172,7 @@ def _steps(breach: Breach) -> dict[str, forms.Form]:
 
 
 def _acted(
-    request: HttpRequest, form: forms.Form, act: Callable[[dict[str, str]], None], words: str
+    request: HttpRequest, form: forms.Form, act: Callable[[dict[str, Any]], None], words: str
 ) -> HttpResponse:
     """The register says what is wrong; a form that lacks something says which."""
     try:
