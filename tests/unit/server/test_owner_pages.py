@@ -95,6 +95,9 @@ def test_half_a_year_is_whole_weeks_and_says_each_day(
     assert [day.state for day in days[-3:]] == [DayState.COMPLETE, DayState.EMPTY, DayState.FAILED]
     drawn = calendar_of(days)
     assert len(drawn.cells) == len(days)
+    assert f"<title>{days[-1].day:%-d %B %Y}: failed</title>" in drawn.drawing
+    assert f' y="{days[-1].day.weekday() * 23}"' in drawn.drawing.splitlines()[-1]
+    assert drawn.drawing.count("<rect ") == len(days)
     assert drawn.summary == f"Backups arrived on 1 of the last {len(days)} days."
 
 

@@ -63,6 +63,7 @@ class WidenForm(PeopleForm):
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         self.fields["categories"].required = False
+        self.fields["everybody"].label = "Everybody who had an account when this was entered"
 
 
 class JudgeForm(forms.Form):
