@@ -90,7 +90,9 @@ def test_two_of_staff_approve_an_order_and_the_person_is_told(browser: Browser, 
         assert "sealed with a key that we never had" in document["cannot_be_given"]
         case.get_by_role("button", name="They have it").click()
         expect(two.get_by_text("Our copy of the document is deleted.")).to_be_visible()
-        expect(two.get_by_text(issuer)).to_have_count(0)
+        expect(two.get_by_role("listitem").filter(has_text=issuer)).to_have_count(0)
+        expect(two.get_by_role("row").filter(has_text=issuer)).to_contain_text("answered")
+        assert_accessible(two)
 
         person.goto(site.url + "/mailbox")
         letter = person.get_by_role("listitem").filter(has_text=email).filter(has_text=issuer)

@@ -64,7 +64,7 @@ def test_delete_account_ends_with_a_receipt_that_verifies_offline(
     assert action is not None
     link = visitor.get(action[1]).headers["location"]
     stranger = Visitor(shared_server)
-    assert "under way" in stranger.get(link).text
+    assert "until then it can be taken back" in stranger.get(link).text
     assert stranger.get(f"{link}.json").status_code == 404
     run_what_is_due(shared_server, later=timedelta(hours=71))
     assert visitor.get("/overview").status_code == 200

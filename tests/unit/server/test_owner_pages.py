@@ -11,6 +11,7 @@ from muniment.server.accounts.models import Device
 from muniment.server.deployment import Deployment
 from muniment.server.portal import telling
 from muniment.server.portal.calendar import calendar_of
+from muniment.server.privacy.requests.models import Request
 from muniment.server.refusals import Refusal
 from muniment.server.vaults.confirmations import Operator, confirm
 from muniment.server.vaults.models import Confirmation, Run, Vault
@@ -187,6 +188,49 @@ def test_a_request_is_confirmed_after_a_fresh_sign_in(member: Member, owner: Per
     row.refresh_from_db()
     assert (row.state, row.decided_by) == ("done", "owner")
     assert isinstance(refusal_of(beside.access), Refusal)
+
+
+def test_an_old_session_keeps_nothing_that_its_owner_wants_gone(
+    deployment: Deployment, member: Member, owner: Person
+) -> None:
+    """A stolen laptop is signed in still: it cannot undo that its key goes, nor that everything goes."""
+    member.add_slot()
+    gone = member.add_slot(kind="kit")
+    member.ask("remove_slot", gone, member.removal_of(gone))
+    removal = Confirmation.objects.get(subject_ref=_uuid(gone))
+    owner.post(f"/confirmations/{removal.ref}/confirm")
+    owner.post("/profile/delete")
+    erasure = Request.objects.get(subject=member.account, kind="erase")
+    stolen = Person(deployment, email=owner.email)
+    stolen.browser.force_login(member.account, backend=BACKEND)
+    undo, keep = f"/confirmations/{removal.ref}/refuse", f"/requests/{erasure.ref}/take-back"
+    for path in (undo, keep):
+        answer = stolen.post(path)
+        assert answer.headers["location"].startswith("/accounts/again")
+        assert stolen.post("/accounts/again", password="not it").status_code == 200
+    removal.refresh_from_db()
+    erasure.refresh_from_db()
+    assert (removal.state, erasure.closed_at) == ("confirmed", None)
+    owner.post(undo)
+    owner.post(keep)
+    removal.refresh_from_db()
+    erasure.refresh_from_db()
+    assert (removal.state, erasure.outcome) == ("undone", "withdrawn")
+    assert owner.mails("Your request was taken back")
+
+
+def test_what_was_asked_with_an_old_session_is_done_after_the_fresh_sign_in(
+    deployment: Deployment, member: Member, owner: Person
+) -> None:
+    owner.post("/profile/delete")
+    erasure = Request.objects.get(subject=member.account, kind="erase")
+    later = Person(deployment, email=owner.email)
+    later.browser.force_login(member.account, backend=BACKEND)
+    asked = f"/requests/{erasure.ref}/take-back"
+    later.post(asked)
+    later.post("/accounts/again", password="quiet lantern harbour", next=asked)
+    erasure.refresh_from_db()
+    assert erasure.outcome == "withdrawn"
 
 
 def test_a_removal_waits_and_can_be_undone(member: Member, owner: Person, clock: Clock) -> None:

@@ -50,16 +50,16 @@ accounts/confirm/<str:token>|accounts/guardian/<str:token>|accounts/password/set
 _RECEIPTS = "receipt/<uuid:ref>/<slug:mark>|receipt/<uuid:ref>/<slug:mark>.json"
 _OWNER = """
 accounts/address/<str:token>|accounts/again|accounts/again/code|accounts/again/passkey|confirmations
-|confirmations/<uuid:ref>/refuse|devices|ledger/mine.json|overview|preferences/receipts/<int:entry>.json|profile
+|devices|ledger/mine.json|overview|preferences/receipts/<int:entry>.json|profile
 |profile/country|profile/details|profile/security|profile/security/codes|profile/security/passkeys
 |profile/security/sessions/<uuid:ref>/end|profile/security/sessions/end|requests|requests/<uuid:ref>/receipt
-|requests/<uuid:ref>/take-back|requests/object
+|requests/object
 """
 _FRESH = """
-confirmations/<uuid:ref>/confirm|devices/<uuid:ref>/revoke|devices/code|profile/address|profile/delete
+confirmations/<uuid:ref>/confirm|confirmations/<uuid:ref>/refuse|devices/<uuid:ref>/revoke|devices/code|profile/address|profile/delete
 |profile/security/app/add|profile/security/app/remove|profile/security/codes/new|profile/security/passkeys/<int:pk>/remove
 |profile/security/passkeys/<int:pk>/rename|profile/security/passkeys/add|profile/security/password|requests/copy
-|requests/export
+|requests/export|requests/<uuid:ref>/take-back
 """
 _STAFF = """
 console/orders|console/orders/<uuid:ref>/approve|console/orders/<uuid:ref>/document|console/orders/<uuid:ref>/delivered|console/orders/<uuid:ref>/export

@@ -76,8 +76,9 @@ def delete_account(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
-@signed_in
+@freshly_signed_in
 def take_back(request: HttpRequest, ref: UUID) -> HttpResponse:
+    """As guarded as asking: whoever has a stolen session would keep what its owner wants gone."""
     try:
         change_mind(deployment(), owner_of(request), ref)
     except NoSuchRequest:

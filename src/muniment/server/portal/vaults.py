@@ -122,9 +122,9 @@ def confirm_request(request: HttpRequest, ref: UUID) -> HttpResponse:
 
 
 @require_POST
-@signed_in
+@freshly_signed_in
 def refuse_request(request: HttpRequest, ref: UUID) -> HttpResponse:
-    """Refusing, or undoing while the delay runs, makes nothing worse: it takes no fresh sign-in."""
+    """As guarded as confirming: whoever has a stolen session would keep the device or key that is to go."""
     try:
         refuse(deployment(), ref, by=Owner(owner_of(request).pk))
     except NotPending:
