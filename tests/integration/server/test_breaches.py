@@ -48,7 +48,9 @@ def test_staff_enter_judge_report_and_close(shared_server: Served) -> None:
     assert "authority has to be told" in does("close", outcome="over")
     assert "say why" in does("reported", authority="an authority", at="2026-03-01T09:00").lower()
     does("reported", authority="an authority, 17", at="2026-03-01T09:00", why_late="It was not understood.")
-    assert "Closed." in does("close", outcome="It was wiped.")
+    page_after = does("close", outcome="It was wiped.")
+    assert "Closed." in page_after
+    assert page_after.count("by keeping-the-register@example.org") == 4
     mails = shared_server.admin("mailbox", "--to", "affected@example.org")["mails"]
     [mail] = [one for one in mails if one["subject"] == "Data about you got out"]
     assert "Somebody may write to you." in mail["text"]

@@ -214,6 +214,23 @@ def test_a_stop_in_the_middle_tells_nobody_twice(
     assert [len(told(one)) for one in people] == [1, 1, 1]
 
 
+def test_who_of_the_staff_acted_stands_there_until_they_leave(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    ref = entered(clock)
+    judge(ref, Risk.NONE, consequences="none", measures="none", now=clock(), by=member.account)
+    close(ref, outcome="over", now=clock(), by=member.account)
+    email = member.account.email
+    assert read_register(now=clock())[0].did == (("Judged", email), ("Closed", email))
+    steps = entries_of_kind(Kind.BREACH_JUDGED, Kind.BREACH_CLOSED)
+    assert not [one for one in steps if email in one.payload or str(member.account.ref) in one.payload]
+    ask(deployment, member.account, Asked.ERASE)
+    clock.turn(hours=73)
+    advance_requests(deployment)
+    assert not Account.objects.filter(pk=member.account.pk).exists()
+    assert read_register(now=clock())[0].did == ()
+
+
 def test_what_cannot_be_entered(deployment: Deployment, member: Member, clock: Clock) -> None:
     for wrong, why in (
         ({"happened": " "}, "what happened"),

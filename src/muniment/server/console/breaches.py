@@ -14,6 +14,7 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from muniment.server.console.access import staff_only
+from muniment.server.portal.access import owner_of
 from muniment.server.privacy.breaches import register
 from muniment.server.privacy.breaches.models import Breach, Risk
 from muniment.server.privacy.breaches.notice import notice_of
@@ -98,7 +99,7 @@ def breaches(request: HttpRequest) -> HttpResponse:
             everybody=said["everybody"], categories=frozenset(said["categories"]),
         )  # fmt: skip
         try:
-            register.enter(found, now=now())
+            register.enter(found, by=owner_of(request), now=now())
         except ValueError as error:
             form.add_error(None, str(error).capitalize() + ".")
         else:
@@ -120,7 +121,8 @@ def widen(request: HttpRequest, ref: UUID) -> HttpResponse:
 def judge(request: HttpRequest, ref: UUID) -> HttpResponse:
     def act(said: dict[str, Any]) -> None:
         risk = Risk(said["risk"])
-        register.judge(ref, risk, consequences=said["consequences"], measures=said["measures"], now=now())
+        texts = {name: said[name] for name in ("consequences", "measures")}
+        register.judge(ref, risk, **texts, by=owner_of(request), now=now())
 
     return _acted(request, JudgeForm(request.POST), act, "Entered. Who has to be told follows from it.")
 
@@ -129,14 +131,18 @@ def judge(request: HttpRequest, ref: UUID) -> HttpResponse:
 @staff_only
 def reported(request: HttpRequest, ref: UUID) -> HttpResponse:
     form = ReportForm(request.POST)
-    return _acted(request, form, lambda said: register.report(ref, now=now(), **said), "Entered.")
+    return _acted(
+        request, form, lambda said: register.report(ref, by=owner_of(request), now=now(), **said), "Entered."
+    )
 
 
 @require_POST
 @staff_only
 def close(request: HttpRequest, ref: UUID) -> HttpResponse:
     form = CloseForm(request.POST)
-    return _acted(request, form, lambda said: register.close(ref, now=now(), **said), "Closed.")
+    return _acted(
+        request, form, lambda said: register.close(ref, by=owner_of(request), now=now(), **said), "Closed."
+    )
 
 
 @require_safe

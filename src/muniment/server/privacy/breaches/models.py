@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
-from muniment.server.privacy.registry import Erase, Placement, personal, public
+from muniment.server.privacy.registry import Erase, Placement, acted, personal, public
 
 Field = TypeVar("Field", bound="models.Field[Any, Any]")
 
@@ -66,6 +66,11 @@ class Breach(models.Model):
     told_at = public(models.DateTimeField(null=True), why=_NAMELESS)
     outcome = public(models.TextField(blank=True, default=""), why=_WORDS)
     closed_at = public(models.DateTimeField(null=True), why=_NAMELESS)
+    # Staff; empty where the operator's command did it.
+    entered_by = acted()
+    judged_by = acted()
+    reported_by = acted()
+    closed_by = acted()
 
     class Meta:
         constraints: ClassVar = [

@@ -36,6 +36,12 @@ ALARM_HOURS = (24, 48)
 """Hours after noticing at which staff are told that the authority was not told yet."""
 _CLAUSE = "A4"
 _AT_ONCE = 20
+_DID = {
+    "entered_by": "Entered",
+    "judged_by": "Judged",
+    "reported_by": "Told the authority",
+    "closed_by": "Closed",
+}
 
 
 class NoSuchBreach(LookupError):
@@ -68,10 +74,12 @@ class Seen:
     """No authority was told in 72 hours, and nobody judged that none need be."""
     alarm: int
     """The hour of its last alarm; 0 where none went off."""
+    did: tuple[tuple[str, str], ...]
+    """What staff did, and who: for staff alone."""
 
 
 @purpose(Purpose.BREACH)
-def enter(found: Found, *, now: datetime) -> UUID:
+def enter(found: Found, *, now: datetime, by: Any = None) -> UUID:
     """ValueError: it lacks something, was noticed in the future, or an address has no account."""
     if not found.happened.strip() or not found.categories:
         raise ValueError("say what happened, and to which kinds of data")
@@ -81,7 +89,7 @@ def enter(found: Found, *, now: datetime) -> UUID:
         row = Breach.objects.create(
             ref=uuid4(), happened=found.happened.strip(), opened_at=now, everybody=found.everybody,
             categories=_declared(found.categories), noticed=int(found.noticed_at.timestamp()),
-            due=int((found.noticed_at + CLOCK).timestamp()),
+            due=int((found.noticed_at + CLOCK).timestamp()), entered_by=by,
         )  # fmt: skip
         _affect(row, found.people)
         _record(Kind.BREACH_ENTERED, row, now=now, noticed_at=row.noticed_at.isoformat())
@@ -109,7 +117,7 @@ def widen(
 
 
 @purpose(Purpose.BREACH)
-def judge(ref: UUID, risk: Risk, *, consequences: str, measures: str, now: datetime) -> None:
+def judge(ref: UUID, risk: Risk, *, consequences: str, measures: str, now: datetime, by: Any = None) -> None:
     """What it may do to people, and what is done about it; both stand in what they and the authority get.
 
     Raises NoSuchBreach; ValueError: something is not said, or nobody knows yet whom to tell.
@@ -121,12 +129,15 @@ def judge(ref: UUID, risk: Risk, *, consequences: str, measures: str, now: datet
         if risk is Risk.HIGH and not row.everybody and not row.affected.exists():
             raise ValueError("say first whose data it is: these people are written to")
         row.risk, row.consequences, row.measures = risk, consequences.strip(), measures.strip()
-        row.save(update_fields=["risk", "consequences", "measures"])
+        row.judged_by = by
+        row.save(update_fields=["risk", "consequences", "measures", "judged_by"])
         _record(Kind.BREACH_JUDGED, row, now=now, risk=risk.value)
 
 
 @purpose(Purpose.BREACH)
-def report(ref: UUID, *, authority: str, at: datetime, now: datetime, why_late: str = "") -> None:
+def report(
+    ref: UUID, *, authority: str, at: datetime, now: datetime, why_late: str = "", by: Any = None
+) -> None:
     """Somebody of us told the authority at that time. Once. Raises NoSuchBreach, ValueError."""
     with writing():
         row = _open_row(ref)
@@ -137,7 +148,8 @@ def report(ref: UUID, *, authority: str, at: datetime, now: datetime, why_late: 
         if at > row.due_at and not why_late.strip():
             raise ValueError("it was told after 72 hours: say why")
         row.reported, row.authority, row.why_late = int(at.timestamp()), authority.strip(), why_late.strip()
-        row.save(update_fields=["reported", "authority", "why_late"])
+        row.reported_by = by
+        row.save(update_fields=["reported", "authority", "why_late", "reported_by"])
         _record(
             Kind.BREACH_REPORTED, row, now=now, authority=row.authority, at=at.isoformat(),
             why_late=row.why_late,
@@ -145,15 +157,15 @@ def report(ref: UUID, *, authority: str, at: datetime, now: datetime, why_late: 
 
 
 @purpose(Purpose.BREACH)
-def close(ref: UUID, *, outcome: str, now: datetime) -> None:
+def close(ref: UUID, *, outcome: str, now: datetime, by: Any = None) -> None:
     """Raises NoSuchBreach; NotYet; ValueError: no outcome."""
     if not outcome.strip():
         raise ValueError("say what came of it")
     with writing():
         row = _open_row(ref)
         check_told(row)
-        row.outcome, row.closed_at = outcome.strip(), now
-        row.save(update_fields=["outcome", "closed_at"])
+        row.outcome, row.closed_at, row.closed_by = outcome.strip(), now, by
+        row.save(update_fields=["outcome", "closed_at", "closed_by"])
         _record(Kind.BREACH_CLOSED, row, now=now, outcome=row.outcome)
 
 
@@ -182,11 +194,11 @@ def people_wait(deployment: Deployment) -> bool:  # noqa: ARG001 the row says it
     return Breach.objects.filter(closed_at=None, risk=Risk.HIGH, told_at=None).exists()
 
 
-@purpose(Purpose.BREACH)
+@purpose(Purpose.BREACH, Purpose.SERVICE_MAIL)
 def read_register(*, now: datetime) -> list[Seen]:
     """Open ones first, the most urgent first; then those that are closed, the newest first."""
     written_to = Count("affected", filter=Q(affected__told_at__isnull=False))
-    rows = Breach.objects.annotate(people=Count("affected"), told=written_to)
+    rows = Breach.objects.select_related(*_DID).annotate(people=Count("affected"), told=written_to)
     found = [
         *rows.filter(closed_at=None).order_by("due"),
         *rows.exclude(closed_at=None).order_by("-closed_at"),
@@ -208,7 +220,9 @@ def _is_late(now: datetime) -> Q:
 def _seen(row: Any, *, now: datetime) -> Seen:
     alarm = ALARM_HOURS[row.alarms - 1] if row.alarms else 0
     late = row.due_at <= now and row.reported is None and row.risk != Risk.NONE
-    return Seen(row, row.people, row.told, late, alarm)
+    acts = ((words, getattr(row, name)) for name, words in _DID.items())
+    did = tuple((words, who.email) for words, who in acts if who is not None)
+    return Seen(row, row.people, row.told, late, alarm, did)
 
 
 # --- telling
