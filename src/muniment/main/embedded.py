@@ -86,9 +86,8 @@ def open_deployment(config: ServerConfig, *, wait: float = 0.0) -> Deployment:
     with _one_migrates_files(config.data), one_migrates():
         call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
         post_shipped(now=utc_now(), recipients=recipients)
-    deployment = Deployment(
-        config, LocalObjects(config.objects), utc_now, url=_served_as(config).get("url", "")
-    )
+    objects = LocalObjects(config.objects, reserve=config.disk_reserve)
+    deployment = Deployment(config, objects, utc_now, url=_served_as(config).get("url", ""))
     deploy(deployment)  # mails that are caused from here on need it
     return deployment
 
@@ -102,7 +101,7 @@ def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
     os.umask(0o077)
     config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(config.data):
-        objects = LocalObjects(config.objects)
+        objects = LocalObjects(config.objects, reserve=config.disk_reserve)
         objects.clear_incoming()
         deployment = open_deployment(config, wait=config.database_wait)
         _check_mail(deployment)
@@ -124,6 +123,7 @@ def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
         run_service(
             make_service(deployment, identity=public_key_of(identity)),
             listener,
+            config,
             certificate=_certificate(config),
             announce=lambda: announce(url),
         )

@@ -68,6 +68,9 @@ def serve_command(
     pending_cap: Annotated[
         int, typer.Option(help="Bytes a device may send before it commits them.", min=0)
     ] = _DEFAULTS.pending_cap,
+    disk_reserve: Annotated[
+        int, typer.Option(help="Bytes of the disk that packs leave alone; at most a twentieth of it.", min=0)
+    ] = _DEFAULTS.disk_reserve,
     site_host: Annotated[
         list[str] | None,
         typer.Option(help="Name the website answers to; https://NAME where a proxy does TLS. Repeatable."),
@@ -95,6 +98,7 @@ def serve_command(
         tls_key=tls_key,
         allowance=allowance,
         pending_cap=pending_cap,
+        disk_reserve=disk_reserve,
         hosts=tuple(site_host or ()),
         trusted_proxies=tuple(_network(one) for one in trusted_proxy or ()),
         smtp_url=os.environ.get(SMTP_URL, ""),

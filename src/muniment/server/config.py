@@ -52,6 +52,8 @@ class ServerConfig:
     pending_cap: int = 64 * GIB
     reserve_share: float = 0.1
     """Of the allowance, kept for each device of a vault that has several; `vaults.reserves` says how."""
+    disk_reserve: int = GIB
+    """Of the disk, left alone by packs, but at most a twentieth of it: rows, heads and slots always fit."""
     commit_room: int = 16 * 1024**2
     """Of the allowance, left alone by packs so that what was sent can be committed; less of a small one."""
     session_life: float = 7 * DAY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,6 +17,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from muniment.server.config import ServerConfig
+from muniment.server.connection import MOST_OF_ONE, Crowd, guarded
 from muniment.server.dataplane.application import make_application, refuse_protocol
 from muniment.server.dataplane.calls import Threads
 from muniment.server.deployment import Deployment
@@ -101,17 +103,31 @@ def url_of(config: ServerConfig, listener: socket.socket) -> str:
     return f"{scheme}://{host}:{listener.getsockname()[1]}"
 
 
+def _raise_descriptors() -> int:
+    """Each connection is a descriptor, and systems give processes a thousand unless asked for more."""
+    few, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    except (OSError, ValueError):
+        return few
+    return most
+
+
 def run_service(
     service: Starlette,
     listener: socket.socket,
+    config: ServerConfig,
     *,
     certificate: tuple[Path, Path] | None,
     announce: Callable[[], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT; then finish what is acknowledged within about a second."""
-    config = uvicorn.Config(
+    crowd = Crowd(
+        most_of_one=None if config.trusted_proxies else MOST_OF_ONE, descriptors=_raise_descriptors()
+    )
+    served = uvicorn.Config(
         service,
-        http="httptools",
+        http=guarded(crowd, head_seconds=config.stranger_stall),
         loop="uvloop",
         ws="none",
         lifespan="on",
@@ -124,4 +140,4 @@ def run_service(
         ssl_certfile=None if certificate is None else str(certificate[0]),
         ssl_keyfile=None if certificate is None else str(certificate[1]),
     )
-    _Server(config, announce=announce).run(sockets=[listener])
+    _Server(served, announce=announce).run(sockets=[listener])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -108,6 +109,25 @@ def test_a_failing_call_leaves_nothing(
     with pytest.raises(error):
         objects.put(key(), b"x" * 1000)
     assert _files(tmp_path) == before
+
+
+def test_what_is_kept_of_the_disk_is_for_small_things(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = LocalObjects(tmp_path / "objects", reserve=1000)
+    disk = os.statvfs(tmp_path)
+    free = SimpleNamespace(f_blocks=disk.f_blocks, f_frsize=1, f_bavail=5000)
+    monkeypatch.setattr(os, "statvfs", lambda path: free)
+    objects.begin(key(), size=4000).discard()
+    with pytest.raises(StorageFull):
+        objects.begin(key(), size=4001)
+    objects.put(key(), b"x" * 4001)
+    objects.probe()
+    free.f_bavail = 999
+    with pytest.raises(StorageFull):
+        objects.probe()
+    free.f_blocks = 10_000  # of a small disk a twentieth
+    objects.begin(key(), size=499).discard()
 
 
 def test_a_full_file_system_refuses_before_anything_is_written(tmp_path: Path) -> None:

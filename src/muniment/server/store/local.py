@@ -52,10 +52,15 @@ def _remove_directory(path: str) -> None:
 
 
 class LocalObjects:
-    """An ObjectStore below one directory. One process writes there (the data directory is locked)."""
+    """An ObjectStore below one directory. One process writes there (the data directory is locked).
 
-    def __init__(self, root: Path) -> None:
+    `reserve`: bytes of the disk, at most a twentieth of it, that `begin` leaves alone. Whoever fills a disk
+    with packs so keeps nobody from a restore, which writes rows, nor from a commit or from revoking him.
+    """
+
+    def __init__(self, root: Path, *, reserve: int = 0) -> None:
         self._root = root
+        self._reserve = reserve
         self._incoming = root / _INCOMING
         self._made: set[Path] = set()
         self._making = threading.Lock()
@@ -67,12 +72,23 @@ class LocalObjects:
             leftover.unlink()
 
     def begin(self, key: str, *, size: int) -> LocalWriter:
+        self._check_reserve(size)
+        return self._begin(key, size=size)
+
+    def _begin(self, key: str, *, size: int) -> LocalWriter:
         target = self._path(key)
         with _named_failures():
             return LocalWriter(self, target, self._incoming / secrets.token_hex(16), size=size)
 
+    def _check_reserve(self, size: int) -> None:
+        with _named_failures():
+            disk = os.statvfs(self._root)
+        reserve = min(self._reserve, disk.f_blocks * disk.f_frsize // 20)
+        if reserve and disk.f_bavail * disk.f_frsize - size < reserve:
+            raise StorageFull
+
     def put(self, key: str, content: bytes) -> None:
-        writer = self.begin(key, size=len(content))
+        writer = self._begin(key, size=len(content))
         try:
             writer.write([content])
             writer.publish()
@@ -152,6 +168,7 @@ class LocalObjects:
                         yield StoredObject(key, path.stat().st_size)
 
     def probe(self) -> None:
+        self._check_reserve(0)
         path = self._incoming / f"probe{secrets.token_hex(8)}"
         with _named_failures():
             try:

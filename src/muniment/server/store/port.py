@@ -60,7 +60,10 @@ class ObjectReader(Protocol):
 
 class ObjectStore(Protocol):
     def begin(self, key: str, *, size: int) -> ObjectWriter:
-        """Start writing an object that is expected to have `size` bytes."""
+        """Start writing an object that is expected to have `size` bytes.
+
+        StorageFull where that would leave no room for what is `put`.
+        """
 
     def put(self, key: str, content: bytes) -> None:
         """Write a small object durably; ObjectExists when the key is taken."""
