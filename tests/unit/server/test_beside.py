@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from django.db import connection, connections
 
-from muniment.server.accounts.models import Device
+from muniment.server.accounts.models import Account, Device
 from muniment.server.deployment import Deployment
+from muniment.server.privacy.ledger.entries import record
+from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.succession import handing_over
 from muniment.server.privacy.succession.handing_over import announce, tell_everybody
 from muniment.server.refusals import Refusal
@@ -117,6 +119,26 @@ def test_a_vault_is_made_beside_notices_to_everybody(
     finally:
         making.join(30)
     assert made == ["done"]
+
+
+@pytest.mark.postgresql
+def test_what_is_recorded_of_somebody_waits_for_their_row_before_it_holds_the_ledger(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    """A new address locks the account as deleting it does, and is recorded, too."""
+    changing = threading.Event()
+
+    def note(wait: Callable[[], bool]) -> None:
+        with writing():
+            if wait is somebody_waits:
+                Account.objects.filter(pk=member.account.pk).update(
+                    email=f"new-{secrets.token_hex(4)}@e.example"
+                )
+                changing.set()
+            wait_until(wait)
+            record(Kind.OPTED_OUT, clause="P44", payload={}, now=clock(), subject=member.account)
+
+    assert at_once(lambda: note(somebody_waits), lambda: note(changing.is_set)) == ["done", "done"]
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from django.contrib.auth import get_user_model
 from django.db import connection
 
 from muniment.server.privacy.ledger.kinds import Kind
@@ -98,6 +99,7 @@ def record(
         raise RuntimeError("a record belongs into the transaction of what it records")
     if subject is not None:
         payload = {**payload, SUBJECT: subject.ref.hex}
+        _hold(subject)
     content, salt = canonical(payload), secrets.token_bytes(SALT_SIZE)
     index = append_leaf(Leaf(kind.value, clause, hour_of(now), commitment_to(content, salt=salt)))
     with connection.cursor() as cursor:
@@ -106,6 +108,14 @@ def record(
             [index, None if subject is None else subject.pk, salt, content],
         )
     return index
+
+
+def _hold(subject: Subject) -> None:
+    """Its row before the ledger's: the opening refers to it, and who changes it may want the ledger next."""
+    if connection.features.has_select_for_update:
+        table = get_user_model()._meta.db_table
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT FROM {table} WHERE id = %s FOR KEY SHARE", [subject.pk])
 
 
 def entries_of(account: Subject, *, before: int | None = None, limit: int | None = None) -> list[Entry]:
