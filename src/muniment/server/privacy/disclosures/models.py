@@ -31,6 +31,9 @@ class Cause(models.TextChoices):
     FRAUD = "fraud", "against fraud or crime, in our own judgement"
 
 
+ENOUGH = 2
+"""So many different people approve an order before it is exported."""
+
 OWN_JUDGEMENT = (Cause.PROTECT, Cause.FRAUD)
 
 
@@ -70,6 +73,8 @@ class OrderCase(models.Model):
     taken_in_by = acted()
     first_approver = acted()
     second_approver = acted()
+    # Counted by itself: an order once approved by two stays so when the account of one is gone.
+    approvals = public(models.PositiveSmallIntegerField(default=0), why="how many approved, not who")
     closed_by = acted()
     delivered_by = acted()
     state = public(models.CharField(max_length=10, choices=State, default=State.OPEN), why=_NAMELESS)
@@ -90,6 +95,10 @@ class OrderCase(models.Model):
                 name="two_different_approvers",
             ),
             models.CheckConstraint(
+                condition=Q(approvals__lte=ENOUGH) & (Q(second_approver=None) | Q(approvals=ENOUGH)),
+                name="approvals_counted",
+            ),
+            models.CheckConstraint(
                 condition=~Q(cause__in=("protect", "fraud"), reason=""), name="own_judgement_has_reason"
             ),
             models.CheckConstraint(condition=~Q(state="refused", refusal=""), name="refusal_has_reason"),
@@ -97,6 +106,10 @@ class OrderCase(models.Model):
         indexes: ClassVar = [models.Index(fields=["state", "gagged_until"], name="orders_by_gag")]
 
     cleared: ClassVar[dict[str, str]] = {"reason": "forgotten with the person"}
+
+    @property
+    def is_approved(self) -> bool:
+        return self.approvals == ENOUGH
 
     def has_lapsed(self, now: datetime) -> bool:
         """Whether approvals, given or not, are too old to export by."""

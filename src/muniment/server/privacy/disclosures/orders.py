@@ -156,16 +156,17 @@ def approve(ref: UUID, approver: Any, *, now: datetime) -> int:
     """
     row = _open_case(ref)
     if row.has_lapsed(now):
-        row.first_approver, row.second_approver, row.review_at = None, None, now + REVIEW
-    if approver.pk not in (row.first_approver_id, row.second_approver_id):
-        if row.first_approver_id is None:
+        row.first_approver, row.second_approver, row.approvals = None, None, 0
+        row.review_at = now + REVIEW
+    if not row.is_approved and approver.pk != row.first_approver_id:
+        if row.approvals == 0:
             row.first_approver = approver
-        elif row.second_approver_id is None:
+        else:
             row.second_approver = approver
-    row.save(update_fields=["first_approver", "second_approver", "review_at"])
-    approvals = sum(one is not None for one in (row.first_approver_id, row.second_approver_id))
-    _record(Kind.ORDER_APPROVED, row, now=now, approvals=str(approvals))
-    return approvals
+        row.approvals += 1
+    row.save(update_fields=["first_approver", "second_approver", "approvals", "review_at"])
+    _record(Kind.ORDER_APPROVED, row, now=now, approvals=str(row.approvals))
+    return row.approvals
 
 
 @purpose(Purpose.LEGAL_ORDER)
@@ -312,7 +313,7 @@ def _offer(row: OrderCase, fields: frozenset[str] | None, *, now: datetime) -> O
         raise NoSuchOrder
     if row.has_lapsed(now):
         raise Lapsed
-    if row.second_approver_id is None:
+    if not row.is_approved:
         raise NotApproved
     scope = frozenset(row.scope)
     wanted = scope if fields is None else fields

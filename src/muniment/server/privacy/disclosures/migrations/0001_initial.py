@@ -39,6 +39,7 @@ class Migration(migrations.Migration):
                 ("deadline", models.DateTimeField()),
                 ("gagged_until", models.DateTimeField(null=True)),
                 ("review_at", models.DateTimeField()),
+                ("approvals", models.PositiveSmallIntegerField(default=0)),
                 (
                     "state",
                     models.CharField(
@@ -113,6 +114,13 @@ class Migration(migrations.Migration):
                     models.CheckConstraint(
                         condition=models.Q(("second_approver", models.F("first_approver")), _negated=True),
                         name="two_different_approvers",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("approvals__lte", 2),
+                            models.Q(("second_approver", None), ("approvals", 2), _connector="OR"),
+                        ),
+                        name="approvals_counted",
                     ),
                     models.CheckConstraint(
                         condition=models.Q(
