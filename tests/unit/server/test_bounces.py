@@ -17,10 +17,10 @@ from muniment.server.deployment import Deployment
 from muniment.server.mail.bounces import comes_back_since, message_id, take_in_bounce
 from muniment.server.mail.delivery import letter
 from muniment.server.mail.intake import take_in_new
-from muniment.server.mail.models import Mail, Suppression, Unreachable
+from muniment.server.mail.models import Mail, Unreachable
 from muniment.server.mail.requests import RequestDone
 from muniment.server.mail.send import send
-from muniment.server.mail.suppression import may_send_marketing
+from muniment.server.mail.suppression import may_send_marketing, wants_no_marketing
 from muniment.server.privacy.consent.choices import Subject, choose
 from muniment.server.privacy.consent.effect import State
 from muniment.server.privacy.consent.notices import notice_for
@@ -114,7 +114,7 @@ def test_where_mails_come_back_from_nothing_optional_goes_and_service_mail_does(
     assert take_in_new(fetching) == 1
     assert bounce.flags == READ
     assert not may_send()
-    assert not Suppression.objects.filter(at=clock()).exists(), "that is the person's to say"
+    assert not wants_no_marketing(email), "that is the person's to say"
     assert sent_to(email, now=clock()), "service mail is tried all the same"
     assert comes_back_since(email.upper(), now=clock()) == clock()
     clock.turn(days=90, seconds=1)
