@@ -49,6 +49,7 @@ def enter_order(page: Page, *, about: str, issuer: str) -> None:
     page.get_by_label("Legal basis").fill("section 15")
     page.get_by_label("Address of the account").fill(about)
     asked = page.get_by_role("group", name="What is asked for")
+    asked.get_by_text("Accounts", exact=True).first.click()
     for title in ("Country", "E-mail address"):
         asked.get_by_role("group", name="Accounts", exact=True).get_by_label(title, exact=True).check()
     page.get_by_label("Days until it is owed").fill("10")

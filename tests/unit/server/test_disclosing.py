@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -360,6 +361,16 @@ def test_a_scope_is_chosen_by_titles_that_tell_columns_apart() -> None:
     assert sorted(name for columns in by_table.values() for name in columns) == sorted(fields_within_reach())
     for table, columns in by_table.items():
         assert len(set(columns.values())) == len(columns), table
+
+
+def test_what_was_chosen_stays_open_where_the_form_comes_back(deployment: Deployment) -> None:
+    one = Person(deployment).join()
+    Account.objects.filter(email=one.email).update(is_staff=True)
+    one.prove()
+    page = text(one.browser.post("/console/orders", {"scope": [EMAIL, "accounts.Account.country", DEVICE]}))
+    opened_tables = re.findall(r'<details class="field-checks" open><summary>(.*?)</summary>', page)
+    assert opened_tables == ["Accounts", "Devices"]
+    assert page.count(" checked>") == 3
 
 
 def test_what_was_written_down_for_one_authority_is_in_no_order(member: Member) -> None:
