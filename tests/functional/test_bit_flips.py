@@ -30,7 +30,7 @@ from muniment.engine.restore import restore
 from muniment.format import tree as tree_module
 from muniment.model.entry import PageRef
 from muniment.model.errors import DamagedObject, MunimentError, Outcome
-from muniment.model.ids import PackId, VaultId
+from muniment.model.ids import DeviceId, PackId, VaultId
 from muniment.wire import messages as wire
 from tests.support.attacked import files_of, whatever_is_there_is_true
 from tests.support.evil import Evil
@@ -76,7 +76,7 @@ class Kept:
 
     @property
     def root(self) -> PageRef | None:
-        return open_heads(self.keys, self.shown.heads)[0].head.root
+        return open_heads(self.keys, self.shown.heads, own=None).opened[0].head.root
 
     def objects(self, kind: str) -> list[Path]:
         below = self.served.data / "objects" / self.vault.hex / kind
@@ -241,7 +241,8 @@ def test_bits_of_heads_lists_and_slots(kept: Kept) -> None:
 
     def head() -> None:
         record = rng.choice(shown.heads)
-        open_heads(kept.keys, [change(record, head=flipped(record.head, rng))])
+        own = DeviceId.parse(record.device)
+        open_heads(kept.keys, [change(record, head=flipped(record.head, rng))], own=own)
 
     def listed_body() -> None:
         signed = shown.signed

@@ -228,7 +228,11 @@ ROWS = [
     ),
     Row("head-format-older", head_of("alice", lambda w, r: as_snapshot(r, flip(r.head, 8, 0)))),
     Row("head-counter-lied", head_of("alice", lambda w, r: change(r, counter=r.counter + 1))),
-    Row("head-device-lied", head_of("alice", lambda w, r: change(r, device=DeviceId(b"\x01" * 16).hex))),
+    Row(
+        "head-device-lied",
+        head_of("alice", lambda w, r: change(r, device=DeviceId(b"\x01" * 16).hex)),
+        "RollbackDetected",
+    ),
     Row("head-set-lied", head_of("alice", lambda w, r: change(r, set_id="01" * 16))),
     Row("head-partial-lied", head_of("alice", lambda w, r: change(r, partial=True))),
     Row(

@@ -79,10 +79,12 @@ import sys
 from pathlib import Path
 from muniment.main.serve import load_embedded
 from muniment.server.config import ServerConfig
+from muniment.server.privacy.purposes import Purpose, afresh
 config = ServerConfig(data=Path(sys.argv[1]))
 operator = load_embedded("Operator", config).at(config)
-for _ in range(int(sys.argv[2])):
-    print(operator.enrol("owner@example.org", vault=None, new_vault=False))
+with afresh(Purpose.SIGN_IN, Purpose.BACKUP, Purpose.SECURITY):
+    for _ in range(int(sys.argv[2])):
+        print(operator.enrol("owner@example.org", vault=None, new_vault=False))
 """
 
 

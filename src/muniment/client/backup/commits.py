@@ -199,7 +199,8 @@ class Commits:
         run = self.run
         reply = run.vault.server.keys(run.vault.vault)
         # With the same distrust as at the start: a refusal must not make an older history believed.
-        _, self.heads = examine(run.vault.server, run.vault.keys, reply, database=run.database)
+        _, shown = examine(run.vault.server, run.vault.keys, reply, device=run.device, database=run.database)
+        self.heads = shown.opened
         self.newest = replace(run.vault, heads=self.heads).newest_of(run.device, run.set_id)
 
 

@@ -24,6 +24,7 @@ from muniment.client.transport.server import clock_warning
 from muniment.client.transport.session import Session
 from muniment.client.vault.holders import fold_due_removals
 from muniment.client.vault.opening import OpenVault
+from muniment.client.vault.snapshots import set_aside_lines
 from muniment.engine.archive import ArchiveRequest, ArchiveResult, archive
 from muniment.engine.ports import Clock, Excludes, SourceDisk, StopRequested
 from muniment.engine.roots import MountRule
@@ -108,6 +109,7 @@ class BackupRun:
 
     def _run(self, request: BackupRequest, session: Session, set_name: str) -> BackupOutcome:
         self.vault = fold_due_removals(self.vault)
+        self.warnings += set_aside_lines(self.vault, self.vault.set_aside)  # said when it was opened
         self.tell(clock_warning(session.opened.server_time, now=self.clock.now_ns() / 1e9))
         self.database.begin_run()
         index = LocalChunkIndex(self.database)

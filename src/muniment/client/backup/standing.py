@@ -65,7 +65,7 @@ def standing_of(
         notes.append(
             "Ask the operator why a key slot is kept back; `muniment keys recovery-kit` makes another kit."
         )
-    of_vault = [Verdict.ATTENTION] if full or vault.withheld else []
+    of_vault = [Verdict.ATTENTION] if full or vault.withheld or vault.set_aside else []
     worst = _worst([one.verdict for one in sets] + of_vault)
     if not sets:
         return Standing(Verdict.BAD, "Nothing is backed up yet.", (), tuple(notes), True)

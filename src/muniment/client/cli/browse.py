@@ -18,13 +18,7 @@ from muniment.client.telling.output import (
     printable_path,
     table,
 )
-from muniment.client.vault.snapshots import (
-    SnapshotName,
-    choose_snapshot,
-    describe_time,
-    list_snapshots,
-    narrow_down,
-)
+from muniment.client.vault.snapshots import SnapshotName, choose_snapshot, describe_time, narrow_down
 from muniment.engine.listing import open_listing
 from muniment.model.entry import Entry, EntryFlag
 from muniment.model.errors import UsageError
@@ -57,7 +51,7 @@ def ls(
     name = SnapshotName.parse(snapshot)
     path = name.path or b""
     with invocation.open_for_reading() as vault, invocation.reading_session(vault):
-        listed = narrow_down(vault, list_snapshots(vault), set_name=set_name, device=device)
+        listed = narrow_down(vault, invocation.list_snapshots(vault), set_name=set_name, device=device)
         chosen = choose_snapshot(listed, name, device=vault.device)
         with open_listing(
             chosen.head.root,
@@ -112,8 +106,8 @@ def find(
     matches: list[dict[str, Any]] = []
     lines: list[str] = []
     with invocation.open_for_reading() as vault, invocation.reading_session(vault):
-        listed = narrow_down(vault, list_snapshots(vault), set_name=set_name, device=device)
-        chosen = listed if everywhere else [choose_snapshot(listed, name, device=vault.device)]
+        listed = narrow_down(vault, invocation.list_snapshots(vault), set_name=set_name, device=device)
+        chosen = listed.snapshots if everywhere else [choose_snapshot(listed, name, device=vault.device)]
         seen: set[tuple[bytes, int, int]] = set()
         for opened in chosen:
             with open_listing(

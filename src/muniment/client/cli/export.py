@@ -13,6 +13,7 @@ from muniment.client.telling.display import LiveDisplay
 from muniment.client.telling.output import human_size, plural
 from muniment.client.telling.progress import RunProgress
 from muniment.client.vault.export import Exporter
+from muniment.model.errors import Outcome
 
 
 def export(
@@ -26,14 +27,18 @@ def export(
         with LiveDisplay(invocation.output, progress, verb="Exporting"):
             exporter = Exporter(vault, directory.absolute(), progress, time.time, invocation.stop.is_set)
             report = exporter.export()
+        invocation.tell_left_out(vault, report.set_aside)
     document = {
         "directory": str(directory.absolute()),
         "snapshots": report.snapshots,
         "packs": report.packs,
         "fetched": report.fetched,
         "bytes": report.bytes,
+        "left_out": [one.snapshot.hex for one in report.set_aside],
     }
     snapshots, packs = plural(report.snapshots, "snapshot"), plural(report.packs, "pack")
     lines = [f"The vault is in {directory}, still sealed: {snapshots} in {packs}."]
     lines.append(f"Fetched {plural(report.fetched, 'pack')}, {human_size(report.bytes)}.")
     invocation.output.result(document, lines)
+    if report.set_aside:
+        raise typer.Exit(int(Outcome.INCOMPLETE))

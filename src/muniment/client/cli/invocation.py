@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,9 @@ from muniment.client.transport.reach import Reach, greet
 from muniment.client.transport.server import Server
 from muniment.client.transport.session import Session
 from muniment.client.vault.opening import OpenVault, open_as_device, open_with_kit
+from muniment.client.vault.set_aside import SetAside
 from muniment.client.vault.slots import describe_withheld
+from muniment.client.vault.snapshots import Listing, list_snapshots, list_snapshots_anew, set_aside_lines
 from muniment.crypto.codes import RecoveryKit
 from muniment.engine.ports import Clock, SourceDisk
 from muniment.model.errors import UsageError
@@ -108,6 +110,7 @@ class Invocation:
                 )
                 for info in opened.withheld:
                     self.output.warn(describe_withheld(info))
+                self._tell_set_aside(opened, opened.set_aside)
                 yield opened
             finally:
                 server.close()
@@ -124,9 +127,22 @@ class Invocation:
         try:
             greet(server, key_hash=kit.server_key_hash)
             login = wire.KitLogin(vault=kit.vault.hex, credential=kit.credential())
-            yield open_with_kit(server.with_token(server.kit_session(login).token), kit)
+            opened = open_with_kit(server.with_token(server.kit_session(login).token), kit)
+            self._tell_set_aside(opened, opened.set_aside)
+            yield opened
         finally:
             server.close()
+
+    def list_snapshots(self, vault: OpenVault, *, anew: bool = False) -> Listing:
+        """All of them, with a word about those that had to be left out. `anew`: nothing from memory."""
+        listing = list_snapshots_anew(vault) if anew else list_snapshots(vault)
+        self.tell_left_out(vault, listing.set_aside)
+        return listing
+
+    def tell_left_out(self, vault: OpenVault, set_aside: Iterable[SetAside]) -> None:
+        """Of devices of which opening the vault has not told yet."""
+        told = {one.device for one in vault.set_aside}
+        self._tell_set_aside(vault, [one for one in set_aside if one.device not in told])
 
     @contextmanager
     def reading_session(self, vault: OpenVault) -> Iterator[Session]:
@@ -145,6 +161,10 @@ class Invocation:
     def pages_of(self, vault: OpenVault) -> LocalPageCache | None:
         """The page cache of a connected machine; a kit leaves nothing behind, so it has none."""
         return None if vault.database is None else LocalPageCache(vault.database, vault.keys)
+
+    def _tell_set_aside(self, vault: OpenVault, set_aside: Iterable[SetAside]) -> None:
+        for line in set_aside_lines(vault, set_aside):
+            self.output.warn(line)
 
     def _tell_origin(self, origin: Origin) -> None:
         if origin is Origin.DAMAGED:

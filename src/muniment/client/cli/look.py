@@ -11,7 +11,7 @@ from muniment.client.cli.invocation import Invocation
 from muniment.client.state.known_heads import OpenedHead
 from muniment.client.telling.output import human_age, human_size, iso_time, plural, table
 from muniment.client.vault.opening import OpenVault
-from muniment.client.vault.snapshots import describe_time, device_label, list_snapshots, narrow_down
+from muniment.client.vault.snapshots import describe_time, device_label, narrow_down
 from muniment.model.errors import Outcome
 
 
@@ -25,7 +25,8 @@ def snapshots(
     """List the snapshots of the vault, oldest first."""
     invocation: Invocation = ctx.obj
     with invocation.open_for_reading() as vault:
-        listed = narrow_down(vault, list_snapshots(vault), set_name=set_name, device=device)
+        listing = narrow_down(vault, invocation.list_snapshots(vault), set_name=set_name, device=device)
+        listed = listing.snapshots
         rows = [
             (
                 opened.snapshot.hex[:12],
@@ -65,7 +66,7 @@ def stats(ctx: typer.Context) -> None:
     """How much the vault holds, and how much its allowance leaves."""
     invocation: Invocation = ctx.obj
     with invocation.open_for_reading() as vault:
-        listed = list_snapshots(vault)
+        listed = invocation.list_snapshots(vault).snapshots
         newest = [opened for opened in vault.heads if not opened.head.partial]
         protected = sum(opened.head.counts.bytes for opened in newest)
         packs = {
@@ -116,6 +117,7 @@ def status(
         "server": connection.server,
         "sets": [_set_document(one) for one in standing.sets],
         "withheld": [info.slot for info in vault.withheld],
+        "set_aside": [one.snapshot.hex for one in vault.set_aside],
         "pending": [request.request for request in pending],
         "stored_bytes": info.used,
         "allowance": info.allowance,

@@ -24,11 +24,11 @@ from muniment.client.telling.output import (
 from muniment.client.telling.progress import RunProgress
 from muniment.client.vault.opening import OpenVault
 from muniment.client.vault.snapshots import (
+    Listing,
     SnapshotName,
     choose_snapshot,
     describe_time,
     device_label,
-    list_snapshots,
     narrow_down,
     passed_over,
 )
@@ -45,7 +45,7 @@ KEPT_SHOWN = 10
 class _Chosen:
     """The snapshot that is restored, and what of other sets and devices the same name could have meant."""
 
-    def __init__(self, vault: OpenVault, snapshots: list[OpenedHead], name: SnapshotName) -> None:
+    def __init__(self, vault: OpenVault, snapshots: Listing, name: SnapshotName) -> None:
         self._vault = vault
         self.opened = choose_snapshot(snapshots, name, device=vault.device)
         self.others = passed_over(snapshots, name, self.opened, device=vault.device)
@@ -104,7 +104,7 @@ def restore(
     invocation.stoppable = True
     name = SnapshotName.parse(snapshot)
     with invocation.open_for_reading() as vault, invocation.reading_session(vault):
-        listed = narrow_down(vault, list_snapshots(vault), set_name=set_name, device=device)
+        listed = narrow_down(vault, invocation.list_snapshots(vault), set_name=set_name, device=device)
         chosen = _Chosen(vault, listed, name)
         request = RestoreRequest(
             root=chosen.opened.head.root,

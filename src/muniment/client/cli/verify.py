@@ -20,7 +20,8 @@ from muniment.client.telling.output import (
 )
 from muniment.client.telling.progress import RunProgress
 from muniment.client.vault.opening import OpenVault
-from muniment.client.vault.snapshots import SnapshotName, choose_snapshot, list_snapshots_anew
+from muniment.client.vault.set_aside import SetAside
+from muniment.client.vault.snapshots import SnapshotName, choose_snapshot
 from muniment.engine.verify import Depth, VerifyReport
 from muniment.engine.verify import verify as verify_trees
 from muniment.model.errors import Outcome
@@ -46,11 +47,13 @@ def verify(
     invocation.stoppable = True
     progress = RunProgress()
     with invocation.open_for_reading() as vault, invocation.reading_session(vault):
-        listed = list_snapshots_anew(vault)
-        chosen: Sequence[OpenedHead] = listed
+        listing = invocation.list_snapshots(vault, anew=True)
+        chosen: Sequence[OpenedHead] = listing.snapshots
+        unreadable = listing.set_aside
         if snapshot:
+            unreadable = ()
             name = SnapshotName.parse(snapshot)
-            chosen = [choose_snapshot(listed, name, device=vault.device)]
+            chosen = [choose_snapshot(listing, name, device=vault.device)]
         with LiveDisplay(invocation.output, progress, verb="Verifying"):
             report = verify_trees(
                 [opened.head.root for opened in chosen],
@@ -61,9 +64,10 @@ def verify(
                 progress=progress,
                 stop=invocation.stop.is_set,
             )
-    _show(invocation, report, progress, read_data=read_data)
-    if report.outcome is not Outcome.DONE:
-        raise typer.Exit(int(report.outcome))
+    _show(invocation, report, progress, unreadable, read_data=read_data)
+    outcome = Outcome.INTEGRITY if unreadable else report.outcome
+    if outcome is not Outcome.DONE:
+        raise typer.Exit(int(outcome))
 
 
 def _stored(vault: OpenVault, chosen: Sequence[OpenedHead]) -> dict[PackId, SealedPack]:
@@ -76,7 +80,14 @@ def _stored(vault: OpenVault, chosen: Sequence[OpenedHead]) -> dict[PackId, Seal
     return stored
 
 
-def _show(invocation: Invocation, report: VerifyReport, progress: RunProgress, *, read_data: bool) -> None:
+def _show(
+    invocation: Invocation,
+    report: VerifyReport,
+    progress: RunProgress,
+    unreadable: Sequence[SetAside],
+    *,
+    read_data: bool,
+) -> None:
     damages = sorted(report.damages.values(), key=lambda damage: damage.pack)
     document = {
         "snapshots": report.snapshots,
@@ -97,9 +108,10 @@ def _show(invocation: Invocation, report: VerifyReport, progress: RunProgress, *
             }
             for damage in damages
         ],
+        "unreadable": [one.snapshot.hex for one in unreadable],
         "seconds": round(progress.seconds, 3),
     }
-    if not report.snapshots:
+    if not report.snapshots and not unreadable:
         invocation.output.result(document, ["The vault has no snapshot yet."])
         return
     lines = []
@@ -111,8 +123,9 @@ def _show(invocation: Invocation, report: VerifyReport, progress: RunProgress, *
             )
             lines += [f"    {printable_path(rooted(path))}" for path in damage.paths]
         lines.append("Tell the operator. What is not named here can be restored.")
-    else:
+    elif not unreadable:
         lines.append("All is well." if read_data else "All pages are well, and all they need is held.")
+    lines += [f"Snapshot {one.snapshot.hex} cannot be read: {one.why}" for one in unreadable]
     read = f", {human_size(report.read_bytes)} read and checked" if read_data else ""
     files = f"{plural(report.files, 'file')}{read}, {human_seconds(progress.seconds)}"
     lines.append(f"{plural(report.snapshots, 'snapshot')}, {plural(report.pages, 'page')}, {files}.")

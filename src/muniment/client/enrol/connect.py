@@ -71,7 +71,7 @@ def connect_new(
         else:
             # An earlier try came this far and was cut short: what it made is ours if our passphrase opens it.
             keys = unwrap_any(reply, vault, passphrase=passphrase)
-            state, _ = examine(server, keys, reply, database=database)
+            state, _ = examine(server, keys, reply, device=enrolled.device, database=database)
         kit = RecoveryKit.make(
             keys,
             server=enrolment.url,
@@ -110,14 +110,14 @@ def connect_existing(
     if holder.kit is not None:
         check_pin(keys, holder.kit.pin)
     with _open_state(config, wanted) as database:
-        state, heads = examine(server, keys, reply, database=database)
+        state, shown = examine(server, keys, reply, device=enrolled.device, database=database)
         slot = SlotId.random()
         added = _Additions(enrolled.device, now())
         added.add_device(slot, wrap_device(keys, slot, enrolled.public_key), enrolment.device_name)
         state = add_slots(server, keys, state, added.slots)
         remember_slots(database, state)
     connection = _keep(config, enrolment, enrolled, keys)
-    newest = max(heads, key=lambda opened: opened.received_at, default=None)
+    newest = max(shown.opened, key=lambda opened: opened.received_at, default=None)
     return Connected(connection, keys, None, newest)
 
 

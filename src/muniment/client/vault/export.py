@@ -23,6 +23,7 @@ from muniment.client.telling.output import iso_time
 from muniment.client.telling.progress import RunProgress
 from muniment.client.vault.history import check_history
 from muniment.client.vault.opening import OpenVault, open_heads
+from muniment.client.vault.set_aside import SetAside
 from muniment.client.vault.slots import WAYS_IN, SeenList, check_wrapped_slots, read_slot_list
 from muniment.format.pack import check_pack, open_block
 from muniment.format.tree import TreeReader
@@ -61,6 +62,8 @@ class ExportReport:
     fetched: int = 0
     bytes: int = 0
     """Of packs fetched by this export."""
+    set_aside: tuple[SetAside, ...] = ()
+    """Snapshots that the export does not hold, because they cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,9 @@ class Exporter:
             (self.place / name).mkdir(mode=_DIRECTORY, exist_ok=True)
         self._write_slots(server.keys(vault))
         records = list(server.snapshots(vault))
-        listed = open_heads(self.vault.keys, records)
-        check_history(listed, newest=self.vault.heads)
+        shown = open_heads(self.vault.keys, records, own=self.vault.device)
+        listed = shown.opened
+        check_history(listed, newest=self.vault.heads, set_aside=shown.set_aside)
         needed: dict[PackId, wire.PackInfo] = {}
         for opened in listed:
             infos = {
@@ -101,7 +105,7 @@ class Exporter:
             needed |= infos
             # Thousands of snapshots may each name a hundred thousand packs: none of the lists is kept here.
             self._write(self._listed_path(opened.snapshot), encode_packs(frozenset(infos)))
-        report = ExportReport(snapshots=len(listed), packs=len(needed))
+        report = ExportReport(snapshots=len(listed), packs=len(needed), set_aside=shown.set_aside)
         self.progress.total_bytes = sum(info.size for info in needed.values())
         self._fetch_all(needed, report)
         memo = _PackMemo()
@@ -112,8 +116,9 @@ class Exporter:
         for opened in listed:
             self._listed_path(opened.snapshot).replace(self.place / "sets" / opened.snapshot.hex)
         _sync(self.place / "sets")
-        for opened, record in zip(listed, records, strict=True):
-            self._write(self.place / "heads" / opened.snapshot.hex, record.head)
+        sealed = {record.snapshot: record.head for record in records}
+        for opened in listed:
+            self._write(self.place / "heads" / opened.snapshot.hex, sealed[opened.snapshot.hex])
         _sync(self.place / "heads", self.place / "slots", self.place)
         self._write(self.place / "README.txt", _README.encode())
         about = {

@@ -11,6 +11,7 @@ from muniment.client.state.database import Database
 from muniment.client.state.known_heads import KnownHeads, OpenedHead, check_testimony
 from muniment.client.transport.refusals import NotOnServer
 from muniment.client.transport.server import Server
+from muniment.client.vault.set_aside import SetAside, ShownHeads
 from muniment.client.vault.slots import (
     SeenList,
     SlotListState,
@@ -22,7 +23,14 @@ from muniment.crypto.codes import RecoveryKit
 from muniment.crypto.keys import VaultKeys
 from muniment.crypto.slots import check_pin, slot_kind, unwrap_device, unwrap_kit, unwrap_passphrase
 from muniment.format.head import open_head
-from muniment.model.errors import DamagedObject, MunimentError, NotGranted, RollbackDetected, WrongSecret
+from muniment.model.errors import (
+    DamagedObject,
+    MunimentError,
+    NewerFormat,
+    NotGranted,
+    RollbackDetected,
+    WrongSecret,
+)
 from muniment.model.ids import DeviceId, SetId, SlotId, SnapshotId, VaultId
 from muniment.wire import messages as wire
 
@@ -50,13 +58,15 @@ class OpenVault:
     info: wire.VaultInfo
     slots: SlotListState
     heads: tuple[OpenedHead, ...]
-    """The newest of each (device, set)."""
+    """The newest of each (device, set) that can be believed."""
     device: DeviceId | None = None
     database: Database | None = field(default=None, repr=False)
     due_removals: tuple[wire.SignedRemoval, ...] = ()
     """Removals of slots that the owner confirmed and whose delay is over, not yet folded into the list."""
     withheld: tuple[wire.SlotInfo, ...] = ()
     """Passphrases and kits that the list names and the server keeps back."""
+    set_aside: tuple[SetAside, ...] = ()
+    """What the server shows as newest heads of other devices and does not open."""
 
     @property
     def vault(self) -> VaultId:
@@ -82,16 +92,23 @@ def open_as_device(
     reply = _ask_for_keys(server, vault)
     keys = _open_own_slot(reply, vault, device=device, secrets=secrets)
     check_pin(keys, secrets.pin)
-    slots, heads = examine(server, keys, reply, database=database, seen=seen)
+    slots, shown = examine(server, keys, reply, device=device, database=database, seen=seen)
     withheld = withheld_ways_in(keys, slots, reply)
     return OpenVault(
-        server, keys, reply.vault, slots, heads, device, database, tuple(reply.removals), withheld
-    )
+        server, keys, reply.vault, slots, shown.opened, device, database, tuple(reply.removals), withheld,
+        shown.set_aside,
+    )  # fmt: skip
 
 
 def examine(
-    server: Server, keys: VaultKeys, reply: wire.VaultKeys, *, database: Database, seen: Seen | None = None
-) -> tuple[SlotListState, tuple[OpenedHead, ...]]:
+    server: Server,
+    keys: VaultKeys,
+    reply: wire.VaultKeys,
+    *,
+    device: DeviceId,
+    database: Database,
+    seen: Seen | None = None,
+) -> tuple[SlotListState, ShownHeads]:
     """Slot list and newest heads, verified against themselves and what this machine has seen before.
 
     `seen`: what it had seen when `reply` was asked for; else what it has seen by now.
@@ -99,13 +116,17 @@ def examine(
     seen = seen or Seen.by(database)
     slots = read_slot_list(keys, reply.signed, seen=seen.slot_list)
     check_wrapped_slots(slots, reply.slots)
-    heads = open_heads(keys, reply.heads)
-    check_first_sight(heads, slots)
+    shown = newest_that_open(server, keys, reply, own=device)
+    check_first_sight(shown.opened, slots)
     known = KnownHeads(database)
-    known.check(heads, history=lambda after: heads_after(server, keys, after), seen=seen.heads)
-    known.remember(heads)
+    known.check(
+        shown.opened,
+        history=lambda after: heads_after(server, keys, after, own=device).opened,
+        seen=seen.heads,
+    )
+    known.remember(shown.opened)
     remember_slots(database, slots)
-    return slots, heads
+    return slots, shown
 
 
 def open_with_kit(server: Server, kit: RecoveryKit) -> OpenVault:
@@ -115,9 +136,9 @@ def open_with_kit(server: Server, kit: RecoveryKit) -> OpenVault:
     check_pin(keys, kit.pin)
     slots = read_slot_list(keys, reply.signed, seen=None)
     check_wrapped_slots(slots, reply.slots)
-    heads = open_heads(keys, reply.heads)
-    check_first_sight(heads, slots)
-    return OpenVault(server, keys, reply.vault, slots, heads)
+    shown = newest_that_open(server, keys, reply, own=None)
+    check_first_sight(shown.opened, slots)
+    return OpenVault(server, keys, reply.vault, slots, shown.opened, set_aside=shown.set_aside)
 
 
 def unwrap_any(
@@ -149,31 +170,54 @@ def unwrap_any(
     raise WrongSecret("wrong passphrase", advice="Check capital letters and the keyboard, then try again.")
 
 
-def open_heads(keys: VaultKeys, records: Iterable[wire.HeadRecord]) -> tuple[OpenedHead, ...]:
-    """Open each head; DamagedObject where a record says other things than the head inside it."""
-    opened = []
+def open_heads(keys: VaultKeys, records: Iterable[wire.HeadRecord], *, own: DeviceId | None) -> ShownHeads:
+    """Open each head. One that does not open, or that says other things than its record, is set aside where
+    it came from another device: else whoever has one device's token could stop all others.
+
+    Of `own` device it is a DamagedObject, or what else is wrong with it; None: no head is one's own.
+    """
+    opened: list[OpenedHead] = []
+    aside: list[SetAside] = []
     for record in records:
+        snapshot, device = _ids_of(record)
         try:
-            snapshot = SnapshotId.parse(record.snapshot)
-            head = open_head(keys, record.head, expected=snapshot)
-            agrees = (
-                head.device == DeviceId.parse(record.device)
-                and head.set_id == SetId.parse(record.set_id)
-                and head.counter == record.counter
-                and head.partial == record.partial
-            )
-        except ValueError as error:
-            raise DamagedObject("a snapshot's record", why=str(error)) from None
-        if not agrees or head.set_id != keys.set_id(head.device, head.set_name):
-            raise DamagedObject(f"snapshot {record.snapshot[:12]}", why="the server tells other things of it")
-        opened.append(OpenedHead(snapshot, head, record.received_at))
-    return tuple(opened)
+            opened.append(_open_record(keys, record, snapshot, device))
+        except (DamagedObject, NewerFormat) as error:
+            if device == own:
+                raise
+            aside.append(SetAside(snapshot, device, record.counter, record.received_at, error.message))
+    return ShownHeads(tuple(opened), tuple(aside))
 
 
-def heads_after(server: Server, keys: VaultKeys, after: SnapshotId | None) -> tuple[OpenedHead, ...]:
+def newest_that_open(
+    server: Server, keys: VaultKeys, reply: wire.VaultKeys, *, own: DeviceId | None
+) -> ShownHeads:
+    """The newest heads of `reply`; in the place of one that is set aside, the newest before it that opens.
+
+    So the checks lose nothing: a head that was believed once, or that another head speaks of, has to be shown
+    and to open for ever. Only what nobody has vouched for can be set aside.
+    """
+    shown = open_heads(keys, reply.heads, own=own)
+    if not shown.set_aside:
+        return shown
+    doubted = {aside.device for aside in shown.set_aside}
+    newest = {(opened.head.device, opened.head.set_id): opened for opened in shown.opened}
+    before: dict[tuple[DeviceId, SetId], OpenedHead] = {}
+    for opened in heads_after(server, keys, None, own=own).opened:
+        place = (opened.head.device, opened.head.set_id)
+        best = before.get(place)
+        if place[0] in doubted and (best is None or best.head.counter < opened.head.counter):
+            before[place] = opened
+    return ShownHeads(tuple((before | newest).values()), shown.set_aside)
+
+
+def heads_after(
+    server: Server, keys: VaultKeys, after: SnapshotId | None, *, own: DeviceId | None
+) -> ShownHeads:
     """Those received after a snapshot that this device has seen; all of them where it is None."""
     try:
-        return open_heads(keys, server.snapshots(keys.vault, after=after.hex if after else None))
+        records = server.snapshots(keys.vault, after=after.hex if after else None)
+        return open_heads(keys, records, own=own)
     except NotOnServer as error:
         raise RollbackDetected(
             f"the server no longer knows a snapshot that this device has seen ({error.message})",
@@ -195,6 +239,28 @@ def remember_slots(database: Database, slots: SlotListState) -> None:
 
 
 # --- inside
+
+
+def _ids_of(record: wire.HeadRecord) -> tuple[SnapshotId, DeviceId]:
+    try:
+        return SnapshotId.parse(record.snapshot), DeviceId.parse(record.device)
+    except ValueError as error:
+        raise DamagedObject("a snapshot's record", why=str(error)) from None
+
+
+def _open_record(
+    keys: VaultKeys, record: wire.HeadRecord, snapshot: SnapshotId, device: DeviceId
+) -> OpenedHead:
+    head = open_head(keys, record.head, expected=snapshot)
+    agrees = (
+        head.device == device
+        and head.set_id.hex == record.set_id
+        and head.counter == record.counter
+        and head.partial == record.partial
+    )
+    if not agrees or head.set_id != keys.set_id(head.device, head.set_name):
+        raise DamagedObject(f"snapshot {record.snapshot[:12]}", why="the server tells other things of it")
+    return OpenedHead(snapshot, head, record.received_at)
 
 
 def _ask_for_keys(server: Server, vault: VaultId) -> wire.VaultKeys:
