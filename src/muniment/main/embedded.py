@@ -108,8 +108,8 @@ def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
         # Before anybody is served: a database put back from yesterday holds people who were erased since.
         with afresh(Purpose.REQUESTS):
             replayed = replay_erasures(deployment)
-        if replayed:
-            SERVICE.warning("erased again, after a restored database", extra={"count": replayed})
+        if replayed.erased:
+            SERVICE.warning("erased again, after a restored database", extra={"count": replayed.erased})
         with afresh(Purpose.BACKUP, Purpose.METERING):
             cleared = clear_all_uploads(deployment)
         if cleared:

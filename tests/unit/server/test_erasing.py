@@ -6,20 +6,21 @@ import json
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
 
 from muniment.server.accounts.models import Account
 from muniment.server.deployment import Deployment
+from muniment.server.jobs.timetable import TIMETABLE
 from muniment.server.mail.models import Mail
 from muniment.server.privacy import ports
 from muniment.server.privacy.ledger.kinds import Kind as Record
 from muniment.server.privacy.ledger.models import LeafRow
 from muniment.server.privacy.ledger.verification import verify_document
 from muniment.server.privacy.requests import erasing, machine
-from muniment.server.privacy.requests.erasing import left_of, replay_erasures
+from muniment.server.privacy.requests.erasing import Replayed, left_of, replay_erasures, retry_replays
 from muniment.server.privacy.requests.holds import place_hold
 from muniment.server.privacy.requests.machine import (
     TooLate,
@@ -135,6 +136,7 @@ def test_what_failed_half_way_goes_on_and_never_reports_early(
         with pytest.raises(TooLate), writing():
             take_back(ref, subject=member.account, now=deployment.now())
         failing.broken = False
+        assert replay_erasures(deployment) == Replayed(), "its request goes on with it, and counts"
         advance_requests(deployment)
     finally:
         ports._ERASERS.pop(failing.name)
@@ -219,9 +221,27 @@ def test_only_a_hold_stops_it_and_only_until_it_ends(
 
 def test_a_restored_database_is_erased_again(deployment: Deployment, member: Member) -> None:
     bury(deployment.config.data, member.account.ref, now=deployment.now())
-    assert replay_erasures(deployment) == 1
+    assert replay_erasures(deployment) == Replayed(erased=1)
     assert left_of(member.account.pk) == []
-    assert replay_erasures(deployment) == 0
+    assert replay_erasures(deployment) == Replayed()
+
+
+def test_whoever_cannot_be_erased_again_is_signed_out_and_keeps_nobody_from_being_served(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    kept, other = member.account, Member.first(deployment, email=f"{uuid4().hex}@example.org").account
+    for account in (kept, other):
+        bury(deployment.config.data, account.ref, now=clock())
+    with writing():
+        place_hold(kept, reason="a court asked", until=clock() + 20 * DAY, now=clock())
+    assert replay_erasures(deployment) == Replayed(erased=1, waiting=1)
+    assert not Account.objects.filter(pk=other.pk).exists()
+    assert not Account.objects.get(pk=kept.pk).is_active
+    assert retry_replays(deployment) == Replayed(waiting=1)
+    clock.turn(days=20)
+    (job,) = [each for each in TIMETABLE if each.name == "requests"]
+    job.work(deployment)
+    assert left_of(kept.pk) == []
 
 
 def test_tombstones_name_nobody_and_go_in_time(tmp_path: Path, member: Member, clock: Clock) -> None:

@@ -16,6 +16,7 @@ from muniment.server.mail.statement import advance_versions
 from muniment.server.privacy.breaches.register import advance_breaches, people_wait
 from muniment.server.privacy.disclosures.orders import end_gags
 from muniment.server.privacy.purposes import Purpose
+from muniment.server.privacy.requests.erasing import retry_replays
 from muniment.server.privacy.requests.machine import advance_requests
 from muniment.server.privacy.retention.sweep import sweep_once
 from muniment.server.privacy.succession.handing_over import tell_everybody
@@ -29,7 +30,8 @@ Work = Callable[[Deployment], int | None]
 
 
 def _advance_requests(deployment: Deployment) -> int:
-    return advance_requests(deployment).done
+    """Also erases whom a restored database brought back and could not be erased when the server started."""
+    return advance_requests(deployment).done + retry_replays(deployment).erased
 
 
 def _sweep(deployment: Deployment) -> int:

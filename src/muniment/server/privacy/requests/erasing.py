@@ -21,6 +21,7 @@ from django.contrib.auth import get_user_model
 from django.db import models
 
 from muniment.server.deployment import Deployment
+from muniment.server.logs import SERVICE
 from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind as Record
 from muniment.server.privacy.ports import erasers
@@ -88,28 +89,58 @@ def erase_person(deployment: Deployment, erasure: Erasure) -> None:
     _erase(deployment, erasure.person, counts=_Kept(erasure.pk), asked_by=erasure.request_id)
 
 
-def replay_erasures(deployment: Deployment) -> int:
-    """Erase again whoever is in the database though the tombstones say erased; returns how many.
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """How many were erased again, and how many wait: nobody signs in to these, and they are tried again."""
 
-    Before anybody is served: a database put back from a backup holds people who were erased since.
+    erased: int = 0
+    waiting: int = 0
+
+
+def replay_erasures(deployment: Deployment) -> Replayed:
+    """Erase again whoever is in the database though the tombstones say erased.
+
+    Before anybody is served: a database put back from a backup holds people who were erased since. Whoever
+    cannot be erased now keeps nobody else from being served.
     """
     clear_old(deployment.config.data, now=deployment.now())
+    return _replay(deployment, get_user_model()._default_manager.all())
+
+
+def retry_replays(deployment: Deployment) -> Replayed:
+    """The same for those who waited, whose sign-in has ended: few rows, so it can be done often."""
+    return _replay(deployment, get_user_model()._default_manager.filter(is_active=False))
+
+
+def _replay(deployment: Deployment, accounts: models.QuerySet[Any]) -> Replayed:
     buried = set(names(deployment.config.data))
     if not buried:
-        return 0
-    accounts: Any = get_user_model()._default_manager
+        return Replayed()
+    erased = waiting = 0
     risen = [pk for pk, ref in accounts.values_list("pk", "ref") if tomb_of(ref) in buried]
+    under_way = set(Erasure.objects.filter(person__in=risen, done_at=None).values_list("person", flat=True))
     for person in risen:
-        deleted: Counter[str] = Counter()
-        _erase(deployment, person, counts=_Passing(deleted), asked_by=None)
-        with writing():
-            record(
-                Record.ERASURE_REPLAYED,
-                clause="P46",
-                payload={"deleted": dict(deleted)},
-                now=deployment.now(),
-            )
-    return len(risen)
+        if person in under_way:  # their request goes on with it, and counts what goes
+            _end_sign_in(person)
+            continue
+        try:
+            _erase_again(deployment, person)
+            erased += 1
+        except Exception as error:
+            _end_sign_in(person)
+            # By its type alone: what it says may quote the person.
+            SERVICE.warning("erasing again waits", exc_info=error)
+            waiting += 1
+    return Replayed(erased, waiting)
+
+
+def _erase_again(deployment: Deployment, person: int) -> None:
+    deleted: Counter[str] = Counter()
+    _erase(deployment, person, counts=_Passing(deleted), asked_by=None)
+    with writing():
+        record(
+            Record.ERASURE_REPLAYED, clause="P46", now=deployment.now(), payload={"deleted": dict(deleted)}
+        )
 
 
 def left_of(person: int) -> list[str]:
