@@ -13,9 +13,9 @@ from muniment.crypto.keys import VaultKeys
 from muniment.crypto.sealing import FORMAT_VERSION, SEAL_OVERHEAD, Randomness
 from muniment.format.tables import MAX_KEY, MAX_LEVEL, MAX_SIZE, MAX_U32, check_place
 from muniment.model.entry import PageRef, PageType
-from muniment.model.errors import DamagedObject, NewerFormat
+from muniment.model.errors import DamagedObject, NewerFormat, UsageError
 from muniment.model.ids import DeviceId, InstallationId, PackId, PageId, SetId, SnapshotId
-from muniment.model.packs import BlockAddress, PackKind
+from muniment.model.packs import HEAD_CEILING, BlockAddress, PackKind
 from muniment.model.snapshot import Counts, FileSystemNote, Head, SeenHead
 
 MAGIC = b"MUNIHEAD"
@@ -23,7 +23,7 @@ CLEAR = 32
 STEP = 1024
 """The padded plaintext is a multiple of this, so that a head's size tells little."""
 
-MAX_HEAD = 4 << 20
+MAX_HEAD = HEAD_CEILING
 """No sealed head is larger: a reader refuses it before it opens it."""
 
 
@@ -95,7 +95,10 @@ def seal_head(keys: VaultKeys, head: Head, *, randomness: Randomness = os.urando
     sealer = keys.head_keys(salt, epoch=epoch).with_randomness(randomness)
     sealed = clear + sealer.seal(plain, aad=clear + keys.vault.raw)
     if len(sealed) > MAX_HEAD:
-        raise ValueError("the head is larger than any reader takes: too many roots or rules")
+        raise UsageError(
+            "the paths and exclude rules of this set are too many to be recorded with its snapshots",
+            advice="Back up a directory that holds the paths, or make several sets of them.",
+        )
     return sealed
 
 

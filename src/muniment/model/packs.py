@@ -22,6 +22,10 @@ MIXED_PACK_TARGET = 4 * MIB
 """The first pack of a run takes data and pages alike up to this many bytes."""
 
 PACK_FLOOR = 64 * KIB
+HEAD_CEILING = 128 << 10
+"""Bytes of a sealed head at most: some two thousand paths and exclude rules. Every machine reads the newest
+head of every set whenever it opens the vault, so one device must not be able to make that long."""
+
 PACK_CEILING = 64 * MIB
 """No server accepts a larger pack: bounds what one request may cost."""
 

@@ -83,6 +83,8 @@ class ServerConfig:
     """Most vaults of one account."""
     slots: int = 64
     """Most wrapped keys of one device's making that a vault holds."""
+    sets: int = 64
+    """Most sets that one device backs up into a vault: whoever opens it is sent the newest head of each."""
     job_poll: float = 5.0
     """So often the server looks for timed work that is due."""
     job_lease: float = 60.0

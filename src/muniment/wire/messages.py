@@ -247,7 +247,8 @@ class Commit(Message):
     set_id: Id
     parent: SnapshotName | None
     """The snapshot whose reference set `add` and `remove` start from; need not be the run's parent."""
-    head: Annotated[bytes, msgspec.Meta(min_length=64, max_length=1 << 20)]
+    head: Annotated[bytes, msgspec.Meta(min_length=64, max_length=128 << 10)]
+    """At most `model.packs.HEAD_CEILING`."""
     add: list[Id]
     remove: list[Id]
     packs_hash: Digest

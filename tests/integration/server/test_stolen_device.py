@@ -6,8 +6,10 @@ import secrets
 
 import pytest
 
+from muniment.client.transport.server import JSON_MOST
+from muniment.model.packs import HEAD_CEILING
 from muniment.wire import messages as m
-from tests.support.raw_device import RawDevice, RawPack, Refused
+from tests.support.raw_device import RawDevice, RawPack, Refused, send
 from tests.support.server import Served
 
 ALLOWANCE = 8 << 20
@@ -47,11 +49,11 @@ def _assert_goes_on(owner: RawDevice) -> None:
 
 
 def test_a_commit_loop_does_not_fill_the_disk(server: Served, owner: RawDevice, thief: RawDevice) -> None:
-    """Heads of half a mebibyte, each a snapshot of nothing."""
+    """The largest heads, each a snapshot of nothing."""
 
     def commit() -> None:
         thief.newest = None
-        thief.commit(thief.draft([], head=secrets.token_bytes(512 << 10)))
+        thief.commit(thief.draft([], head=secrets.token_bytes(HEAD_CEILING)))
 
     refused = _refused(commit)
     assert (refused.status, refused.code) == (507, "vault_full")
@@ -70,9 +72,9 @@ def test_commits_that_are_refused_store_nothing(server: Served, owner: RawDevice
         {"packs_hash": bytes(32)},
     ):
         with pytest.raises(Refused):
-            thief.commit(thief.draft([], head=secrets.token_bytes(512 << 10), **fields))
+            thief.commit(thief.draft([], head=secrets.token_bytes(HEAD_CEILING), **fields))
     with pytest.raises(Refused):
-        thief.commit(thief.draft(["ab" * 16], head=secrets.token_bytes(512 << 10)))
+        thief.commit(thief.draft(["ab" * 16], head=secrets.token_bytes(HEAD_CEILING)))
     assert _stored(server) == before
 
 
@@ -119,3 +121,25 @@ def test_sessions_reports_and_requests_are_bounded(tmp_path: object) -> None:
         owner.back_up(RawPack())
     finally:
         served.kill()
+
+
+def test_what_everybody_reads_stays_short(server: Served, owner: RawDevice, thief: RawDevice) -> None:
+    """The newest head of each set goes to whoever opens the vault: as many of the largest as are taken."""
+    server.admin("set-allowance", "owner@example.org", str(1 << 30))
+    longer = thief.draft([], head=secrets.token_bytes(HEAD_CEILING + 1), parent=None)
+    with pytest.raises(Refused) as refused:
+        thief.commit(longer)
+    assert refused.value.code == "malformed"
+
+    def commit() -> None:
+        thief.newest, thief.set_id = None, secrets.token_hex(16)
+        thief.commit(thief.draft([], head=secrets.token_bytes(HEAD_CEILING)))
+
+    stopped = _refused(commit, most=100)
+    assert (stopped.code, stopped.reply.reason) == ("commit_conflict", "sets")
+    status, content, _ = send(server.url, "GET", f"/vaults/{owner.vault}/keys", token=owner.token)
+    assert status == 200
+    assert len(content) < JSON_MOST / 5
+    thief.newest, thief.set_id = None, thief.keys().heads[0].set_id
+    thief.commit(thief.draft([]))  # a set that there is goes on
+    _assert_goes_on(owner)

@@ -16,7 +16,7 @@ from muniment.crypto.keys import VaultKeys
 from muniment.format.head import MAX_HEAD, open_head, seal_head, snapshot_id
 from muniment.format.tables import MAX_LEVEL
 from muniment.model.entry import PageRef, PageType
-from muniment.model.errors import DamagedObject, NewerFormat
+from muniment.model.errors import DamagedObject, NewerFormat, UsageError
 from muniment.model.ids import DeviceId, InstallationId, PackId, PageId, SetId, SnapshotId, VaultId
 from muniment.model.packs import BlockAddress, PackKind
 from muniment.model.snapshot import Counts, FileSystemNote, Head, SeenHead
@@ -141,7 +141,7 @@ def test_other_lengths_are_refused(sealed: bytes) -> None:
 
 
 def test_unreadably_large_head_is_not_written() -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(UsageError, match="too many"):
         seal_head(KEYS, replace(HEAD, roots=(bytes(MAX_HEAD),)))
 
 

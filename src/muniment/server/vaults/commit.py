@@ -173,6 +173,20 @@ def _check_line(deployment: Deployment, vault: Vault, device: Device, request: m
             raise _counter_conflict(deployment, newest)
     if request.counter != (1 if newest is None else newest.counter + 1):
         raise _counter_conflict(deployment, newest)
+    _check_sets(deployment, vault, device, parse_ref(request.set_id))
+
+
+def _check_sets(deployment: Deployment, vault: Vault, device: Device, set_ref: UUID) -> None:
+    """Of each device by itself: none may make the answer to those who open the vault ever longer."""
+    mine = Snapshot.objects.filter(vault=vault, device=device)
+    if mine.filter(set_ref=set_ref).exists():
+        return
+    if mine.values("set_ref").distinct().count() >= deployment.config.sets:
+        raise Refusal(
+            ErrorCode.COMMIT_CONFLICT,
+            f"a machine backs up {deployment.config.sets} sets at most, and this one has: use one of them",
+            reason="sets",
+        )
 
 
 def _counter_conflict(deployment: Deployment, newest: Snapshot | None) -> Refusal:
