@@ -22,7 +22,7 @@ from muniment.server.privacy.requests.incoming import (
     take_in,
     take_in_mail,
 )
-from muniment.server.privacy.requests.machine import advance_requests
+from muniment.server.privacy.requests.machine import advance_requests, take_back
 from muniment.server.privacy.requests.models import Channel, Kind, Outcome, Request
 from muniment.server.transactions import writing
 from tests.support.domain import Clock, Member
@@ -80,6 +80,29 @@ def test_links_work_once_and_not_for_ever(deployment: Deployment, clock: Clock) 
     clock.turn(days=30)
     with pytest.raises(LinkDead):
         confirm_link(old, kind=Kind.ACCESS, now=clock())
+
+
+@pytest.mark.parametrize("guessed", [Kind.ERASE, Kind.ACCESS])
+def test_a_late_link_erases_nobody_and_asking_again_gets_one_that_works(
+    deployment: Deployment, member: Member, clock: Clock, guessed: Kind
+) -> None:
+    email = member.account.email
+    with writing():
+        old = take_in(guessed, channel=Channel.PAGE, email=email, now=clock())
+    clock.turn(days=7)
+    with pytest.raises(LinkDead):
+        confirm_link(token_of(old), kind=Kind.ERASE, now=clock())
+    with writing():
+        ref = take_in(Kind.ERASE, channel=Channel.PAGE, email=email, now=clock())
+    clock.turn(days=6, hours=23)
+    confirm_link(mailed(email).rpartition("/")[2], kind=Kind.ERASE, now=clock())
+    newest = Mail.objects.filter(to=email).order_by("-id")[0]
+    assert "/requests" in newest.text, "told at once, and where to undo it"
+    clock.turn(days=2, hours=23)
+    advance_requests(deployment)
+    with writing():
+        take_back(ref, subject=member.account, now=clock())
+    assert Account.objects.filter(pk=member.account.pk).exists()
 
 
 def test_asking_twice_mails_twice_and_asks_once(deployment: Deployment, clock: Clock) -> None:

@@ -6,8 +6,8 @@
         └──thirty days unverified──▶ closed lapsed
 
 The clock begins with receipt and never stops: not for weekends, not while a sender is still unverified, not
-while no worker ran. An erasure runs three days after it was verified, so that people can change their mind;
-everything else that can run by itself runs at once.
+while no worker ran. An erasure runs three days after it was verified, so that people can change their mind,
+and the link that verifies one dies early enough for that; everything else that can runs at once.
 """
 
 from __future__ import annotations
@@ -47,21 +47,20 @@ def due_at(received_at: datetime) -> datetime:
     return received_at + DUE_AFTER
 
 
-def runs_at(
-    kind: Kind, *, received_at: datetime, verified_at: datetime, by_staff: bool = False
-) -> datetime | None:
+def link_dies_at(kind: Kind, *, received_at: datetime) -> datetime:
+    """From then on the mailed link verifies nothing: an erasure could not both be in time and be undone."""
+    return received_at + (DUE_AFTER - CHANGE_OF_MIND if kind is Kind.ERASE else UNVERIFIED_FOR)
+
+
+def runs_at(kind: Kind, *, verified_at: datetime) -> datetime | None:
     """When it is done without anybody's doing; None where staff must look at it first.
 
-    Never later than it is due, however late it was verified; but where staff say whose letter it was, the
-    person has all of the three days: nobody's account goes at once on the word of one of us.
+    Nobody's account goes at once, however late it was verified, and by whom: whoever did not ask has all of
+    the three days to say so.
     """
     if kind not in RUNS_BY_ITSELF:
         return None
-    if kind is not Kind.ERASE:
-        return verified_at
-    if by_staff:
-        return verified_at + CHANGE_OF_MIND
-    return max(verified_at, min(verified_at + CHANGE_OF_MIND, due_at(received_at)))
+    return verified_at + CHANGE_OF_MIND if kind is Kind.ERASE else verified_at
 
 
 def next_step(times: Times, *, now: datetime) -> Step:

@@ -24,7 +24,7 @@ from uuid import UUID
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from muniment.server.privacy.ports import Told, notify
-from muniment.server.privacy.requests.clock import UNVERIFIED_FOR
+from muniment.server.privacy.requests.clock import link_dies_at
 from muniment.server.privacy.requests.machine import WORDS, account_of, open_request, verify_request
 from muniment.server.privacy.requests.models import Channel, Kind, Request, TakenIn
 from muniment.server.transactions import writing
@@ -82,7 +82,10 @@ def take_in(
     ValueError: `received_at` (see `open_request`).
     """
     email = email.strip().lower()
-    waiting = Request.objects.filter(email=email, kind=kind, closed_at=None, verified_at=None).first()
+    unverified = Request.objects.filter(email=email, kind=kind, closed_at=None, verified_at=None)
+    waiting = unverified.order_by("-received", "-id").first()
+    if waiting is not None and now >= link_dies_at(kind, received_at=waiting.received_at):
+        waiting = None
     if email and waiting is not None and dict(waiting.details) == dict(details or {}):
         ref = waiting.ref
     else:
@@ -148,14 +151,17 @@ def link_of(row: Request) -> str:
     return f"{row.ref.hex}-{_mark(row)}"
 
 
-def open_link(token: str, *, now: datetime) -> Request:
-    """The request that waits for this link. Raises LinkDead."""
+def open_link(token: str, *, now: datetime, kind: Kind | None = None) -> Request:
+    """The request that waits for this link; `kind` if the person says that it is another. Raises LinkDead."""
     name, _, mark = token.partition("-")
     try:
         row = Request.objects.filter(ref=UUID(hex=name), closed_at=None, verified_at=None).first()
     except ValueError as error:
         raise LinkDead from error
-    if row is None or now >= row.received_at + UNVERIFIED_FOR or not constant_time_compare(mark, _mark(row)):
+    if row is None or not constant_time_compare(mark, _mark(row)):
+        raise LinkDead
+    asked = {Kind(row.kind), kind or Kind(row.kind)}
+    if any(now >= link_dies_at(one, received_at=row.received_at) for one in asked):
         raise LinkDead
     return row
 
@@ -163,7 +169,7 @@ def open_link(token: str, *, now: datetime) -> Request:
 def confirm_link(token: str, *, kind: Kind, now: datetime) -> Request:
     """It was they who asked, and `kind` is what they want. Raises LinkDead, also the second time."""
     with writing():
-        row = open_link(token, now=now)
+        row = open_link(token, now=now, kind=kind)
         return verify_request(row.ref, now=now, kind=kind)
 
 

@@ -92,11 +92,7 @@ def verify_request(ref: UUID, *, now: datetime, kind: Kind | None = None, by: An
         kind = kind or Kind(row.kind)
         row.kind, row.verified_at, row.vouched_by = kind, now, by
         row.subject = row.subject or account_of(row.email)
-        row.runs_at = (
-            clock.runs_at(kind, received_at=row.received_at, verified_at=now, by_staff=by is not None)
-            if _is_complete(kind, row.details)
-            else None
-        )
+        row.runs_at = clock.runs_at(kind, verified_at=now) if _is_complete(kind, row.details) else None
         row.save(update_fields=["kind", "subject", "verified_at", "runs_at", "vouched_by"])
         _record(Record.REQUEST_VERIFIED, kind, ref, now=now, subject=row.subject, **_said_of(by))
         _tell(Told.RECEIVED, row, now=now)
