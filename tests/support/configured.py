@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from muniment.main import admin, serve
+from muniment.main import admin, operating, serve
 from muniment.server.config import ServerConfig
 
 
@@ -19,7 +19,7 @@ def main() -> None:
     changes, command = json.loads(sys.argv[1]), sys.argv[2]
     del sys.argv[1:3]
     configured = functools.partial(ServerConfig, **changes)
-    for module in (admin, serve):
+    for module in (operating, serve):  # where commands make a configuration
         module.ServerConfig = configured  # type: ignore[attr-defined]
     if command == "serve":
         typer.run(serve.serve_command)
