@@ -56,6 +56,7 @@ from muniment.server.privacy.purposes import Purpose, purpose
 from muniment.server.privacy.registry import OUTGOING, Personal, data_map
 from muniment.server.privacy.requests.asking import ask
 from muniment.server.privacy.requests.machine import advance_requests
+from muniment.server.privacy.requests.models import Erasure
 from muniment.server.privacy.requests.models import Kind as Asked
 from muniment.server.privacy.retention.sweep import sweep_once
 from muniment.server.privacy.statement import Statement, read_statement
@@ -507,6 +508,22 @@ def test_a_gag_delays_the_telling_and_nothing_else(
     assert entries_of(member.account)[0].said["fields"] == sorted(FIELDS)
     assert Mail.objects.filter(to=member.account.email, message="DataDisclosed").count() == 1
     assert end_gags(deployment) == 0
+
+
+def test_the_receipt_of_an_erasure_tells_of_no_order_in_a_gag(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    gagged = approved(member, clock, gagged_until=clock() + timedelta(days=400))
+    told = approved(member, clock)
+    for ref in (gagged, told):
+        export(deployment, ref, by=None)
+    asked = ask(deployment, member.account, Asked.ERASE)
+    clock.turn(days=3)
+    advance_requests(deployment)
+    assert {row.reason for row in OrderCase.objects.filter(ref__in=(gagged, told))} == {
+        "forgotten with the person"
+    }
+    assert Erasure.objects.get(request__ref=asked).deleted["privacy_disclosures.OrderCase (emptied)"] == 1
 
 
 def test_refusing_takes_a_reason(deployment: Deployment, member: Member, clock: Clock) -> None:

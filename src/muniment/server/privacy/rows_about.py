@@ -48,15 +48,19 @@ class PersonalTable:
         way = "pk" if self.path == SELF else self.path
         return self.model._default_manager.filter(**{way: person})
 
+    def shown(self, person: int) -> models.QuerySet[models.Model]:
+        """Those of them that the person may know of now; a model says which by `shown_where`."""
+        shown: Mapping[str, Any] = getattr(self.model, "shown_where", {})
+        return self.about(person).filter(**shown)
+
     def rows(self, person: int) -> Iterator[Mapping[str, Any]]:
         """Every column of every row about the person, by row number; keys of foreign rows as they are."""
         return self._read(self.about(person), [column.name for column in self.columns], (Purpose.REQUESTS,))
 
     def shown_rows(self, person: int) -> Iterator[Mapping[str, Any]]:
-        """Those of the rows that the person may see now; a model says which by `shown_where`."""
-        shown: Mapping[str, Any] = getattr(self.model, "shown_where", {})
+        """Those of the rows that the person may see now."""
         names = [column.name for column in self.columns]
-        return self._read(self.about(person).filter(**shown), names, (Purpose.REQUESTS,))
+        return self._read(self.shown(person), names, (Purpose.REQUESTS,))
 
     def values(self, person: int, names: Collection[str]) -> Iterator[Mapping[str, Any]]:
         """These columns of every row about the person, which the gate decided to give."""

@@ -179,22 +179,27 @@ def _delete_rows(table: PersonalTable, person: int, *, counts: _Counts) -> bool:
     with writing():
         keys = list(table.about(person).values_list("pk", flat=True)[:_AT_ONCE])
         if keys:
+            shown = table.shown(person).filter(pk__in=keys).count()
             _, by_model = table.model._default_manager.filter(pk__in=keys).delete()
-            counts.add(by_model)
+            counts.add({**by_model, table.label: shown})
     return bool(keys)
 
 
 def _empty_rows(table: PersonalTable, person: int, *, counts: _Counts, asked_by: int | None) -> None:
-    """What asked for it keeps its address: the receipt goes there, and closing the request empties it."""
+    """What asked for it keeps its address: the receipt goes there, and closing the request empties it.
+
+    What the person may not know of yet is emptied, too, but not counted: the receipt would tell of it.
+    """
     if _goes(table):
         return
     rows, empty = table.about(person), _emptied(table)
     with writing():
+        hidden = rows.count() - table.shown(person).count()
         changed = 0
         if table.model is Request:
             kept = {name: value for name, value in empty.items() if name != "email"}
             changed = rows.filter(pk=asked_by).update(**kept)
-        changed += rows.update(**empty)
+        changed += rows.update(**empty) - hidden
         counts.add({table.label + _EMPTIED: changed} if changed else {})
 
 
