@@ -73,16 +73,29 @@ class Unreadable:
     cause: OSError
 
 
+class _Trail:
+    """Where the walk is: every directory on its stack is the beginning of this one."""
+
+    __slots__ = ("directory", "path")
+
+    def __init__(self) -> None:
+        self.directory = b""
+        self.path = b"/"
+
+
 @dataclass(slots=True)
 class _Frame:
     """A directory some of whose subdirectories are still to come (`below`, last first).
 
-    `whole`: all of it belongs to the set; else only what leads to roots. `device` is the only one entered
-    under `MountRule.STAY` (None above the roots).
+    It has no path of its own, only how much of the trail is its: ten thousand directories one in the other
+    would hold ten thousand paths. `whole`: all of it belongs to the set; else only what leads to roots.
+    `device` is the only one entered under `MountRule.STAY` (None above the roots).
     """
 
-    directory: bytes
-    path: bytes
+    trail: _Trail
+    depth: int
+    """Length of its directory, `path_length` of its path."""
+    path_length: int
     handle: Directory
     roots: Mapping[bytes, RootNode]
     whole: bool
@@ -95,6 +108,14 @@ class _Frame:
     """Devices of those names that are in `roots`."""
     passages: set[bytes] = field(default_factory=set)
     """Names left out by a rule or as another file system, and entered only for the roots beneath."""
+
+    @property
+    def directory(self) -> bytes:
+        return self.trail.directory[: self.depth]
+
+    @property
+    def path(self) -> bytes:
+        return self.trail.path[: self.path_length]
 
     def close(self) -> None:
         if self.is_open:
@@ -124,6 +145,7 @@ class Walk:
         self._tally = tally
         self._progress = progress
         self._stack: list[_Frame] = []
+        self._trail = _Trail()
 
     def __iter__(self) -> Iterator[Slice | Unreadable]:
         try:
@@ -134,8 +156,9 @@ class Walk:
 
     def _walk(self) -> Iterator[Slice | Unreadable]:
         top = _Frame(
-            directory=b"",
-            path=b"/",
+            trail=self._trail,
+            depth=0,
+            path_length=1,
             handle=self._disk.open_root(b"/"),
             roots=self._roots.children,
             whole=self._roots.whole,
@@ -181,14 +204,17 @@ class Walk:
         except OSError as error:
             self._tally.unreadable(path[:-1], error)
             return Unreadable(directory, path, error)
+        trail = self._trail
+        trail.directory, trail.path = directory, path
+        place = (trail, len(directory), len(path))
         if node is None:
-            return _Frame(directory, path, handle, {}, whole=True, trust=frame.trust, device=frame.device)
+            return _Frame(*place, handle, {}, whole=True, trust=frame.trust, device=frame.device)
         if node.whole:
             trust, device = node.trust, frame.devices.get(name)
         else:
             trust, device = frame.trust, frame.device
         whole = node.whole or (frame.whole and name not in frame.passages)
-        return _Frame(directory, path, handle, node.children, whole=whole, trust=trust, device=device)
+        return _Frame(*place, handle, node.children, whole=whole, trust=trust, device=device)
 
     def _spare_descriptors(self) -> None:
         place = len(self._stack) - 1 - _KEEP_OPEN
@@ -203,7 +229,7 @@ class Walk:
         for upper, frame in zip(self._stack[place:-1], self._stack[place + 1 :], strict=True):
             handle = upper.handle
             # The stack leaves out directories that had nothing else to come: several names may be missing.
-            for name in frame.directory[len(upper.directory) : -1].split(b"\0"):
+            for name in self._trail.directory[upper.depth : frame.depth - 1].split(b"\0"):
                 passed, handle = handle, handle.open_directory(name)
                 if passed is not upper.handle:
                     passed.close()

@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from muniment.engine.ports import FileStat
-from muniment.engine.roots import MountRule
+from muniment.engine.roots import FileSystems, MountRule, plant_roots
+from muniment.engine.tally import Tally
+from muniment.engine.walk import Slice, Walk
 from muniment.model.entry import EntryFlag
-from tests.support.memory_vault import NamedExcludes
+from tests.support.memory_vault import NamedExcludes, RecordingProgress
 
-from .conftest import Bench, SpoiledDisk
+from .conftest import Bench, JailedDisk, SpoiledDisk
 
 
 def make(root: Path, *paths: str) -> None:
@@ -240,3 +242,28 @@ def test_a_directory_that_loses_its_rights_in_the_middle(
     bench.back_up()
     assert bench.below()["b/y"].flags is EntryFlag.KEPT
     assert bench.below()["c/z"].flags is EntryFlag.NONE
+
+
+def test_a_directory_however_deep_holds_no_path_of_its_own(tmp_path: Path) -> None:
+    levels, name = 1500, b"a" * 40
+    (tmp_path / "root").mkdir()
+    fd = os.open(tmp_path / "root", os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir(name, dir_fd=fd)
+        os.mkdir(b"z", dir_fd=fd)  # still to come when the walk goes down: all of them stay on its stack
+        fd, above = os.open(name, os.O_RDONLY, dir_fd=fd), fd
+        os.close(above)
+    os.close(fd)
+    disk, progress = JailedDisk(tmp_path), RecordingProgress()
+    walk = Walk(
+        plant_roots([b"/root"]), disk=disk, excludes=NamedExcludes(), mounts=MountRule.CROSS,
+        file_systems=FileSystems(disk), tally=Tally(progress), progress=progress,
+    )  # fmt: skip
+    tracemalloc.start()
+    try:
+        seen = sum(len(part.names) for part in walk if isinstance(part, Slice))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert seen == 2 * levels + 1
+    assert peak < 10_000_000, "the longest path has 60 kilobytes"
