@@ -119,3 +119,21 @@ def test_an_export_is_for_its_owner_alone(machine: Machine, tmp_path: Path) -> N
     assert any(path.parent.name == "slots" for path in paths)
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in paths}
     assert {path for path, mode in modes.items() if mode != (0o700 if path.is_dir() else 0o600)} == set()
+
+
+def test_packs_that_one_reply_does_not_name_are_asked_for_in_pages(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    served = Served(tmp_path / "server", config={"pack_page": 1}).start()
+    try:
+        machine = Machine(tmp_path / "home").connect(served.url, served.create_account("pages@example.org"))
+        for number in range(3):
+            (tree / f"file{number}").write_bytes(os.urandom(100_000))
+            machine.done("backup", tree)
+        machine.done("verify", "--read-data")
+        exported = machine.done("export", tmp_path / "export")
+    finally:
+        served.close()
+    assert exported["packs"] >= 3
+    target = restored(tmp_path / "export", tmp_path / "out", {"MUNIMENT_PASSPHRASE": PASSPHRASE})
+    assert differences(tree, target / tree.relative_to("/")) == []

@@ -85,6 +85,8 @@ class ServerConfig:
     """Most wrapped keys of one device's making that a vault holds."""
     sets: int = 64
     """Most sets that one device backs up into a vault: whoever opens it is sent the newest head of each."""
+    pack_page: int = 50_000
+    """Most packs of a snapshot that one reply names: some 7 MB."""
     job_poll: float = 5.0
     """So often the server looks for timed work that is due."""
     job_lease: float = 60.0

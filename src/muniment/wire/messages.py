@@ -298,6 +298,8 @@ class SnapshotPage(Message):
 class SnapshotPacks(Message):
     snapshot: SnapshotName
     packs: list[PackInfo]
+    """A page of the reference set, by pack id; without those that were lost."""
+    next: Id | None = None
 
 
 class PackInfo(Message):

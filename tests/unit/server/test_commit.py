@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import secrets
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -131,6 +132,19 @@ def test_the_parent_may_be_any_snapshot_of_the_vault(member: Member) -> None:
     assert made.created
     listed = list_snapshot_packs(other.deployment, other.access(), snapshot=made.snapshot)
     assert {info.pack for info in listed.packs} == set(packs[1:])
+
+
+def test_a_long_reference_set_is_listed_in_pages_and_passes_over_what_was_lost(member: Member) -> None:
+    made = member.commit(member.draft([member.put() for _ in range(5)]))
+    packs = sorted(member.packs)
+    Pack.objects.filter(ref=UUID(hex=packs[3])).delete()
+    small = replace(member.deployment, config=replace(member.deployment.config, pack_page=2))
+    pages, after = [], None
+    while not pages or after is not None:
+        page = list_snapshot_packs(small, member.access(), snapshot=made.snapshot, after=after)
+        pages.append([info.pack for info in page.packs])
+        after = None if page.next is None else UUID(hex=page.next)
+    assert pages == [packs[:2], packs[2:3], packs[4:]]
 
 
 def test_an_unknown_parent(deployment: Deployment, member: Member) -> None:

@@ -185,10 +185,10 @@ class Commits:
         if known is not None:
             return snapshot, known
         try:
-            reply = self.run.vault.server.snapshot_packs(self.run.vault.vault, snapshot)
+            infos = self.run.vault.server.snapshot_packs(self.run.vault.vault, snapshot)
         except NotOnServer:
             return None, frozenset()  # forgotten meanwhile: name every pack
-        return snapshot, frozenset(PackId.parse(info.pack) for info in reply.packs)
+        return snapshot, frozenset(PackId.parse(info.pack) for info in infos)
 
     def _last_of_device(self) -> OpenedHead | None:
         own = [opened for opened in self.heads if opened.head.device == self.run.device]

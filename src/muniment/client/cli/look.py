@@ -72,7 +72,7 @@ def stats(ctx: typer.Context) -> None:
         packs = {
             info.pack: info.size
             for opened in newest
-            for info in vault.server.snapshot_packs(vault.vault, opened.snapshot).packs
+            for info in vault.server.snapshot_packs(vault.vault, opened.snapshot)
         }
         info = vault.info
     files = sum(opened.head.counts.files for opened in newest)

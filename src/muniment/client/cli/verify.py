@@ -74,7 +74,7 @@ def _stored(vault: OpenVault, chosen: Sequence[OpenedHead]) -> dict[PackId, Seal
     """What the vault says it holds for these snapshots."""
     stored: dict[PackId, SealedPack] = {}
     for opened in chosen:
-        for info in vault.server.snapshot_packs(vault.vault, opened.snapshot).packs:
+        for info in vault.server.snapshot_packs(vault.vault, opened.snapshot):
             pack = PackId.parse(info.pack)
             stored[pack] = SealedPack(pack, PackKind(info.kind), info.epoch, info.size, info.sha256)
     return stored

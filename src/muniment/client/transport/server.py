@@ -150,8 +150,17 @@ class Server:
                 return
             after = page.next
 
-    def snapshot_packs(self, vault: VaultId, snapshot: SnapshotId) -> wire.SnapshotPacks:
-        return self._ask("GET", f"/vaults/{vault}/snapshots/{snapshot}/packs", wire.SnapshotPacks)
+    def snapshot_packs(self, vault: VaultId, snapshot: SnapshotId) -> list[wire.PackInfo]:
+        """The whole reference set, asked for page by page."""
+        packs: list[wire.PackInfo] = []
+        path, query, after = f"/vaults/{vault}/snapshots/{snapshot}/packs", "", ""
+        while True:
+            page = self._ask("GET", path + query, wire.SnapshotPacks)
+            packs += page.packs
+            if page.next is None or page.next <= after:
+                return packs
+            after = page.next
+            query = f"?after={after}"
 
     # --- devices, confirmations, events
 

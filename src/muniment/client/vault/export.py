@@ -99,9 +99,7 @@ class Exporter:
         check_history(listed, newest=self.vault.heads, set_aside=shown.set_aside)
         needed: dict[PackId, wire.PackInfo] = {}
         for opened in listed:
-            infos = {
-                PackId.parse(info.pack): info for info in server.snapshot_packs(vault, opened.snapshot).packs
-            }
+            infos = {PackId.parse(info.pack): info for info in server.snapshot_packs(vault, opened.snapshot)}
             needed |= infos
             # Thousands of snapshots may each name a hundred thousand packs: none of the lists is kept here.
             self._write(self._listed_path(opened.snapshot), encode_packs(frozenset(infos)))

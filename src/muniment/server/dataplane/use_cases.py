@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TypeVar
+from uuid import UUID
 
 from muniment import __version__
 from muniment.server.dataplane.calls import Call
@@ -106,7 +107,13 @@ def _snapshots(call: Call) -> m.SnapshotPage:
 
 
 def _snapshot_packs(call: Call) -> m.SnapshotPacks:
-    return list_snapshot_packs(call.deployment, call.at_vault, snapshot=call.path["snapshot"])
+    after = call.query.get("after")
+    return list_snapshot_packs(
+        call.deployment,
+        call.at_vault,
+        snapshot=call.path["snapshot"],
+        after=None if after is None else UUID(hex=str(after)),
+    )
 
 
 def _devices(call: Call) -> m.DeviceList:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -72,11 +73,17 @@ def list_snapshots(
     )
 
 
-def list_snapshot_packs(deployment: Deployment, access: Access, *, snapshot: str) -> m.SnapshotPacks:
+def list_snapshot_packs(
+    deployment: Deployment, access: Access, *, snapshot: str, after: UUID | None = None
+) -> m.SnapshotPacks:
     row = Snapshot.objects.filter(vault=access.vault, name=snapshot, forgotten_at=None).first()
     if row is None:
         raise not_found("snapshot")
     needed = sorted(load_reference_set(deployment, row))
+    start = 0 if after is None else bisect_right(needed, after.bytes)
+    end = start + deployment.config.pack_page
+    more = end < len(needed)
+    needed = needed[start:end]
     infos: list[m.PackInfo] = []
     for start in range(0, len(needed), 500):
         refs = [UUID(bytes=raw) for raw in needed[start : start + 500]]
@@ -85,7 +92,8 @@ def list_snapshot_packs(deployment: Deployment, access: Access, *, snapshot: str
             m.PackInfo(pack=ref.hex, kind=kind, epoch=epoch, size=size, sha256=bytes(sha256))
             for ref, kind, epoch, size, sha256 in rows.values_list("ref", "kind", "epoch", "size", "sha256")
         )
-    return m.SnapshotPacks(snapshot=row.name, packs=infos)
+    # Named even if it is lost: the next page begins after it, not after the last that is there.
+    return m.SnapshotPacks(snapshot=row.name, packs=infos, next=needed[-1].hex() if more else None)
 
 
 def list_devices(access: Access) -> m.DeviceList:
