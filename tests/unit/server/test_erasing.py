@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
 
+from muniment.server.accounts.addresses import ask_change
 from muniment.server.accounts.models import Account
 from muniment.server.deployment import Deployment
 from muniment.server.jobs.timetable import TIMETABLE
 from muniment.server.mail.models import Mail
 from muniment.server.privacy import ports
+from muniment.server.privacy.export import export_archive, read_archive
 from muniment.server.privacy.ledger.kinds import Kind as Record
 from muniment.server.privacy.ledger.models import LeafRow
 from muniment.server.privacy.ledger.verification import verify_document
@@ -32,6 +35,7 @@ from muniment.server.privacy.requests.machine import (
 from muniment.server.privacy.requests.models import Channel, Erasure, Kind, Outcome, Request
 from muniment.server.privacy.requests.receipts import NoReceipt, find_receipt, receipt_path
 from muniment.server.privacy.requests.tombstones import FILE, KEPT, bury, clear_old, names, tomb_of
+from muniment.server.privacy.statement import read_statement
 from muniment.server.transactions import writing
 from muniment.server.vaults.models import Vault
 from tests.support.domain import Clock, Member
@@ -242,6 +246,19 @@ def test_whoever_cannot_be_erased_again_is_signed_out_and_keeps_nobody_from_bein
     (job,) = [each for each in TIMETABLE if each.name == "requests"]
     job.work(deployment)
     assert left_of(kept.pk) == []
+
+
+def test_the_link_to_a_new_address_goes_with_the_account_and_is_not_in_its_copy(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    new = f"{uuid4().hex}@example.org"
+    ask_change(member.account, new, now=clock())
+    archive = b"".join(export_archive(member.account.pk, read_statement(), now=clock()))
+    assert new not in str(read_archive(BytesIO(archive))), (
+        "who reads the link shows that the address is theirs"
+    )
+    erase(deployment, member, clock)
+    assert not Mail.objects.filter(to=new).exists()
 
 
 def test_tombstones_name_nobody_and_go_in_time(tmp_path: Path, member: Member, clock: Clock) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from statistics import median
+from uuid import UUID
 
 import pytest
 from django.http import HttpResponse
@@ -16,14 +18,22 @@ from muniment.server.accounts import timing, unconfirmed
 from muniment.server.accounts.models import Account, Guardianship, Profile, SecurityEvent
 from muniment.server.accounts.unconfirmed import forget_unconfirmed
 from muniment.server.deployment import Deployment
+from muniment.server.mail.models import Mail
 from muniment.server.privacy.consent.choices import Subject, last_said
 from muniment.server.privacy.consent.effect import State
+from muniment.server.privacy.export import export_archive, read_archive
 from muniment.server.privacy.external import EXTERNAL
 from muniment.server.privacy.forms import DeclaredForm, FormField, declared_form, form_problems
 from muniment.server.privacy.ledger.entries import entries_of
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.registry import data_map
+from muniment.server.privacy.requests.incoming import confirm_link, link_of, take_in
+from muniment.server.privacy.requests.machine import advance_requests
+from muniment.server.privacy.requests.models import Channel, Erasure, Request
+from muniment.server.privacy.requests.models import Kind as Asked
+from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.versions.models import Acceptance
+from muniment.server.transactions import writing
 from tests.support.domain import Clock
 from tests.support.pages import Person, form_on, text
 from tests.support.visitor import PASSWORD
@@ -305,6 +315,45 @@ class TestMinors:
         assert not Account.objects.filter(email=teen.email).exists()
         assert not Guardianship.objects.filter(email=guardian.email).exists()
         assert teen.mails("Your account was not made")
+
+    @pytest.mark.clause("P16")
+    @pytest.mark.parametrize("has_account", [True, False])
+    def test_a_guardian_sees_and_deletes_their_address_and_the_child_keeps_the_account(
+        self, deployment: Deployment, clock: Clock, has_account: bool
+    ) -> None:
+        teen, guardian = Person(deployment), Person(deployment)
+        if has_account:
+            guardian.register()
+            guardian.confirm()
+        teen.register(year=2009, guardian=guardian.email)
+        teen.confirm()
+        guardian.post(guardian.link("Somebody under 18 asks for your word"), answer="agree")
+        held = Guardianship.objects.get(email=guardian.email)
+        if has_account:
+            archive = b"".join(export_archive(guardian.account.pk, read_statement(), now=clock()))
+            (shown,) = read_archive(io.BytesIO(archive))["accounts.Guardianship"]
+            assert shown["email"] == guardian.email
+        else:
+            self.asks(guardian, Asked.ACCESS, clock)
+            advance_requests(deployment)
+            (answer,) = guardian.mails("What you asked is done")
+            assert f"Guardian's e-mail address: {guardian.email}" in str(answer.get_content())
+        ref = self.asks(guardian, Asked.ERASE, clock)
+        clock.turn(days=3)
+        advance_requests(deployment)
+        held.refresh_from_db()
+        assert (held.email, held.agreed_at is not None) == ("", True)
+        assert teen.sign_in().headers["location"] == "/overview"
+        assert Erasure.objects.get(request__ref=ref).deleted["accounts.Guardianship (emptied)"] == 1
+        (last,) = Mail.objects.filter(to=guardian.email)
+        assert "Everything that this service held about you is deleted" in last.text
+
+    @staticmethod
+    def asks(person: Person, kind: Asked, clock: Clock) -> UUID:
+        with writing():
+            ref = take_in(kind, channel=Channel.PAGE, email=person.email, now=clock())
+        confirm_link(link_of(Request.objects.get(ref=ref)), kind=kind, now=clock())
+        return ref
 
     def test_a_guardian_who_never_answers_ends_it_too(self, deployment: Deployment, clock: Clock) -> None:
         teen = Person(deployment)

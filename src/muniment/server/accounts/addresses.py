@@ -28,7 +28,8 @@ def ask_change(account: Account, email: str, *, now: datetime) -> None:
         if taken is not None:
             send(mails.AccountExists(), to=taken, now=now)
         else:
-            send(mails.ConfirmNewAddress.of(account, email=email, now=now), to=email, now=now)
+            confirm = mails.ConfirmNewAddress.of(account, email=email, now=now)
+            send(confirm, to=email, now=now, caused_by=account)
 
 
 def change_address(account: Account, email: str, *, visit: Visit, now: datetime) -> None:

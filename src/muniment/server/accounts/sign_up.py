@@ -123,11 +123,12 @@ def address_confirmed(account: Account, *, visit: Visit, now: datetime) -> None:
     record(Kind.ADDRESS_CONFIRMED, clause="P11", payload={}, now=now, subject=account)
     note(Event.CONFIRMED, account=account, visit=visit, now=now)
     guardianship = Guardianship.objects.filter(account=account, agreed_at=None).first()
-    if guardianship is not None:
+    if guardianship is not None and guardianship.email:  # not where the guardian had it erased
         send(
             mails.AskGuardian.of(account, guardian=guardianship.email, now=now),
             to=guardianship.email,
             now=now,
+            caused_by=account,
         )
 
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 from django.conf import settings
 from django.db import models
 
-from muniment.server.privacy.registry import Erase, Placement, personal, public
+from muniment.server.privacy.registry import ByAddress, Erase, Placement, personal, public
 
 Field = TypeVar("Field", bound="models.Field[Any, Any]")
 
@@ -24,9 +24,14 @@ class Mail(models.Model):
     subject_path: ClassVar[str] = "account"
     placement: ClassVar[Placement] = Placement.REGION
     ended: ClassVar[dict[str, tuple[str, ...]]] = {"mail": ("queued_at",)}
+    by_address: ClassVar[ByAddress] = ByAddress("to")
 
     id = public(models.BigAutoField(primary_key=True), why="a row number, meaningless outside this database")
     account = _letter(
+        models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, related_name="+")
+    )
+    # Who had it sent to somebody else: it goes with their account. Not theirs to read: links are in it.
+    caused_by = _letter(
         models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, related_name="+")
     )
     to = _letter(models.EmailField())

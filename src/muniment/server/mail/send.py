@@ -32,10 +32,13 @@ _OTHERS = "P20"
 
 
 @purpose(Purpose.SERVICE_MAIL)
-def send(message: Message, *, to: AbstractBaseUser | str, now: datetime) -> bool:
+def send(
+    message: Message, *, to: AbstractBaseUser | str, now: datetime, caused_by: AbstractBaseUser | None = None
+) -> bool:
     """Queue the message; False where it is marketing that nobody asked for. Only inside `writing()`.
 
     `to` is an account, or an address: then the mail belongs to the account that has the address, if one does.
+    Where somebody else caused it, it goes with their account, too, if it was not sent before.
     """
     account: Any = _account_of(to) if isinstance(to, str) else to
     email = to if isinstance(to, str) else account.email
@@ -46,7 +49,8 @@ def send(message: Message, *, to: AbstractBaseUser | str, now: datetime) -> bool
     unsubscribe = f"{site}/unsubscribe/{unsubscribe_token(email)}" if declared.opt_in else ""
     context = {**asdict(message), "site": site, "to": email, "unsubscribe": unsubscribe}  # type: ignore[call-overload]
     Mail.objects.create(
-        account=account, to=email, message=type(message).__name__, message_class=declared.name.value,
+        account=account, caused_by=caused_by, to=email,
+        message=type(message).__name__, message_class=declared.name.value,
         subject=message.subject, text=_with_foot(_plain(message.template, context), unsubscribe),
         unsubscribe=unsubscribe, queued_at=now, next_at=now,
     )  # fmt: skip

@@ -83,6 +83,20 @@ class External:
     columns: dict[str, Declaration]
 
 
+@dataclass(frozen=True, slots=True)
+class ByAddress:
+    """Said by a model (`by_address`) whose rows hold somebody's address who is not whom they are about.
+
+    That somebody may have no account; what is held is found, shown and erased by the address.
+    """
+
+    column: str
+    empties: tuple[str, ...] = ()
+    """Columns that are theirs. Without any the row is theirs as a whole."""
+    told: tuple[str, ...] = ()
+    """What is told of it to somebody without an account. What is on its way to them anyway is not."""
+
+
 def personal(field: F, *, category: str, purposes: tuple[str, ...], keep: str, erase: Erase) -> F:
     """`field`, declared personal."""
     field.privacy = Personal(category, purposes, keep, erase)  # type: ignore[attr-defined]

@@ -15,11 +15,13 @@ from functools import cached_property
 from typing import Any
 
 from django.apps import apps
+from django.contrib.auth import get_user_model
 from django.db import models
+from django.utils.text import capfirst
 
 from muniment.server.privacy.external import EXTERNAL
 from muniment.server.privacy.purposes import Purpose, decided
-from muniment.server.privacy.registry import Column, Personal, data_map
+from muniment.server.privacy.registry import ByAddress, Column, Personal, data_map
 
 SELF = "self"
 """The subject path of the model whose rows are the people themselves."""
@@ -53,6 +55,14 @@ class PersonalTable:
         shown: Mapping[str, Any] = getattr(self.model, "shown_where", {})
         return self.about(person).filter(**shown)
 
+    def mentioning(self, person: int) -> models.QuerySet[models.Model]:
+        """Rows that hold the account's address and are about somebody else, or nobody with an account."""
+        held: ByAddress | None = getattr(self.model, "by_address", None)
+        if held is None:
+            return self.model._default_manager.none()
+        address = get_user_model()._default_manager.filter(pk=person).values("email")
+        return self.model._default_manager.filter(**{held.column: address[:1]}).exclude(**{self.path: person})
+
     def rows(self, person: int) -> Iterator[Mapping[str, Any]]:
         """Every column of every row about the person, by row number; keys of foreign rows as they are."""
         return self._read(self.about(person), [column.name for column in self.columns], (Purpose.REQUESTS,))
@@ -60,7 +70,8 @@ class PersonalTable:
     def shown_rows(self, person: int) -> Iterator[Mapping[str, Any]]:
         """Those of the rows that the person may see now."""
         names = [column.name for column in self.columns]
-        return self._read(self.shown(person), names, (Purpose.REQUESTS,))
+        yield from self._read(self.shown(person), names, (Purpose.REQUESTS,))
+        yield from self._read(self.mentioning(person), names, (Purpose.REQUESTS,))
 
     def values(self, person: int, names: Collection[str]) -> Iterator[Mapping[str, Any]]:
         """These columns of every row about the person, which the gate decided to give."""
@@ -91,3 +102,33 @@ def tables_about() -> list[PersonalTable]:
         if column.subject_path:
             columns.setdefault(column.model, []).append(column)
     return [PersonalTable(label, held[0].subject_path, tuple(held)) for label, held in columns.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed:
+    """A table that is looked through by address, too."""
+
+    model: type[models.Model]
+    by: ByAddress
+
+    def rows(self, email: str) -> models.QuerySet[models.Model]:
+        return self.model._default_manager.filter(**{self.by.column: email})
+
+
+def tables_by_address() -> list[Addressed]:
+    return [
+        Addressed(model, model.by_address)
+        for model in apps.get_models()
+        if isinstance(getattr(model, "by_address", None), ByAddress)
+    ]
+
+
+def held_under(email: str) -> list[str]:
+    """What is held of an address without an account, a row a line, as its owner reads it."""
+    found = []
+    for table in tables_by_address():
+        meta = table.model._meta
+        for row in table.rows(email).values(*table.by.told) if table.by.told else ():
+            said = (f"{capfirst(meta.get_field(name).verbose_name)}: {value}" for name, value in row.items())
+            found.append(f"{capfirst(meta.verbose_name)}. {'; '.join(said)}")
+    return found

@@ -17,7 +17,7 @@ from muniment.server.accounts.models.columns import (
     row_id,
     told,
 )
-from muniment.server.privacy.registry import Placement, public
+from muniment.server.privacy.registry import ByAddress, Placement, public
 
 _SWITCH = "a switch the operator sets"
 
@@ -131,6 +131,9 @@ class Guardianship(models.Model):
 
     subject_path: ClassVar[str] = "account"
     placement: ClassVar[Placement] = Placement.REGION
+    by_address: ClassVar[ByAddress] = ByAddress(
+        "email", empties=("email",), told=("email", "asked_at", "agreed_at")
+    )
 
     id = row_id()
     account = held(

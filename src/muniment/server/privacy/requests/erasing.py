@@ -29,7 +29,7 @@ from muniment.server.privacy.registry import Erase, Personal
 from muniment.server.privacy.requests.holds import check_holds
 from muniment.server.privacy.requests.models import Erasure, Request
 from muniment.server.privacy.requests.tombstones import bury, clear_old, names, tomb_of
-from muniment.server.privacy.rows_about import SELF, PersonalTable, tables_about
+from muniment.server.privacy.rows_about import SELF, Addressed, PersonalTable, tables_about, tables_by_address
 from muniment.server.transactions import writing
 
 _AT_ONCE = 500
@@ -86,7 +86,14 @@ class NotErased(Exception):
 
 def erase_person(deployment: Deployment, erasure: Erasure) -> None:
     """Run the erasure up to where nothing is left. Raises HeldByLaw, NotErased, and what erasers raise."""
-    _erase(deployment, erasure.person, counts=_Kept(erasure.pk), asked_by=erasure.request_id)
+    asked: Request = erasure.request
+    _erase(
+        deployment,
+        erasure.person,
+        counts=_Kept(erasure.pk),
+        asked_by=erasure.request_id,
+        asked_from=asked.email,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +155,12 @@ def left_of(person: int) -> list[str]:
     return [table.label for table in tables_about() if table.about(person).exists()]
 
 
-def _erase(deployment: Deployment, person: int, *, counts: _Counts, asked_by: int | None) -> None:
+def _erase(
+    deployment: Deployment, person: int, *, counts: _Counts, asked_by: int | None, asked_from: str = ""
+) -> None:
     check_holds(person, now=deployment.now())
     account: Any = get_user_model()._default_manager.filter(pk=person).first()
+    addresses = {asked_from.lower(), "" if account is None else account.email} - {""}
     if account is not None:
         ref: UUID = account.ref
         bury(deployment.config.data, ref, now=deployment.now())
@@ -159,11 +169,19 @@ def _erase(deployment: Deployment, person: int, *, counts: _Counts, asked_by: in
             deleted = eraser.erase(deployment, person)
             with writing():
                 counts.state({f"{eraser.name}: {what}": number for what, number in deleted.items()})
+    for held in tables_by_address():
+        for email in addresses:
+            _erase_by_address(held, email, counts=counts, asked_by=asked_by)
+    if account is not None:
         for table in _children_first(tables_about()):
             _empty_rows(table, person, counts=counts, asked_by=asked_by)
             while _delete_rows(table, person, counts=counts):
                 pass
-    left = left_of(person)
+    left = left_of(person) + [
+        held.model._meta.label
+        for held in tables_by_address()
+        if any(_under(held, email, asked_by).exists() for email in addresses)
+    ]
     if left:
         raise NotErased(left)
 
@@ -201,6 +219,26 @@ def _empty_rows(table: PersonalTable, person: int, *, counts: _Counts, asked_by:
             changed = rows.filter(pk=asked_by).update(**kept)
         changed += rows.update(**empty) - hidden
         counts.add({table.label + _EMPTIED: changed} if changed else {})
+
+
+def _erase_by_address(table: Addressed, email: str, *, counts: _Counts, asked_by: int | None) -> None:
+    """What others' rows, or nobody's, hold of the address; what is not the person's in them stays."""
+    label = table.model._meta.label
+    empty = {name: table.model._meta.get_field(name).get_default() for name in table.by.empties}  # type: ignore[union-attr]
+    with writing():
+        rows = _under(table, email, asked_by)
+        if empty:
+            emptied = rows.update(**empty)
+            counts.add({label + _EMPTIED: emptied} if emptied else {})
+        else:
+            _, by_model = rows.delete()
+            counts.add(by_model)
+
+
+def _under(table: Addressed, email: str, asked_by: int | None) -> models.QuerySet[models.Model]:
+    """Not the request that is under way: the receipt goes to its address."""
+    rows = table.rows(email)
+    return rows.exclude(pk=asked_by) if table.model is Request else rows
 
 
 def _emptied(table: PersonalTable) -> dict[str, Any]:

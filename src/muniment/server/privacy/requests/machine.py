@@ -29,11 +29,14 @@ from muniment.server.privacy.requests.erasing import NotErased, erase_person
 from muniment.server.privacy.requests.holds import HeldByLaw
 from muniment.server.privacy.requests.models import Channel, Erasure, Kind, Outcome, Request, Restriction
 from muniment.server.privacy.requests.receipts import receipt_path
+from muniment.server.privacy.rows_about import held_under
 from muniment.server.transactions import writing
 
 WORDS = "words"
 """The detail that holds what a person wrote in their own words."""
 NOTHING_HELD = "There is no account under this address. Of this request only its kind and its dates stay."
+
+HELD_OF_IT = "There is no account under this address. Others' accounts hold it, and this is what they hold:"
 
 
 class NoSuchRequest(Exception):
@@ -180,7 +183,7 @@ def _run(deployment: Deployment, row: Request) -> None:
     if kind is Kind.ERASE:
         _run_erasure(deployment, row)
         return
-    now = deployment.now()
+    now, said = deployment.now(), ""
     with writing():
         fresh = _open_row(row.ref)
         if kind is Kind.RECTIFY and fresh.subject_id is not None:
@@ -188,8 +191,10 @@ def _run(deployment: Deployment, row: Request) -> None:
         elif kind in (Kind.RESTRICT, Kind.OBJECT) and fresh.subject_id is not None:
             _restrict(fresh, kind, now=now)
         elif fresh.subject_id is None:
-            fresh.reason = NOTHING_HELD
-        _close(fresh, Outcome.DONE, now=now, told=Told.DONE, kind=Record.REQUEST_DONE)
+            held = held_under(fresh.email) if kind is Kind.ACCESS else []
+            fresh.reason = "" if held else NOTHING_HELD
+            said = "\n\n".join([HELD_OF_IT, *held]) if held else ""
+        _close(fresh, Outcome.DONE, now=now, told=Told.DONE, kind=Record.REQUEST_DONE, said=said)
 
 
 def _is_complete(kind: Kind, details: Mapping[str, Any]) -> bool:
@@ -254,9 +259,12 @@ def _open_row(ref: UUID) -> Request:
     return row
 
 
-def _close(row: Request, outcome: Outcome, *, now: datetime, told: Told | None, kind: Record) -> None:
+def _close(
+    row: Request, outcome: Outcome, *, now: datetime, told: Told | None, kind: Record, said: str = ""
+) -> None:
+    """`said` is told and not kept: the request names nobody once it is closed."""
     if told is not None:
-        _tell(told, row, now=now)
+        _tell(told, row, now=now, said=said)
     _record(kind, Kind(row.kind), row.ref, now=now, subject=row.subject, **_said_of(row.closed_by))
     _shut(row, outcome, now=now)
 
@@ -271,9 +279,9 @@ def _said_of(staff: Any) -> dict[str, str]:
     return {} if staff is None else {"by": STAFF}
 
 
-def _tell(what: Told, row: Request, *, now: datetime) -> None:
+def _tell(what: Told, row: Request, *, now: datetime, said: str = "") -> None:
     about = {
-        "kind": Kind(row.kind).label, "reason": row.reason, "ref": row.ref.hex,
+        "kind": Kind(row.kind).label, "reason": said or row.reason, "ref": row.ref.hex,
         "due_at": row.due_at, "runs_at": row.runs_at,
         "path": "/privacy/data" if row.subject_id is None else "/requests",
     }  # fmt: skip

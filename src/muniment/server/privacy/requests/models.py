@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
-from muniment.server.privacy.registry import Erase, Placement, acted, personal, public
+from muniment.server.privacy.registry import ByAddress, Erase, Placement, acted, personal, public
 
 Field = TypeVar("Field", bound="models.Field[Any, Any]")
 
@@ -68,6 +68,7 @@ class Request(models.Model):
     subject_path: ClassVar[str] = "subject"
     placement: ClassVar[Placement] = Placement.REGION
     ended: ClassVar[dict[str, tuple[str, ...]]] = {"request": ("closed_at",)}
+    by_address: ClassVar[ByAddress] = ByAddress("email", empties=("email", "details", "reason"))
     # What an erasure puts where emptying is not enough: a refusal always has a reason.
     cleared: ClassVar[dict[str, str]] = {"reason": "forgotten with the person"}
 
