@@ -17,6 +17,7 @@ import re
 import socket
 import ssl
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -96,7 +97,7 @@ class Evil:
         self._instead: list[tuple[str, Trick]] = []
         self._spoken: dict[str, Speak] = {}
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(weakref.proxy(self)))
         self._server.daemon_threads = True
         self._scheme = "http"
         if certificate is not None:
