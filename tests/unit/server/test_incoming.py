@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from uuid import UUID
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from muniment.server.accounts.models import Account, Profile
 from muniment.server.deployment import Deployment
+from muniment.server.mail.bounces import take_in_bounce
 from muniment.server.mail.models import Mail
 from muniment.server.privacy.requests.incoming import (
     LinkDead,
@@ -22,7 +24,7 @@ from muniment.server.privacy.requests.incoming import (
     take_in,
     take_in_mail,
 )
-from muniment.server.privacy.requests.machine import advance_requests, take_back
+from muniment.server.privacy.requests.machine import WORDS, advance_requests, take_back
 from muniment.server.privacy.requests.models import Channel, Kind, Outcome, Request
 from muniment.server.transactions import writing
 from tests.support.domain import Clock, Member
@@ -235,3 +237,50 @@ def test_parts_within_parts_without_end_are_no_request(deployment: Deployment) -
     )
     with pytest.raises(NotARequest):
         take_in_mail(f"From: {some_address()}\r\n{parts}".encode(), now=deployment.now())
+
+
+class Elapsed:
+    """Processor time of this thread, whatever else the machine does."""
+
+    def __enter__(self) -> Elapsed:
+        self._began = time.thread_time()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.thread_time() - self._began
+
+
+def test_no_body_keeps_the_intake_busy(deployment: Deployment) -> None:
+    """Tags without an end, as much as is read of a mail: the whole server stands still for that time."""
+    html = mail_from(some_address(), body="<" * 256 * 1024, more="Content-Type: text/html\r\n")
+    with Elapsed() as taken:
+        take_in_mail(html, now=deployment.now())
+    assert taken.seconds < 2
+
+
+@pytest.mark.parametrize("header", ["From", "Subject", "Message-ID", "Content-Type"])
+def test_no_header_keeps_the_intake_busy(deployment: Deployment, header: str) -> None:
+    sender = "" if header == "From" else f"From: {some_address()}\r\n"
+    content = f"{sender}{header}: {'.' * 20_000}\r\n\r\ncorrect".encode()
+    with Elapsed() as taken:
+        assert not take_in_bounce(content, now=deployment.now())
+        with pytest.raises(NotARequest):
+            take_in_mail(content, now=deployment.now())
+    assert taken.seconds < 1
+
+
+def test_headers_that_nobody_asks_for_may_be_long(deployment: Deployment) -> None:
+    sender = some_address()
+    references = "References: " + "\r\n ".join(f"<{n}@example.org>" for n in range(500)) + "\r\n"
+    assert row(take_in_mail(mail_from(sender, more=references), now=deployment.now())).email == sender
+
+
+def test_half_a_surrogate_pair_is_taken_in_like_any_other_text(deployment: Deployment) -> None:
+    sender = some_address()
+    utf7 = "Content-Type: text/plain; charset=utf-7\r\n"
+    content = mail_from(sender, subject="correct", body="my name +2AA-", more=utf7)
+    taken = row(take_in_mail(content, now=deployment.now()))
+    assert (taken.email, taken.kind) == (sender, Kind.RECTIFY)
+    assert "\ud800" not in taken.details[WORDS]
+    with pytest.raises(NotARequest):
+        take_in_mail(mail_from("=?utf-7?q?+2AA-?=@example.org"), now=deployment.now())

@@ -20,12 +20,11 @@ import re
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from email import policy
 from email.message import MIMEPart
 from email.parser import BytesParser
 
 from muniment.server.mail.models import Unreachable
-from muniment.server.privacy.requests.incoming import BROKEN_MAIL
+from muniment.server.privacy.requests.incoming import BROKEN_MAIL, BoundedHeaders
 from muniment.server.sealing import key_for
 from muniment.server.transactions import writing
 
@@ -51,7 +50,7 @@ def message_id(email: str, *, queued_at: datetime, domain: str) -> str:
 def take_in_bounce(content: bytes, *, now: datetime) -> bool:
     """Whether this is a report about a mail of ours; if it came back for good, that is remembered."""
     try:
-        mail = BytesParser(policy=policy.default).parsebytes(content)
+        mail = BytesParser(policy=BoundedHeaders()).parsebytes(content)
         if mail.get_content_type() != "multipart/report":
             return False
         parts = list(mail.iter_parts())
@@ -108,7 +107,7 @@ def _headers(part: MIMEPart) -> Iterator[MIMEPart]:
     elif part.get_content_type() == "text/rfc822-headers":
         content = part.get_payload(decode=True)
         if isinstance(content, bytes):
-            yield BytesParser(policy=policy.default).parsebytes(content, headersonly=True)
+            yield BytesParser(policy=BoundedHeaders()).parsebytes(content, headersonly=True)
 
 
 def _opened(token: str) -> tuple[datetime, bytes] | None:

@@ -14,11 +14,12 @@ import hashlib
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from email import policy
 from email.errors import MessageError
 from email.message import EmailMessage
 from email.parser import BytesParser
+from email.policy import EmailPolicy
 from email.utils import parseaddr
+from typing import Any
 from uuid import UUID
 
 from django.utils.crypto import constant_time_compare, salted_hmac
@@ -40,6 +41,11 @@ BROKEN_MAIL = (
 )  # fmt: skip
 """What the parser of the standard library raises for headers that are no headers; the last for parts within
 parts within parts."""
+
+_MOST_HEADER = 998
+"""Characters, folded lines together. The parser of the standard library takes time by the square of it."""
+_MOST_TEXT = 16 * MOST_WORDS
+"""Of a body, before its tags are taken out."""
 
 _SALT = "muniment.request-link"
 _MAIL_SALT = "muniment.request-mail"
@@ -65,6 +71,16 @@ class NotARequest(Exception):
 
 class LinksEnough(Exception):
     """The address was sent as many links as go to one in a day. The mail is counted, not answered."""
+
+
+class BoundedHeaders(EmailPolicy):
+    """Reads headers only that are as long as people's are. Those that nobody asks for may have any length."""
+
+    def header_fetch_parse(self, name: str, value: str) -> Any:
+        """Raises MessageError."""
+        if len(value) > _MOST_HEADER:
+            raise MessageError(name)
+        return super().header_fetch_parse(name, value)
 
 
 def take_in(
@@ -105,11 +121,10 @@ def take_in_mail(content: bytes, *, now: datetime) -> UUID:
     The same mail again (by its Message-ID and sender) is the same request. Raises NotARequest, LinksEnough.
     """
     try:
-        mail = BytesParser(policy=policy.default).parsebytes(content)
+        mail = BytesParser(policy=BoundedHeaders()).parsebytes(content)
         email = _sender(mail)
-        known_by = str(mail.get("Message-ID", "")).strip() or hashlib.sha256(content).hexdigest()
-        # PostgreSQL keeps no NUL in a text.
-        words = f"{mail['Subject'] or ''}\n\n{_text(mail)}".replace("\0", "").strip()[:MOST_WORDS]
+        known_by = _storable(str(mail.get("Message-ID", ""))).strip() or hashlib.sha256(content).hexdigest()
+        words = _storable(f"{mail['Subject'] or ''}\n\n{_text(mail)}").strip()[:MOST_WORDS]
     except BROKEN_MAIL as error:
         raise NotARequest from error
     kind = guess_kind(words)
@@ -184,7 +199,9 @@ def _sender(mail: EmailMessage) -> str:
         raise NotARequest
     _, address = parseaddr(str(mail.get("From", "")))
     local, at, domain = address.rpartition("@")
-    if not (local and at and domain) or len(address) > 254 or re.search(r"[\s<>,;\x00-\x1f]", address):
+    if not (local and at and domain) or len(address) > 254:
+        raise NotARequest
+    if re.search(r"[\s<>,;\x00-\x1f]", address) or address != _storable(address):
         raise NotARequest
     return address
 
@@ -193,5 +210,10 @@ def _text(mail: EmailMessage) -> str:
     body = mail.get_body(("plain", "html"))
     if body is None:
         return ""
-    said = str(body.get_content())
-    return re.sub(r"<[^>]*>", " ", said) if body.get_content_subtype() == "html" else said
+    said = str(body.get_content())[:_MOST_TEXT]
+    return re.sub(r"<[^<>]*>", " ", said) if body.get_content_subtype() == "html" else said
+
+
+def _storable(text: str) -> str:
+    """PostgreSQL keeps neither a NUL nor half of a pair of surrogates, which UTF-7 can hold."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode()
