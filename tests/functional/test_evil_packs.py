@@ -105,7 +105,9 @@ def exchange_blocks(first: BlockRole, second: BlockRole) -> Callable[[AttackedVa
 
     def twist(world: AttackedVault, stored: Stored, packs: Packs) -> None:
         one_pack, one = stored.of_role(first)[0]
-        two_pack, two = next(held for held in stored.of_role(second) if held[1] is not one)
+        # Where chance cut the tree into one page, a block of data takes that page's place.
+        others = stored.of_role(second) + stored.of_role(BlockRole.DATA)
+        two_pack, two = next(held for held in others if held[1] is not one)
         length = min(one.address.length, two.address.length)
         a, b = one.address.offset, two.address.offset
         held = bytes(packs[one_pack][a : a + length])
