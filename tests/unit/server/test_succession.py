@@ -394,6 +394,28 @@ def test_staff_make_fetch_and_tick_off_the_file(deployment: Deployment, member: 
         assert one.post(f"/console/hand-over/{made.ref}/{act}").status_code == 404
 
 
+def test_who_declared_a_buyer_does_not_hand_over_too(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    one, another = Person(deployment).join(), Person(deployment).join()
+    Account.objects.filter(email__in=[one.email, another.email]).update(is_staff=True)
+    for each in (one, another):
+        each.prove()
+    one.post("/console/succession", buyer="a company", country="IE", transfer_basis="clauses", certain="on")
+    row = Succession.objects.get()
+    tell_everybody(now=clock())
+    clock.turn(days=30)
+    for each in (one, another):
+        each.sign_in()
+        each.prove()
+    assert f"/console/succession/{row.ref}/hand-over" not in text(one.get("/console/succession"))
+    one.post(f"/console/succession/{row.ref}/hand-over")
+    assert not HandOver.objects.exists()
+    assert "Somebody else has to hand over." in text(one.get("/console/succession"))
+    another.post(f"/console/succession/{row.ref}/hand-over")
+    assert HandOver.objects.get().begun_by == another.account
+
+
 def test_the_command_writes_a_file_of_the_operator_alone(
     deployment: Deployment, member: Member, clock: Clock, tmp_path: Path
 ) -> None:

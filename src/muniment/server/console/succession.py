@@ -14,6 +14,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from muniment.server.accounts.countries import country_names
 from muniment.server.console.access import staff_only
+from muniment.server.portal.access import owner_of
 from muniment.server.privacy.succession import handing_over
 from muniment.server.privacy.succession.overview import read_successions
 from muniment.server.web.context import deployment, now
@@ -44,11 +45,12 @@ def succession(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         said = form.cleaned_data
         handing_over.announce(
-            said["buyer"], country=said["country"], transfer_basis=said["transfer_basis"], now=now()
-        )
+            said["buyer"], country=said["country"], transfer_basis=said["transfer_basis"], now=now(),
+            by=owner_of(request),
+        )  # fmt: skip
         messages.success(request, "Declared. Everybody is written to within the hour.", extra_tags="good")
         return redirect("console_succession")
-    context = {"successions": read_successions(now=now()), "form": form}
+    context = {"successions": read_successions(now=now()), "form": form, "me": owner_of(request).pk}
     return render(request, "console/succession.html", context, status=422 if form.errors else 200)
 
 
@@ -57,9 +59,12 @@ def succession(request: HttpRequest) -> HttpResponse:
 def hand_over(request: HttpRequest, ref: UUID) -> HttpResponse:
     """Makes the file of everybody whom the buyer may get now."""
     try:
-        made = handing_over.make_hand_over(deployment(), ref)
+        made = handing_over.make_hand_over(deployment(), ref, by=owner_of(request))
     except handing_over.NoSuchSuccession:
         raise Http404 from None
+    except handing_over.NeedsAnother:
+        messages.error(request, "You declared this buyer. Somebody else has to hand over.", extra_tags="bad")
+        return redirect("console_succession")
     if made.given:
         messages.success(request, "The file is made. Fetch it below.", extra_tags="good")
     else:

@@ -53,6 +53,10 @@ class NoSuchHandOver(LookupError):
     """There is none of that name, it is not made yet, or it arrived."""
 
 
+class NeedsAnother(Exception):
+    """Who declared the buyer does not hand over, too: it takes two people, as orders do."""
+
+
 class TooEarly(Exception):
     """The person was not told, or less than thirty days ago."""
 
@@ -66,13 +70,16 @@ class Made:
     kept: int
 
 
-def declare(buyer: str, *, country: str, transfer_basis: str, now: datetime) -> UUID:
-    """Somebody is going to take over. Only inside `writing()`. ValueError: it lacks a name or a country."""
+def declare(buyer: str, *, country: str, transfer_basis: str, now: datetime, by: Any = None) -> UUID:
+    """Somebody is going to take over; `by` staff, if any. Only inside `writing()`.
+
+    ValueError: it lacks a name or a country.
+    """
     if not buyer.strip() or len(country) != 2:
         raise ValueError("a buyer has a name and a country")
     row = Succession.objects.create(
         ref=uuid4(), buyer=buyer, country=country, transfer_basis=transfer_basis,
-        declared_at=now, hands_over_at=now + NOTICE,
+        declared_at=now, hands_over_at=now + NOTICE, declared_by=by,
     )  # fmt: skip
     record(
         Kind.SUCCESSION_DECLARED, clause="P40", now=now,
@@ -81,10 +88,10 @@ def declare(buyer: str, *, country: str, transfer_basis: str, now: datetime) -> 
     return row.ref
 
 
-def announce(buyer: str, *, country: str, transfer_basis: str, now: datetime) -> UUID:
+def announce(buyer: str, *, country: str, transfer_basis: str, now: datetime, by: Any) -> UUID:
     """`declare`, durable when it returns. ValueError as there."""
     with writing():
-        return declare(buyer, country=country, transfer_basis=transfer_basis, now=now)
+        return declare(buyer, country=country, transfer_basis=transfer_basis, now=now, by=by)
 
 
 def tell_everybody(*, now: datetime) -> int:
@@ -105,18 +112,22 @@ def tell_everybody(*, now: datetime) -> int:
     return told
 
 
-def make_hand_over(deployment: Deployment, ref: UUID) -> Made:
+def make_hand_over(deployment: Deployment, ref: UUID, *, by: Any = None) -> Made:
     """Write down, for the buyer, everybody who may be handed over now and was not before.
 
     What is not known to have arrived is gone on with, and only what is missing of it is made again. Twenty
     people are one transaction: the decision of the gate about each, its record, the line and the mark. Two
-    who do it at once share the work. Raises NoSuchSuccession.
+    who do it at once share the work. `by`: staff; without, the operator by command. Raises NoSuchSuccession,
+    NeedsAnother.
     """
     with writing():
         row = _locked(ref)
+        if by is not None and by.pk == row.declared_by_id:
+            raise NeedsAnother
         made, _ = HandOver.objects.get_or_create(
-            succession=row, delivered_at=None, defaults={"ref": uuid4(), "begun_at": deployment.now()}
-        )
+            succession=row, delivered_at=None,
+            defaults={"ref": uuid4(), "begun_at": deployment.now(), "begun_by": by},
+        )  # fmt: skip
     last, given = 0, 0
     while True:
         with writing():

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import F as Column
 from django.db.models import Q
 
-from muniment.server.privacy.registry import Erase, Placement, personal, public
+from muniment.server.privacy.registry import Erase, Placement, acted, personal, public
 
 F = TypeVar("F", bound="models.Field[Any, Any]")
 
@@ -34,6 +34,8 @@ class Succession(models.Model):
     transfer_basis = public(models.CharField(max_length=300), why=_PUBLISHED)
     declared_at = public(models.DateTimeField(), why=_PUBLISHED)
     hands_over_at = public(models.DateTimeField(), why=_PUBLISHED)
+    # Empty where the operator did it by command, and once the account of who did is gone.
+    declared_by = acted()
 
     class Meta:
         constraints: ClassVar = [
@@ -58,6 +60,7 @@ class HandOver(models.Model):
         models.ForeignKey(Succession, on_delete=models.PROTECT, related_name="hand_overs"), why=_PUBLISHED
     )
     begun_at = public(models.DateTimeField(), why=_OURS)
+    begun_by = acted()
     # Everybody who may be in it is: from then on it is fetched, and nobody is added.
     made_at = public(models.DateTimeField(null=True), why=_OURS)
     delivered_at = public(models.DateTimeField(null=True), why=_OURS)

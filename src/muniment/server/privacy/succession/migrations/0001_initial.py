@@ -23,6 +23,15 @@ class Migration(migrations.Migration):
                 ("transfer_basis", models.CharField(max_length=300)),
                 ("declared_at", models.DateTimeField()),
                 ("hands_over_at", models.DateTimeField()),
+                (
+                    "declared_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
                 "constraints": [
@@ -39,6 +48,15 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
                 ("ref", models.UUIDField(editable=False, unique=True)),
                 ("begun_at", models.DateTimeField()),
+                (
+                    "begun_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
                 ("made_at", models.DateTimeField(null=True)),
                 ("delivered_at", models.DateTimeField(null=True)),
                 (
