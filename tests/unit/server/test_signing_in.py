@@ -25,6 +25,7 @@ from muniment.server.accounts.visits import Visit, browser_family
 from muniment.server.accounts.web_sessions import forget_ended_sessions
 from muniment.server.deployment import Deployment
 from muniment.server.jobs.timetable import TIMETABLE
+from muniment.server.mail.models import Mail
 from muniment.server.privacy.addresses import NetworkAddress
 from muniment.server.web.context import deploy
 from muniment.server.web.hosts import served_names
@@ -289,6 +290,17 @@ def test_a_new_address_counts_once_its_link_is_opened_by_the_owner(
     assert owner.account.email == after
     assert owner.mails("The address of your account was changed", to=before)
     assert Person(deployment, email=after).sign_in().status_code == 302
+
+
+def test_nobody_is_flooded_by_changes_of_address(deployment: Deployment) -> None:
+    """Whoever asks, and from wherever: what goes to one address is counted."""
+    victim = some_address()
+    for _ in range(2):
+        asker = Person(deployment).join()
+        asker.prove()
+        answers = [asker.post("/profile/address", email=victim).status_code for _ in range(4)]
+    assert answers == [302, 429, 429, 429]
+    assert Mail.objects.filter(to=victim).count() == 5
 
 
 def test_asking_for_a_taken_address_tells_its_owner_and_not_the_asker(deployment: Deployment) -> None:

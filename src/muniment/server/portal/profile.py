@@ -7,13 +7,17 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_safe
 
+from muniment.server.accounts import attempts
 from muniment.server.accounts.addresses import ask_change
+from muniment.server.accounts.attempts import TooOften, Tried
 from muniment.server.accounts.forms import CountryForm, DetailsForm, EmailForm
 from muniment.server.accounts.profile import change_country, change_details, held_about, profile_of
+from muniment.server.accounts.visiting import visit_of
 from muniment.server.mail.bounces import comes_back_since
 from muniment.server.portal.access import freshly_signed_in, owner_of, signed_in
 from muniment.server.privacy.forms import declared_form
 from muniment.server.web.context import now
+from muniment.server.web.errors import error_page
 
 get_or_post = require_http_methods(["GET", "HEAD", "POST"])
 
@@ -68,7 +72,13 @@ def address(request: HttpRequest) -> HttpResponse:
         form.refuse_others(request.POST)
     if not form.is_valid():
         return render(request, "portal/address.html", {"form": form}, status=422 if form.errors else 200)
-    ask_change(owner_of(request), form.cleaned_data["email"], now=now())
+    email, visit, at = form.cleaned_data["email"], visit_of(request), now()
+    try:
+        attempts.check(Tried.MAIL, whom=email, visit=visit, now=at)
+    except TooOften as slow:
+        return error_page(request, 429, retry_after=slow.retry_after)
+    attempts.count(Tried.MAIL, whom=email, visit=visit, now=at)
+    ask_change(owner_of(request), email, now=at)
     messages.success(
         request, "We sent a link to the new address. Until it is opened, nothing changes.", extra_tags="good"
     )
