@@ -53,3 +53,19 @@ def test_a_field_that_is_no_plain_value_is_left_out() -> None:
     line = json.loads(JsonLines().format(record))
     assert line["status"] == 403
     assert "request" not in line
+
+
+def test_a_page_that_fails_is_recorded_by_type_and_place(
+    deployment: Deployment, logged: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError(MARK)
+
+    monkeypatch.setattr("muniment.server.accounts.views.open_token", fail)
+    browser = Client(raise_request_exception=False, headers={"host": "localhost"})
+    assert browser.get(f"/accounts/password/set/{MARK}").status_code == 500
+    lines = [json.loads(line) for line in logged.getvalue().splitlines()]
+    (line,) = [line for line in lines if line.get("event") == "a page failed"]
+    assert line["exception"] == "RuntimeError"
+    assert "fail" in line["at"][-1]
+    assert MARK not in logged.getvalue()

@@ -398,3 +398,20 @@ def test_passkeys_are_offered_where_browsers_have_them(
     assert ("Sign in with a passkey" in page) == works
     assert ("Browsers use passkeys only under a name" in page) != works
     assert not instead or f"<code>{instead}</code>" in page
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["", "null", "[]", "7", "{", '{"id": 1}', '{"id": 0, "rawId": [], "type": "public-key", "response": 3}',
+     '{"response": {"userHandle": 5}}', '{"response": []}'],
+)  # fmt: skip
+def test_what_is_no_answer_of_a_passkey_signs_nobody_in_and_breaks_nothing(
+    deployment: Deployment, answer: str
+) -> None:
+    """Whatever a stranger sends for one: the form again, and no fault of ours."""
+    stranger = Person(deployment)
+    asked = stranger.browser.get("/accounts/login/passkey", headers={"x-requested-with": "XMLHttpRequest"})
+    assert "request_options" in asked.json()
+    refused = stranger.post("/accounts/login/passkey", credential=answer)
+    assert (refused.status_code, refused.headers["Location"]) == (302, "/accounts/login")
+    assert stranger.get("/overview").status_code == 302

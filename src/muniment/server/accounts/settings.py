@@ -56,6 +56,9 @@ def sign_in_settings(config: ServerConfig) -> dict[str, Any]:
         "MFA_FORMS": {
             "authenticate": "muniment.server.accounts.sign_in_forms.CodeForm",
             "reauthenticate": "muniment.server.accounts.sign_in_forms.FreshCodeForm",
+            "login_webauthn": "muniment.server.accounts.sign_in_forms.PasskeyLoginForm",
+            "authenticate_webauthn": "muniment.server.accounts.sign_in_forms.PasskeyForm",
+            "reauthenticate_webauthn": "muniment.server.accounts.sign_in_forms.FreshPasskeyForm",
         },
         "MFA_TOTP_TOLERANCE": 1,
         "MFA_PASSKEY_LOGIN_ENABLED": True,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from allauth.account import forms as sign_in_forms
 from allauth.core import context
 from allauth.mfa.base import forms as allauth_forms
+from allauth.mfa.webauthn import forms as passkey_forms
+from cryptography.exceptions import InvalidSignature
 from django import forms
 from django.core.exceptions import ValidationError
 
@@ -34,6 +36,35 @@ class CodeForm(_Counted, allauth_forms.AuthenticateForm):
 
 class FreshCodeForm(_Counted, allauth_forms.ReauthenticateForm):
     """A fresh sign-in by code."""
+
+
+class _ReadWithCare:
+    """What is no answer of a passkey is refused. The libraries below raise whatever their parsers meet."""
+
+    def clean_credential(self) -> object:
+        try:
+            return super().clean_credential()  # type: ignore[misc]
+        except (
+            TypeError,
+            ValueError,
+            LookupError,
+            AttributeError,
+            ArithmeticError,
+            InvalidSignature,
+        ) as error:
+            raise ValidationError("This is not an answer of a passkey.") from error
+
+
+class PasskeyLoginForm(_ReadWithCare, passkey_forms.LoginWebAuthnForm):
+    """Signing in with a passkey alone."""
+
+
+class PasskeyForm(_ReadWithCare, passkey_forms.AuthenticateWebAuthnForm):
+    """A passkey as the second step."""
+
+
+class FreshPasskeyForm(_ReadWithCare, passkey_forms.ReauthenticateWebAuthnForm):
+    """A fresh sign-in by passkey."""
 
 
 class SignInForm(sign_in_forms.LoginForm):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+
+from muniment.server.logs import SERVICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,8 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse: 
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    """Django calls this while it handles what was raised."""
+    SERVICE.error("a page failed", exc_info=sys.exc_info())
     return error_page(request, 500)
 
 
