@@ -127,7 +127,7 @@ class ServerConfig:
     @property
     def shows_mailbox(self) -> bool:
         """Whether `/mailbox` shows everybody's mail: only where nobody but this machine can look."""
-        return not self.smtp_url and self.is_for_this_machine
+        return not self.smtp_url and self.is_for_this_machine and not self.trusted_proxies
 
     def url(self, *, listening: str) -> str:
         """Where people reach the website; `listening` is what it would be by the socket alone."""

@@ -461,3 +461,14 @@ def test_mail_about_somebody_goes_with_them(deployment: Deployment, member: Memb
     post(RequestDone(kind="x"), member.account, deployment)
     assert mails(member.account)[0].account_id == member.account.pk
     assert timedelta(days=read_statement().days["mail"]) == timedelta(days=7)
+
+
+def test_the_mailbox_is_for_this_machine_and_for_nobody_behind_a_proxy(deployment: Deployment) -> None:
+    """A proxy on this machine asks from a loopback address, too, whoever sent it."""
+    browser = Client(headers={"host": "localhost"})
+    assert browser.get("/mailbox").status_code == 200
+    for header in ("x-forwarded-for", "forwarded", "x-real-ip", "via"):
+        assert browser.get("/mailbox", headers={header: "203.0.113.9"}).status_code == 404
+    config = replace(deployment.config, trusted_proxies=("127.0.0.1/32",))
+    assert deployment.config.shows_mailbox
+    assert not config.shows_mailbox

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from muniment.server.mail.mailbox import newest_mails
 from muniment.server.mail.suppression import LinkUnknown, check_link, opt_out
 from muniment.server.web.context import deployment, now
+from muniment.server.web.requests import is_passed_on
 
 
 # Mail programs send this POST by themselves, with no cookie (RFC 8058). It can only ever stop mail.
@@ -32,7 +33,10 @@ def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
 @require_safe
 @never_cache
 def mailbox(request: HttpRequest) -> HttpResponse:
-    """Every mail that would have been sent. Only on a loopback address, and only without a mail server."""
-    if not deployment().config.shows_mailbox:
+    """Every mail that would have been sent. Only on a loopback address, and only without a mail server.
+
+    What a proxy passes on comes from a loopback address too.
+    """
+    if not deployment().config.shows_mailbox or is_passed_on(request):
         raise Http404
     return render(request, "site/mailbox.html", {"mails": newest_mails(to=request.GET.get("to", ""))})

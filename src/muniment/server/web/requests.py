@@ -19,3 +19,11 @@ def is_from_our_own_page(request: HttpRequest) -> bool:
 def signals_of(request: HttpRequest) -> Signals:
     """What the browser asks for by itself. Global Privacy Control is `Sec-GPC: 1`, and nothing else is."""
     return Signals(gpc=request.headers.get("Sec-GPC", "").strip() == "1")
+
+
+_OF_PROXIES = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
+
+
+def is_passed_on(request: HttpRequest) -> bool:
+    """Whether a proxy says, by any of its headers, that somebody else asks. It may say nothing."""
+    return any(name in request.headers for name in _OF_PROXIES)
