@@ -32,13 +32,11 @@ _OTHERS = "P20"
 
 
 @purpose(Purpose.SERVICE_MAIL)
-def send(
-    message: Message, *, to: AbstractBaseUser | str, now: datetime, caused_by: AbstractBaseUser | None = None
-) -> bool:
+def send(message: Message, *, to: AbstractBaseUser | str, now: datetime, caused_by: Any = None) -> bool:
     """Queue the message; False where it is marketing that nobody asked for. Only inside `writing()`.
 
     `to` is an account, or an address: then the mail belongs to the account that has the address, if one does.
-    Where somebody else caused it, it goes with their account, too, if it was not sent before.
+    `caused_by`: an account, where somebody else caused it; unsent, it goes with theirs, too.
     """
     account: Any = _account_of(to) if isinstance(to, str) else to
     email = to if isinstance(to, str) else account.email

@@ -116,18 +116,15 @@ class Addressed:
 
 
 def tables_by_address() -> list[Addressed]:
-    return [
-        Addressed(model, model.by_address)
-        for model in apps.get_models()
-        if isinstance(getattr(model, "by_address", None), ByAddress)
-    ]
+    said = ((model, getattr(model, "by_address", None)) for model in apps.get_models())
+    return [Addressed(model, by) for model, by in said if isinstance(by, ByAddress)]
 
 
 def held_under(email: str) -> list[str]:
     """What is held of an address without an account, a row a line, as its owner reads it."""
     found = []
     for table in tables_by_address():
-        meta = table.model._meta
+        meta: Any = table.model._meta
         for row in table.rows(email).values(*table.by.told) if table.by.told else ():
             said = (f"{capfirst(meta.get_field(name).verbose_name)}: {value}" for name, value in row.items())
             found.append(f"{capfirst(meta.verbose_name)}. {'; '.join(said)}")
