@@ -56,10 +56,10 @@ def test_guessing_a_password_stops_and_goes_on_later(deployment: Deployment, clo
 def test_guessing_on_many_accounts_from_one_network_stops(deployment: Deployment, clock: Clock) -> None:
     clock.turn(days=30)  # counters of other tests are long gone
     for number in range(Tried.SIGN_IN.by_network):
-        attempts.count(Tried.SIGN_IN, whom=f"{number}@example.org", visit=visit("203.0.113.9"), now=clock())
+        attempts.spend(Tried.SIGN_IN, whom=f"{number}@example.org", visit=visit("203.0.113.9"), now=clock())
     with pytest.raises(TooOften):
-        attempts.check(Tried.SIGN_IN, whom="other@example.org", visit=visit("203.0.113.77"), now=clock())
-    attempts.check(Tried.SIGN_IN, whom="other@example.org", visit=visit("203.0.114.77"), now=clock())
+        attempts.spend(Tried.SIGN_IN, whom="other@example.org", visit=visit("203.0.113.77"), now=clock())
+    attempts.spend(Tried.SIGN_IN, whom="other@example.org", visit=visit("203.0.114.77"), now=clock())
 
 
 @pytest.mark.parametrize(
@@ -67,18 +67,18 @@ def test_guessing_on_many_accounts_from_one_network_stops(deployment: Deployment
 )
 def test_no_hour_of_the_day_ends_what_was_counted(deployment: Deployment, place: datetime) -> None:
     for _ in range(Tried.SIGN_IN.by_account):
-        attempts.count(Tried.SIGN_IN, whom="who@example.org", visit=visit(""), now=place)
+        attempts.spend(Tried.SIGN_IN, whom="who@example.org", visit=visit(""), now=place)
     later = place + timedelta(minutes=2)
     with pytest.raises(TooOften):
-        attempts.check(Tried.SIGN_IN, whom=" Who@example.org", visit=visit(""), now=later)
-    attempts.check(Tried.SIGN_IN, whom="who@example.org", visit=visit(""), now=place + timedelta(minutes=21))
+        attempts.spend(Tried.SIGN_IN, whom=" Who@example.org", visit=visit(""), now=later)
+    attempts.spend(Tried.SIGN_IN, whom="who@example.org", visit=visit(""), now=place + timedelta(minutes=21))
 
 
 def test_counters_name_nobody_and_end_within_half_an_hour(deployment: Deployment, clock: Clock) -> None:
     clock.turn(days=60)
     before = set(Attempts.objects.values_list("pk", flat=True))  # of tests whose clocks were ahead
     for _ in range(2):
-        attempts.count(Tried.SIGN_IN, whom="who@example.org", visit=visit("203.0.113.9"), now=clock())
+        attempts.spend(Tried.SIGN_IN, whom="who@example.org", visit=visit("203.0.113.9"), now=clock())
         clock.turn(seconds=WINDOW_SECONDS)
     kept = Attempts.objects.exclude(pk__in=before)
     # Of the same account and network, and nobody sees it.
@@ -126,6 +126,43 @@ def test_a_second_factor_is_asked_and_counted(deployment: Deployment) -> None:
         assert "Incorrect code" in text(other.post("/accounts/login/second", code="000000"))
     assert "Too many tries" in text(other.post("/accounts/login/second", code="000000"))
     assert SecurityEvent.objects.filter(account=owner.account, kind="refused", method="code").count() == 10
+
+
+@pytest.mark.parametrize(
+    ("what", "looks", "tried"),
+    [
+        ("code", "allauth.mfa.totp.internal.auth.TOTP.validate_code", Tried.CODE),
+        ("password", "muniment.server.accounts.models.Account.check_password", Tried.SIGN_IN),
+    ],
+)
+def test_guesses_at_once_are_as_many_as_one_after_the_other(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, what: str, looks: str, tried: Tried
+) -> None:
+    """Each guess is sent while the one before it is being looked at."""
+    owner = Person(deployment).join()
+    TOTP.activate(owner.account, generate_totp_secret())
+    guessers = [Person(deployment, email=owner.email) for _ in range(tried.by_account + 5)]
+    if what == "code":
+        for guesser in guessers:
+            guesser.sign_in()
+    looked_at: list[int] = []
+
+    def guess() -> None:
+        if guessers:
+            guesser = guessers.pop()
+            if what == "code":
+                guesser.post("/accounts/login/second", code="000000")
+            else:
+                guesser.post("/accounts/login", login=owner.email, password="not this one")
+
+    def look(*_: object) -> bool:
+        looked_at.append(1)
+        guess()
+        return False
+
+    monkeypatch.setattr(looks, look)
+    guess()
+    assert len(looked_at) == tried.by_account
 
 
 def test_seeds_are_sealed_in_the_database(deployment: Deployment) -> None:

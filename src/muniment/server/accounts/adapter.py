@@ -48,6 +48,8 @@ class AccountAdapter(DefaultAccountAdapter):
         ),
     }
 
+    _tried: dict[str, Any]
+
     def add_message(self, request: HttpRequest, level: int, *args: Any, **kwargs: Any) -> None:
         """Only what failed: that somebody is signed in, they see."""
         if level >= messages.ERROR:
@@ -57,19 +59,19 @@ class AccountAdapter(DefaultAccountAdapter):
         return False  # signing up is ours
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """What is tried is counted before anybody looks at it: many at once are many, too."""
+        self._tried = {"whom": credentials.get("email", ""), "visit": visit_of(request), "now": now()}
         try:
-            attempts.check(
-                Tried.SIGN_IN, whom=credentials.get("email", ""), visit=visit_of(request), now=now()
-            )
+            attempts.spend(Tried.SIGN_IN, **self._tried)
         except TooOften:
             raise self.validation_error("too_many_login_attempts") from None
 
     def _rollback_login_failed_rl_usage(self) -> None:
-        """Nothing is counted before it failed."""
+        """It was no failure."""
+        attempts.give_back(Tried.SIGN_IN, **self._tried)
 
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
         email, visit = credentials.get("email", ""), visit_of(request)
-        attempts.count(Tried.SIGN_IN, whom=email, visit=visit, now=now())
         with writing():
             account = Account.objects.filter(email=email.lower()).first()
             note(SecurityEvent.Kind.REFUSED, account=account, visit=visit, now=now(), method="password")

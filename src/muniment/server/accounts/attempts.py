@@ -47,22 +47,22 @@ class TooOften(Exception):
     retry_after = WINDOW_SECONDS
 
 
-def check(tried: Tried, *, whom: str, visit: Visit, now: datetime) -> None:
-    """Raises TooOften where account (`whom`: an address or an id) or network tried enough for now."""
-    for kind, name, most in _bounds(tried, whom=whom, visit=visit):
-        keys = [_key(tried, kind, name, window=window) for window in _counting(now)]
-        if (Attempts.objects.filter(key__in=keys).aggregate(total=Sum("count"))["total"] or 0) >= most:
-            raise TooOften
+def spend(tried: Tried, *, whom: str, visit: Visit, now: datetime) -> None:
+    """One more, before it is looked at: of what is tried at once no more passes than in turn.
 
-
-def count(tried: Tried, *, whom: str, visit: Visit, now: datetime) -> None:
-    """One more."""
-    _, window = _counting(now)
+    Raises TooOften where account (`whom`: an address or an id) or network tried enough for now.
+    """
     with writing():
-        for kind, name, _ in _bounds(tried, whom=whom, visit=visit):
-            key = _key(tried, kind, name, window=window)
-            row, _ = Attempts.objects.get_or_create(key=key, window=window, defaults={"count": 0})
-            Attempts.objects.filter(pk=row.pk).update(count=F("count") + 1)
+        _add(1, tried, whom=whom, visit=visit, now=now)
+        for kind, name, most in _bounds(tried, whom=whom, visit=visit):
+            if _total(tried, kind, name, now=now) > most:
+                raise TooOften  # which counts it no more
+
+
+def give_back(tried: Tried, *, whom: str, visit: Visit, now: datetime) -> None:
+    """It was no failure. `now` is that of `spend`."""
+    with writing():
+        _add(-1, tried, whom=whom, visit=visit, now=now)
 
 
 def forget_counters(*, now: datetime) -> int:
@@ -71,6 +71,20 @@ def forget_counters(*, now: datetime) -> int:
     with writing():
         forgotten, _ = Attempts.objects.filter(window__lt=earliest).delete()
     return forgotten
+
+
+def _add(more: int, tried: Tried, *, whom: str, visit: Visit, now: datetime) -> None:
+    """Holds the rows until the transaction ends: account before network, for everybody."""
+    _, window = _counting(now)
+    for kind, name, _ in _bounds(tried, whom=whom, visit=visit):
+        key = _key(tried, kind, name, window=window)
+        row, _ = Attempts.objects.get_or_create(key=key, window=window, defaults={"count": 0})
+        Attempts.objects.filter(pk=row.pk).update(count=F("count") + more)
+
+
+def _total(tried: Tried, kind: str, name: str, *, now: datetime) -> int:
+    keys = [_key(tried, kind, name, window=window) for window in _counting(now)]
+    return Attempts.objects.filter(key__in=keys).aggregate(total=Sum("count"))["total"] or 0
 
 
 def _counting(now: datetime) -> tuple[int, int]:

@@ -9,8 +9,7 @@ from allauth.mfa.models import Authenticator
 from django.contrib.auth import signals as auth_signals
 from django.http import HttpRequest
 
-from muniment.server.accounts import attempts, mails
-from muniment.server.accounts.attempts import Tried
+from muniment.server.accounts import mails
 from muniment.server.accounts.models import Account, SecurityEvent
 from muniment.server.accounts.security_log import is_known_browser, note
 from muniment.server.accounts.visiting import visit_of
@@ -81,6 +80,5 @@ def _tell_factor(
 
 
 def _code_refused(request: HttpRequest, user: Account, **kwargs: Any) -> None:  # noqa: ARG001
-    attempts.count(Tried.CODE, whom=user.ref.hex, visit=visit_of(request), now=now())
     with writing():
         note(Event.REFUSED, account=user, visit=visit_of(request), now=now(), method="code")

@@ -18,15 +18,17 @@ from muniment.server.web.context import now
 
 
 class _Counted:
-    """Refuses before the code is looked at. Failures are counted in `hooks`."""
+    """Refuses before the code is looked at. What was right is counted no more."""
 
     def clean_code(self) -> str:
-        visit = visit_of(context.request)
+        who: str = self.user.ref.hex  # type: ignore[attr-defined]
+        visit, at = visit_of(context.request), now()
         try:
-            attempts.check(Tried.CODE, whom=self.user.ref.hex, visit=visit, now=now())  # type: ignore[attr-defined]
+            attempts.spend(Tried.CODE, whom=who, visit=visit, now=at)
         except TooOften:
             raise ValidationError(AccountAdapter.error_messages["too_many_login_attempts"]) from None
         code: str = super().clean_code()  # type: ignore[misc]
+        attempts.give_back(Tried.CODE, whom=who, visit=visit, now=at)
         return code
 
 

@@ -125,10 +125,9 @@ def register(request: HttpRequest, edition: str) -> HttpResponse:
         return _show_form(request, wanted, sealed, form)
     data = form.cleaned_data
     try:
-        attempts.check(Tried.SIGN_UP, whom=data["email"], visit=visit, now=at)
+        attempts.spend(Tried.SIGN_UP, whom=data["email"], visit=visit, now=at)
     except TooOften as slow:
         return error_page(request, 429, retry_after=slow.retry_after)
-    attempts.count(Tried.SIGN_UP, whom=data["email"], visit=visit, now=at)
     wish = SignUp(
         email=data["email"],
         password=data["password"],
@@ -168,13 +167,13 @@ def confirm(request: HttpRequest, token: str) -> HttpResponse:
         return render(request, "accounts/confirm.html", {"form": form})
     account = opened.account
     try:
-        attempts.check(Tried.SIGN_IN, whom=account.email, visit=visit, now=at)
+        attempts.spend(Tried.SIGN_IN, whom=account.email, visit=visit, now=at)
     except TooOften as slow:
         return error_page(request, 429, retry_after=slow.retry_after)
     if not account.check_password(form.cleaned_data["password"]):
-        attempts.count(Tried.SIGN_IN, whom=account.email, visit=visit, now=at)
         form.add_error("password", "This is not the password that was chosen at sign-up.")
         return render(request, "accounts/confirm.html", {"form": form}, status=422)
+    attempts.give_back(Tried.SIGN_IN, whom=account.email, visit=visit, now=at)
     confirm_address(account, visit=visit, now=at)
     return cast(HttpResponse, perform_password_login(request, {"email": account.email}, Login(user=account)))
 
@@ -210,10 +209,9 @@ def ask_reset(request: HttpRequest) -> HttpResponse:
         return render(request, "accounts/ask_reset.html", {"form": form}, status=422 if form.errors else 200)
     email, visit, at = form.cleaned_data["email"], visit_of(request), now()
     try:
-        attempts.check(Tried.MAIL, whom=email, visit=visit, now=at)
+        attempts.spend(Tried.MAIL, whom=email, visit=visit, now=at)
     except TooOften as slow:
         return error_page(request, 429, retry_after=slow.retry_after)
-    attempts.count(Tried.MAIL, whom=email, visit=visit, now=at)
     recovery.ask_reset(email, now=at)
     return render(request, "accounts/reset_sent.html")
 

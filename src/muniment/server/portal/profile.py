@@ -74,10 +74,9 @@ def address(request: HttpRequest) -> HttpResponse:
         return render(request, "portal/address.html", {"form": form}, status=422 if form.errors else 200)
     email, visit, at = form.cleaned_data["email"], visit_of(request), now()
     try:
-        attempts.check(Tried.MAIL, whom=email, visit=visit, now=at)
+        attempts.spend(Tried.MAIL, whom=email, visit=visit, now=at)
     except TooOften as slow:
         return error_page(request, 429, retry_after=slow.retry_after)
-    attempts.count(Tried.MAIL, whom=email, visit=visit, now=at)
     ask_change(owner_of(request), email, now=at)
     messages.success(
         request, "We sent a link to the new address. Until it is opened, nothing changes.", extra_tags="good"

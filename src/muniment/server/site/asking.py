@@ -84,10 +84,9 @@ def ask_from_outside(request: HttpRequest) -> HttpResponse:
         return render(request, "site/ask.html", {"form": form}, status=422 if form.errors else 200)
     asked, visit, at = form.cleaned_data, visit_of(request), now()
     try:
-        attempts.check(Tried.MAIL, whom=asked["email"], visit=visit, now=at)
+        attempts.spend(Tried.MAIL, whom=asked["email"], visit=visit, now=at)
     except TooOften as slow:
         return error_page(request, 429, retry_after=slow.retry_after)
-    attempts.count(Tried.MAIL, whom=asked["email"], visit=visit, now=at)
     with writing():
         take_in(
             Kind(asked["kind"]), channel=Channel.PAGE, email=asked["email"], now=at, details=asked["details"]

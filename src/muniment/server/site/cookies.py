@@ -70,10 +70,9 @@ def choose_cookies(request: HttpRequest) -> HttpResponse:
     if allowed and not request.user.is_authenticated:
         visit = visit_of(request)
         try:
-            attempts.check(Tried.CHOICE, whom="", visit=visit, now=now())
+            attempts.spend(Tried.CHOICE, whom="", visit=visit, now=now())
         except TooOften as slow:
             return error_page(request, 429, retry_after=slow.retry_after)
-        attempts.count(Tried.CHOICE, whom="", visit=visit, now=now())
     method = "page /cookies" if answer == "choose" else "first layer"
     choice = answer_cookies(subject_of(request), allowed, gpc=sends_gpc(request), method=method, now=now())
     request.consents = None  # type: ignore[attr-defined]
