@@ -83,6 +83,7 @@ NOT_KILLED = {
     "writing@ask_confirmation": "one transaction, asked by a person who asks again",
     "writing@confirm": "run by the operator's command, not by the server",
     "writing@refuse": "run by the operator's command, not by the server",
+    "writing@withdraw_newest_list": "run by the operator's command, not by the server",
     "LocalObjects.delete_all": "part of closing a vault, see the next lines",
     "LocalObjects.remove_all": "part of closing a vault, see the next line",
     "writing@_begin": "closing a vault: tests/unit/server/test_closing.py stops it at every step",

@@ -6,6 +6,7 @@ recovery kit, from backing up and restoring; all of it is told.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from muniment.format.head import open_head, seal_head
 from muniment.wire import messages as wire
 from tests.support.evil import Evil
 from tests.support.machine import Machine
-from tests.support.raw_device import RawDevice
+from tests.support.raw_device import RawDevice, Refused
 from tests.support.server import Served
 
 change = msgspec.structs.replace
@@ -182,3 +183,45 @@ def test_head_that_was_believed_may_not_be_spoiled_later(world: Stolen) -> None:
         ran = world.alice.muniment("backup", world.tree, server=evil.url)
         assert (ran.error, ran.code) == ("RollbackDetected", 5), ran
         assert not evil.sent_after_attack
+
+
+def test_a_false_list_of_keys_is_taken_back_once_its_writer_is_revoked(world: Stolen, tmp_path: Path) -> None:
+    """Nobody can read it, and the server cannot know. The owner revokes, the operator steps back."""
+    signed = world.thief.keys().signed
+    assert signed is not None
+    before = msgspec.msgpack.decode(signed.body, type=wire.SlotList)
+    slot, wrapped = secrets.token_hex(16), secrets.token_bytes(64)
+    world.thief.at_vault("PUT", f"/slots/{slot}", wire.Stored, wire.WrappedSlot(slot=slot, wrapped=wrapped))
+    line = wire.SlotInfo(
+        slot=slot, kind="passphrase", label="", device=None, added_by="x", added_at=0.0,
+        digest=hashlib.sha256(wrapped).digest(),
+    )  # fmt: skip
+    digest = hashlib.sha256(signed.body).digest()
+    false = change(before, number=before.number + 1, previous=digest, slots=[*before.slots, line])
+    listing = wire.PutSlotList(
+        expected_number=before.number, expected_hash=digest,
+        signed=wire.SignedSlotList(body=msgspec.msgpack.encode(false), mac=secrets.token_bytes(32)),
+    )  # fmt: skip
+    world.thief.at_vault("PUT", "/slot-list", wire.Stored, listing)
+    world.alice.muniment("backup", world.tree).expect(5)
+
+    withdraw = ("withdraw-slot-list", world.thief.vault)
+    too_early = world.served.try_admin(*withdraw)
+    assert (too_early.returncode, "not by a revoked device" in too_early.stderr) == (1, True), too_early
+    owner = RawDevice(
+        world.served.url,
+        world.alice.connection.device.hex,
+        world.alice.secrets.token,
+        vault=world.thief.vault,
+    )
+    asking = wire.AskConfirmation(action="revoke_device", subject=world.thief.device)
+    with pytest.raises(Refused) as refused:
+        owner.at_vault("POST", "/confirmations", wire.ErrorReply, asking)
+    assert refused.value.reply.request is not None
+    world.served.confirm(refused.value.reply.request)
+    assert world.served.admin(*withdraw) == {"number": before.number}
+
+    world.alice.muniment("backup", world.tree).expect(0)
+    assert slot not in {one.slot for one in owner.keys().slots}
+    kit = world.alice.muniment("keys", "recovery-kit").expect(0).result["recovery_kit"]  # a next list fits
+    Machine(tmp_path / "bare").muniment("--kit", kit, "snapshots", server=world.served.url).expect(0)

@@ -369,6 +369,24 @@ def set_allowance(
     print(json.dumps({"allowance": size}) if as_json else f"Each vault may hold {size} bytes.")
 
 
+@admin_app.command("withdraw-slot-list")
+@afresh(Purpose.BACKUP, Purpose.SECURITY)
+def withdraw_slot_list(
+    vault: Annotated[str, typer.Argument(help="The vault's id.", metavar="VAULT")],
+    data: Data,
+    as_json: Json = False,
+) -> None:
+    """Take back a vault's newest list of keys, which a device that is revoked now wrote.
+
+    For an owner whose machines all say that the list fails authentication: a stolen token wrote it.
+    """
+    try:
+        number = open_operator(data).withdraw_slot_list(vault)
+    except Exception as error:
+        explain(error)
+    print(json.dumps({"number": number}) if as_json else f"The newest list of keys is number {number} again.")
+
+
 def _checked_email(email: str) -> str:
     local, _, domain = email.partition("@")
     if not local or not domain or any(letter.isspace() for letter in email) or len(email) > 254:

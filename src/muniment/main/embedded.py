@@ -64,6 +64,7 @@ from muniment.server.vaults.allowances import set_allowance
 from muniment.server.vaults.confirmations import describe, pending_requests
 from muniment.server.vaults.leftovers import clear_all_uploads
 from muniment.server.vaults.models import Confirmation
+from muniment.server.vaults.slots import withdraw_newest_list
 from muniment.server.web.context import deploy
 
 _SERVED_AS = "server.json"
@@ -325,6 +326,10 @@ class Operator:
     def set_allowance(self, email: str, size: int) -> None:
         """Raises NoSuchAccount."""
         set_allowance(self.deployment, find_account(email), size)
+
+    def withdraw_slot_list(self, vault: str) -> int:
+        """The number of the list that is the newest now. Raises ValueError, Refusal."""
+        return withdraw_newest_list(self.deployment, UUID(vault)).number
 
     def _code(self, secret: bytes, *, new_vault: bool) -> str:
         config = self.deployment.config

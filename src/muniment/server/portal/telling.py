@@ -52,6 +52,7 @@ _EVENTS = {
     EventKind.SLOT_ADDED: "A key was added",
     EventKind.SLOT_REMOVED: "A key was removed",
     EventKind.SLOT_LIST_CHANGED: "The list of keys changed",
+    EventKind.SLOT_LIST_WITHDRAWN: "A list of keys that no machine could read was taken back",
     EventKind.KIT_REGISTERED: "A recovery kit was made",
     EventKind.KIT_USED: "A recovery kit was used",
     EventKind.KIT_REFUSED: "A wrong recovery kit was tried",

@@ -26,7 +26,6 @@ from muniment.server.vaults.models import (
     Pack,
     PackState,
     Session,
-    SlotListVersion,
     Snapshot,
     Vault,
 )
@@ -40,6 +39,7 @@ from muniment.server.vaults.reference_sets import (
 )
 from muniment.server.vaults.refs import parse_ref, seconds
 from muniment.server.vaults.sessions import has_ended, live_backup_session, session_over
+from muniment.server.vaults.slots import newest_list
 from muniment.wire import messages as m
 from muniment.wire.errors import ErrorCode
 
@@ -155,7 +155,7 @@ def _reference_set(deployment: Deployment, base: Snapshot | None, request: m.Com
 
 def _check_line(deployment: Deployment, vault: Vault, device: Device, request: m.Commit) -> None:
     """One line of commits per device. A new installation may take it up once, from its newest head."""
-    listed = SlotListVersion.objects.filter(vault=vault).order_by("-number").first()
+    listed = newest_list(vault)
     if request.slot_list_number > (0 if listed is None else listed.number):
         raise Refusal(ErrorCode.COMMIT_CONFLICT, "the head names a slot list to come", reason="slot_list")
     newest = newest_of_device(vault, device)

@@ -12,6 +12,7 @@ class EventKind(StrEnum):
     SLOT_ADDED = "slot_added"
     SLOT_REMOVED = "slot_removed"
     SLOT_LIST_CHANGED = "slot_list_changed"
+    SLOT_LIST_WITHDRAWN = "slot_list_withdrawn"
     KIT_REGISTERED = "kit_registered"
     KIT_USED = "kit_used"
     KIT_REFUSED = "kit_refused"

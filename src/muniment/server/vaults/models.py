@@ -124,9 +124,16 @@ class SlotListVersion(models.Model):
     object_key = sealed(models.CharField(max_length=160, unique=True))
     written_by = activity(models.ForeignKey(Device, null=True, on_delete=models.SET_NULL, related_name="+"))
     received_at = activity(models.DateTimeField())
+    withdrawn_at = activity(models.DateTimeField(null=True))
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["vault", "number"], name="slot_list_number_once")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["vault", "number"],
+                condition=models.Q(withdrawn_at=None),
+                name="slot_list_number_once",
+            )
+        ]
 
 
 class KitCredential(models.Model):

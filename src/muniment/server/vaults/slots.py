@@ -12,9 +12,9 @@ from django.db.models import QuerySet
 
 from muniment.server.accounts.models import Device
 from muniment.server.deployment import Deployment
-from muniment.server.refusals import Refusal, malformed
+from muniment.server.refusals import Refusal, malformed, not_granted
 from muniment.server.transactions import writing
-from muniment.server.vaults.access import Access, check_still_welcome
+from muniment.server.vaults.access import Access, check_still_welcome, lock_vault
 from muniment.server.vaults.confirmations import settle_confirmations
 from muniment.server.vaults.enrolment import vault_info
 from muniment.server.vaults.events import record_event
@@ -150,8 +150,40 @@ def _enter_slots(
         record_event(vault, EventKind.SLOT_ADDED, now=now, device=writer, slot=line.slot, slot_kind=line.kind)
 
 
+def withdraw_newest_list(deployment: Deployment, ref: UUID) -> SlotListVersion:
+    """Take back a list that no machine can read, whose writer's device is revoked; returns the one before.
+
+    The server cannot tell a false list from a true one, and need not be believed: machines saw the lists
+    before it. Of a true one that is taken back they say RollbackDetected. The wrapped keys stay.
+    """
+    now = deployment.now()
+    vault = Vault.objects.filter(ref=ref).first()
+    if vault is None:
+        raise not_granted("there is no such vault")
+    with writing():
+        locked = lock_vault(vault)
+        newest = newest_list(locked)
+        if newest is None or newest.written_by is None or newest.written_by.revoked_at is None:
+            raise Refusal(
+                ErrorCode.SLOT_CONFLICT,
+                "the newest list of keys is not by a revoked device",
+                advice="Have the owner revoke the device that wrote it first.",
+            )
+        before = SlotListVersion.objects.filter(vault=locked, number=newest.number - 1, withdrawn_at=None)
+        earlier = before.first()
+        if earlier is None:
+            raise Refusal(ErrorCode.SLOT_CONFLICT, "the vault has no list of keys before this one")
+        content, kept = (_decode_list(_read_list(deployment, one).body) for one in (newest, earlier))
+        only = {line.slot for line in content.slots} - {line.slot for line in kept.slots}
+        Slot.objects.filter(vault=locked, ref__in=map(parse_ref, only)).update(kind="", holder=None)
+        newest.withdrawn_at = now
+        newest.save(update_fields=["withdrawn_at"])
+        record_event(locked, EventKind.SLOT_LIST_WITHDRAWN, now=now, device=None, number=str(newest.number))
+    return earlier
+
+
 def newest_list(vault: Vault) -> SlotListVersion | None:
-    return SlotListVersion.objects.filter(vault=vault).order_by("-number").first()
+    return SlotListVersion.objects.filter(vault=vault, withdrawn_at=None).order_by("-number").first()
 
 
 def _read_list(deployment: Deployment, version: SlotListVersion) -> m.SignedSlotList:
