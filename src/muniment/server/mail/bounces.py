@@ -21,10 +21,9 @@ import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.message import MIMEPart
-from email.parser import BytesParser
 
 from muniment.server.mail.models import Unreachable
-from muniment.server.privacy.requests.incoming import BROKEN_MAIL, BoundedHeaders
+from muniment.server.privacy.requests.incoming import BROKEN_MAIL, read_mail
 from muniment.server.sealing import key_for
 from muniment.server.transactions import writing
 
@@ -50,7 +49,7 @@ def message_id(email: str, *, queued_at: datetime, domain: str) -> str:
 def take_in_bounce(content: bytes, *, now: datetime) -> bool:
     """Whether this is a report about a mail of ours; if it came back for good, that is remembered."""
     try:
-        mail = BytesParser(policy=BoundedHeaders()).parsebytes(content)
+        mail = read_mail(content)
         if mail.get_content_type() != "multipart/report":
             return False
         parts = list(mail.iter_parts())
@@ -107,7 +106,7 @@ def _headers(part: MIMEPart) -> Iterator[MIMEPart]:
     elif part.get_content_type() == "text/rfc822-headers":
         content = part.get_payload(decode=True)
         if isinstance(content, bytes):
-            yield BytesParser(policy=BoundedHeaders()).parsebytes(content, headersonly=True)
+            yield read_mail(content, headers_only=True)
 
 
 def _opened(token: str) -> tuple[datetime, bytes] | None:

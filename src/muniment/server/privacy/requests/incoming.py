@@ -19,7 +19,7 @@ from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import EmailPolicy
 from email.utils import parseaddr
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.utils.crypto import constant_time_compare, salted_hmac
@@ -73,7 +73,7 @@ class LinksEnough(Exception):
     """The address was sent as many links as go to one in a day. The mail is counted, not answered."""
 
 
-class BoundedHeaders(EmailPolicy):
+class _BoundedHeaders(EmailPolicy):
     """Reads headers only that are as long as people's are. Those that nobody asks for may have any length."""
 
     def header_fetch_parse(self, name: str, value: str) -> Any:
@@ -81,6 +81,12 @@ class BoundedHeaders(EmailPolicy):
         if len(value) > _MOST_HEADER:
             raise MessageError(name)
         return super().header_fetch_parse(name, value)
+
+
+def read_mail(content: bytes, *, headers_only: bool = False) -> EmailMessage:
+    """Reading a header that is too long raises MessageError."""
+    parser = BytesParser(policy=_BoundedHeaders())
+    return cast(EmailMessage, parser.parsebytes(content, headersonly=headers_only))
 
 
 def take_in(
@@ -121,7 +127,7 @@ def take_in_mail(content: bytes, *, now: datetime) -> UUID:
     The same mail again (by its Message-ID and sender) is the same request. Raises NotARequest, LinksEnough.
     """
     try:
-        mail = BytesParser(policy=BoundedHeaders()).parsebytes(content)
+        mail = read_mail(content)
         email = _sender(mail)
         known_by = _storable(str(mail.get("Message-ID", ""))).strip() or hashlib.sha256(content).hexdigest()
         words = _storable(f"{mail['Subject'] or ''}\n\n{_text(mail)}").strip()[:MOST_WORDS]
