@@ -329,7 +329,8 @@ class Operator:
 
     def withdraw_slot_list(self, vault: str) -> int:
         """The number of the list that is the newest now. Raises ValueError, Refusal."""
-        return withdraw_newest_list(self.deployment, UUID(vault)).number
+        earlier: int = withdraw_newest_list(self.deployment, UUID(vault)).number
+        return earlier
 
     def _code(self, secret: bytes, *, new_vault: bool) -> str:
         config = self.deployment.config
