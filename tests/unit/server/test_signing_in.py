@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +10,8 @@ from uuid import uuid4
 
 import pytest
 from allauth.mfa.models import Authenticator
-from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_totp_secret, hotp_value
+from django.core.cache import cache
 from django.db import connection
 from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
@@ -163,6 +165,22 @@ def test_guesses_at_once_are_as_many_as_one_after_the_other(
     monkeypatch.setattr(looks, look)
     guess()
     assert len(looked_at) == tried.by_account
+
+
+def test_a_code_of_an_app_signs_in_once(deployment: Deployment) -> None:
+    owner = Person(deployment).join()
+    secret = generate_totp_secret()
+    TOTP.activate(owner.account, secret)
+    code, earlier = (format_hotp_value(hotp_value(secret, int(time.time()) // 30 - late)) for late in (0, 1))
+    first, again = (Person(deployment, email=owner.email) for _ in range(2))
+    for other in (first, again):
+        other.sign_in()
+    first.post("/accounts/login/second", code=code)
+    assert first.is_signed_in()
+    cache.clear()  # another process, or half a minute later
+    for used in (code, earlier):
+        assert "Incorrect code" in text(again.post("/accounts/login/second", code=used))
+    assert not again.is_signed_in()
 
 
 def test_seeds_are_sealed_in_the_database(deployment: Deployment) -> None:

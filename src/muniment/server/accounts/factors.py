@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from allauth.core.internal.cryptokit import compare_user_code
 from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal import auth as totp
+from allauth.mfa.utils import decrypt
 
 from muniment.server.accounts.models import Account
+from muniment.server.transactions import writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +43,28 @@ def factors_of(account: Account) -> Factors:
         None if app is None else app.created_at,
         None if codes is None else len(codes.wrap().get_unused_codes()),
     )
+
+
+def use_once(authenticator: Authenticator, code: str) -> bool:
+    """Whether a right code is newer than all that were used of its app. Of other factors: yes.
+
+    Codes are right for a minute and a half; allauth remembers a used one for half a minute, in one process.
+    """
+    if authenticator.type != Authenticator.Type.TOTP:
+        return True
+    secret = decrypt(authenticator.data["secret"])
+    step = next(
+        (
+            step
+            for step in totp.yield_hotp_counters_from_time()
+            if compare_user_code(actual=code, expected=totp.format_hotp_value(totp.hotp_value(secret, step)))
+        ),
+        -1,
+    )
+    with writing():
+        row = Authenticator.objects.select_for_update().get(pk=authenticator.pk)
+        if step <= row.data.get("used", -1):
+            return False
+        row.data["used"] = step
+        row.save(update_fields=["data"])
+    return True

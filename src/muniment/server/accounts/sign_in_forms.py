@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from allauth.account import forms as sign_in_forms
 from allauth.core import context
+from allauth.mfa.adapter import get_adapter
 from allauth.mfa.base import forms as allauth_forms
 from allauth.mfa.webauthn import forms as passkey_forms
 from cryptography.exceptions import InvalidSignature
@@ -13,6 +14,7 @@ from django.core.exceptions import ValidationError
 from muniment.server.accounts import attempts
 from muniment.server.accounts.adapter import AccountAdapter
 from muniment.server.accounts.attempts import TooOften, Tried
+from muniment.server.accounts.factors import use_once
 from muniment.server.accounts.visiting import visit_of
 from muniment.server.web.context import now
 
@@ -28,6 +30,8 @@ class _Counted:
         except TooOften:
             raise ValidationError(AccountAdapter.error_messages["too_many_login_attempts"]) from None
         code: str = super().clean_code()  # type: ignore[misc]
+        if not use_once(self.authenticator, code):  # type: ignore[attr-defined]
+            raise get_adapter().validation_error("incorrect_code")
         attempts.give_back(Tried.CODE, whom=who, visit=visit, now=at)
         return code
 
