@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
 
 from muniment.server.config import ServerConfig
@@ -42,6 +41,7 @@ from muniment.server.privacy.versions.posting import (
 )
 from muniment.server.transactions import writing
 from tests.support.domain import Clock, Member
+from tests.support.versions import forget_versions
 
 BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
 EMAIL = "accounts.Account.email"
@@ -155,19 +155,13 @@ def test_across_a_border_only_on_a_basis(tmp_path: Path) -> None:
 # --- a version of the statement
 
 
-def _empty() -> None:
-    with connection.cursor() as cursor:
-        for table in ("changenotice", "acceptance", "progress", "statementversion"):
-            cursor.execute(f"DELETE FROM privacy_versions_{table}")
-
-
 @pytest.fixture
 def shipped(clock: Clock) -> Iterator[None]:
     """Only the version that ships, in force; the same again afterwards for whoever shares the database."""
-    _empty()
+    forget_versions()
     post_shipped(now=clock())
     yield
-    _empty()
+    forget_versions()
     post_shipped(now=clock())
 
 
@@ -217,7 +211,7 @@ def test_a_new_recipient_waits_for_thirty_days_and_gets_nothing_before(
 
 @pytest.mark.usefixtures("shipped")
 def test_less_holds_at_once_and_is_on_record(clock: Clock, tmp_path: Path) -> None:
-    _empty()
+    forget_versions()
     post(tmp_path, CARRIER, clock)
     assert set(in_force(clock()).statement.recipients) == {"carrier"}
     post(tmp_path, CARRIER.replace('"service_mail", ', ""), clock)
@@ -271,7 +265,7 @@ origins = ["https://partner.example"]
 def test_pages_load_from_a_partner_in_force_for_whoever_said_yes(
     deployment: Deployment, member: Member, clock: Clock, tmp_path: Path
 ) -> None:
-    _empty()
+    forget_versions()
     (deployment.config.data / "operator.toml").write_text('country = "IE"\n')
     account = member.account
     account.age_band = "adult"
@@ -382,7 +376,7 @@ def test_a_contract_that_ends_is_marked_before(
 def test_what_went_to_whom_is_counted_from_the_ledger(
     deployment: Deployment, member: Member, clock: Clock, tmp_path: Path
 ) -> None:
-    _empty()
+    forget_versions()
     post(tmp_path, CARRIER, clock)
     (deployment.config.data / "operator.toml").write_text('country = "IE"\n')
     (before,) = read_overview(now=clock()).rows

@@ -37,7 +37,7 @@ class Who(Enum):
 
 _OPEN = """
 |.well-known/gpc.json|appearance|cookies|cookies/choice|editions|editions/<slug:name>|healthz|ledger|ledger/checkpoint
-|ledger/entries|ledger/key|ledger/proof|mailbox|preferences|preferences/withdraw|privacy|privacy/data
+|ledger/entries|ledger/key|ledger/proof|mailbox|preferences|preferences/name|preferences/withdraw|privacy|privacy/data
 |privacy/data-map.json|privacy/history|privacy/history.atom|privacy/proof|privacy/request
 |privacy/version/<int:number>|sealed|sealed/sealed-sample.zip|static/<path:name>|transparency|transparency.json|unsubscribe/<str:token>|visit
 |accounts/confirm|accounts/guardian|accounts/login|accounts/login/passkey|accounts/login/second|accounts/logout
@@ -63,7 +63,7 @@ confirmations/<uuid:ref>/confirm|confirmations/<uuid:ref>/refuse|devices/<uuid:r
 """
 _STAFF = """
 console/orders|console/orders/<uuid:ref>/approve|console/orders/<uuid:ref>/document|console/orders/<uuid:ref>/delivered|console/orders/<uuid:ref>/export
-|console|console/hand-over/<uuid:ref>/file|console/hand-over/<uuid:ref>/delivered|console/recipients|console/succession|console/succession/<uuid:ref>/hand-over
+|console|console/hand-over/<uuid:ref>/file|console/hand-over/<uuid:ref>/delivered|console/recipients|console/recipients/<slug:name>/named|console/succession|console/succession/<uuid:ref>/hand-over
 |console/breaches|console/breaches/<uuid:ref>/close|console/breaches/<uuid:ref>/judge
 |console/breaches/<uuid:ref>/notice|console/breaches/<uuid:ref>/reported|console/breaches/<uuid:ref>/widen
 |console/orders/<uuid:ref>/read|console/requests/<uuid:ref>/read

@@ -26,6 +26,7 @@ urlpatterns = [
     path("console/breaches/<uuid:ref>/reported", breaches.reported, name="breach_reported"),
     path("console/breaches/<uuid:ref>/widen", breaches.widen, name="widen_breach"),
     path("console/recipients", recipients.recipients, name="console_recipients"),
+    path("console/recipients/<slug:name>/named", recipients.fetch_file, name="fetch_named"),
     path("console/succession", succession.succession, name="console_succession"),
     path(
         "console/succession/<uuid:ref>/hand-over",

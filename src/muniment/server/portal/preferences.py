@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.csrf import csrf_protect
@@ -13,6 +15,7 @@ from muniment.server.privacy.consent.cookies import optional_purposes
 from muniment.server.privacy.consent.effect import State
 from muniment.server.privacy.consent.notices import notice_for
 from muniment.server.privacy.consent.preferences import (
+    NAMED,
     Group,
     NoSuchGrant,
     event_of,
@@ -22,6 +25,13 @@ from muniment.server.privacy.consent.preferences import (
     withdraw_grant,
 )
 from muniment.server.privacy.consent.receipts import consent_receipt
+from muniment.server.privacy.named_sharing import (
+    LONGEST,
+    NotNameable,
+    name_recipient,
+    nameable,
+    named_by,
+)
 from muniment.server.privacy.operator import read_operator
 from muniment.server.privacy.statement import read_statement
 from muniment.server.web.choices import consents_of, sends_gpc, subject_of
@@ -47,12 +57,33 @@ def preferences(request: HttpRequest) -> HttpResponse:
             (group.value, [preference for preference in shown if preference.group is group])
             for group in Group
         ],
-        "grants": grants_of(subject, at),
+        "grants": [grant for grant in grants_of(subject, at) if grant.purpose.name != NAMED],
+        "named": named_by(owner_of(request), at),
+        "nameable": nameable(owner_of(request), at),
+        "days": {"first": at.date(), "last": at.date() + LONGEST},
         "events": [(event, statement.purposes.get(event.purpose)) for event in events_of(subject)],
         "kept": "kept" in request.GET,
+        "unclear": "unclear" in request.GET,
         "gpc": gpc,
     }
     return render(request, "portal/preferences.html", context)
+
+
+@require_POST
+@signed_in
+def name(request: HttpRequest) -> HttpResponse:
+    """Name a recipient, what they get, and the last day."""
+    try:
+        name_recipient(
+            owner_of(request),
+            request.POST.get("recipient", ""),
+            request.POST.getlist("field"),
+            last_day=date.fromisoformat(request.POST.get("last_day", "")),
+            now=now(),
+        )
+    except (NotNameable, ValueError):
+        return HttpResponseRedirect("/preferences?unclear#named")
+    return HttpResponseRedirect("/preferences?kept#named")
 
 
 @require_POST

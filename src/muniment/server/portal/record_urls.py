@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from muniment.server.portal.ledger import ledger, ledger_bundle
-from muniment.server.portal.preferences import preferences, receipt, withdraw
+from muniment.server.portal.preferences import name, preferences, receipt, withdraw
 from muniment.server.privacy.purposes import Purpose
 from muniment.server.web.purposes import used_for
 
@@ -13,6 +13,7 @@ _record = used_for(Purpose.ACCOUNTABILITY)
 
 urlpatterns = [
     path("preferences", preferences, name="preferences"),
+    path("preferences/name", name, name="name_recipient"),
     path("preferences/withdraw", withdraw, name="withdraw_grant"),
     path("preferences/receipts/<int:entry>.json", _record(receipt), name="consent_receipt"),
     path("ledger", _record(ledger), name="ledger"),

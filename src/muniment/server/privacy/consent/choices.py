@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -86,6 +86,7 @@ def choose(
     mentions_gpc: bool = False,
     recipient: str = "",
     until: datetime | None = None,
+    fields: Collection[str] = (),
 ) -> int:
     """Keep what was said, and do at once what follows; returns the ledger's entry. Only inside `writing()`.
 
@@ -101,11 +102,11 @@ def choose(
     before = _events(kept_with).filter(purpose=purpose, recipient=recipient).last()
     if state is State.DENIED and before is not None and before.state == State.GRANTED:
         state = State.WITHDRAWN
-    if before is not None and _says_the_same(before, state, notice, until):
+    if before is not None and _says_the_same(before, state, notice, until, fields):
         return before.entry
     entry = _add(
         subject, (purpose, recipient), state, notice=notice, method=method, now=now, until=until,
-        mentions_gpc=mentions_gpc,
+        mentions_gpc=mentions_gpc, fields=fields,
     )  # fmt: skip
     if subject.account is not None:
         if state is State.GRANTED:
@@ -168,8 +169,11 @@ def browser_hash(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
 
 
-def _says_the_same(before: ConsentEvent, state: State, notice: Notice, until: datetime | None) -> bool:
-    return (before.state, bytes(before.notice), before.until) == (state, notice.digest, until)
+def _says_the_same(
+    before: ConsentEvent, state: State, notice: Notice, until: datetime | None, fields: Collection[str]
+) -> bool:
+    said = (before.state, bytes(before.notice), before.until, before.fields)
+    return said == (state, notice.digest, until, sorted(fields))
 
 
 @purpose(Purpose.AGREEMENT)
@@ -197,6 +201,7 @@ def _add(
     now: datetime,
     until: datetime | None,
     mentions_gpc: bool,
+    fields: Collection[str] = (),
 ) -> int:
     purpose, recipient = target
     version = in_force(now).number
@@ -208,6 +213,8 @@ def _add(
         payload["recipient"] = recipient
     if until is not None:
         payload["until"] = until.isoformat(timespec="seconds")
+    if fields:
+        payload["fields"] = sorted(fields)
     if subject.account is not None:
         # Of a browser without an account not even the second is kept in the ledger.
         payload["at"] = now.isoformat(timespec="seconds")
@@ -218,5 +225,6 @@ def _add(
         browser=None if subject.account is not None else browser_hash(subject.browser or b""),
         purpose=purpose, recipient=recipient, state=state.value, notice=notice.digest,
         statement_version=version, method=method, mentions_gpc=mentions_gpc, at=now, until=until, entry=entry,
+        fields=sorted(fields),
     )  # fmt: skip
     return entry

@@ -74,6 +74,8 @@ class ConsentEvent(models.Model):
     mentions_gpc = _agreement(models.BooleanField(default=False))
     at = _agreement(models.DateTimeField())
     until = _agreement(models.DateTimeField(null=True))
+    # Which fields a recipient gets that the person named.
+    fields = _agreement(models.JSONField(default=list))
     entry = public(models.BigIntegerField(), why="the number of the ledger's entry")
 
     class Meta:

@@ -15,7 +15,8 @@ from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.terms import Purpose
 from muniment.server.transactions import writing
 
-_PER_RECIPIENT = frozenset({"named_sharing", "channel_partner"})
+NAMED = "named_sharing"
+_PER_RECIPIENT = frozenset({NAMED, "channel_partner"})
 """Granted to one recipient at a time, where that recipient is named; here they can only be taken back."""
 METHOD = "page /preferences"
 
@@ -63,6 +64,7 @@ class Grant:
 
     purpose: Purpose
     recipient: str
+    event: ConsentEvent
 
 
 def preferences_of(subject: Subject, *, gpc: bool, now: datetime) -> list[Preference]:
@@ -84,7 +86,10 @@ def grants_of(subject: Subject, now: datetime) -> list[Grant]:
     """What stands for single recipients."""
     purposes = read_statement().purposes
     granted = sorted(snapshot(subject, now).granted)
-    return [Grant(purposes[name], recipient) for name, recipient in granted if recipient]
+    last = {(event.purpose, event.recipient): event for event in reversed(events_of(subject))}
+    return [
+        Grant(purposes[name], recipient, last[name, recipient]) for name, recipient in granted if recipient
+    ]
 
 
 def keep_preferences(subject: Subject, answers: Mapping[str, State], *, gpc: bool, now: datetime) -> None:

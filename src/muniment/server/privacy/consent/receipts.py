@@ -72,7 +72,9 @@ def _purpose(event: ConsentEvent, statement: Statement) -> dict[str, Any]:
         "pii_information": [
             {"pii_type": name, "description": statement.categories[name].text}
             for name in sorted(declared.categories)
-        ],
+        ]
+        if not event.fields
+        else [{"pii_type": name} for name in event.fields],
         "pii_controllers": ["controller"],
         "collection_method": event.method,
         "recipient_third_parties": [event.recipient] if event.recipient else [],

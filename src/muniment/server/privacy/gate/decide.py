@@ -51,6 +51,10 @@ OFFERS = frozenset({RecipientKind.ADVERTISING_PARTNER})
 """Kinds that never hear of anybody who is not of age."""
 
 
+NAMED_SHARING = "named_sharing"
+"""The purpose for which people name a recipient themselves."""
+
+
 @dataclass(frozen=True, slots=True)
 class SubjectFacts:
     """What counts about the person. `country` is that of the region which holds the data."""
@@ -107,6 +111,11 @@ _CLAUSES = {
 }
 _DENIED = "P41"
 _CONSENTED = "P37"
+
+
+def can_be_named(recipient: Recipient) -> bool:
+    """Whether somebody may name it as one whom we shall send to."""
+    return NAMED_SHARING in recipient.purposes and recipient.kind not in MANDATED | OFFERS
 
 
 def decide(statement: Statement, ask: Ask) -> Decision:

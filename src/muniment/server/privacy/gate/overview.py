@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from enum import Enum
 
 from muniment.server.privacy.contracts import REVIEW_LASTS, holds
+from muniment.server.privacy.gate.decide import can_be_named
 from muniment.server.privacy.ledger.entries import entries_of_kind
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.terms import Recipient
@@ -45,6 +46,11 @@ class RecipientSeen:
     review_ends: date | None
     sent: int
     refused: int
+
+    @property
+    def can_be_named(self) -> bool:
+        """Whether people can name it, and have us send there."""
+        return can_be_named(self.recipient)
 
     @property
     def kind(self) -> str:

@@ -58,6 +58,7 @@ class Migration(migrations.Migration):
                 ("mentions_gpc", models.BooleanField(default=False)),
                 ("at", models.DateTimeField()),
                 ("until", models.DateTimeField(null=True)),
+                ("fields", models.JSONField(default=list)),
                 ("entry", models.BigIntegerField()),
                 (
                     "subject",
