@@ -86,9 +86,9 @@ def write_results(results: Results, place: Path) -> str:
     """Write {scale}.json, .md and .svg into `place`; the Markdown."""
     place.mkdir(parents=True, exist_ok=True)
     text = markdown(results)
-    (place / f"{results.scale}.json").write_text(json.dumps(asdict(results), indent=1) + "\n", encoding="utf-8")
-    (place / f"{results.scale}.md").write_text(text, encoding="utf-8")
-    (place / f"{results.scale}.svg").write_text(draw(results), encoding="utf-8")
+    figures = json.dumps(asdict(results), indent=1) + "\n"
+    for kind, content in (("json", figures), ("md", text), ("svg", draw(results))):
+        (place / f"{results.scale}.{kind}").write_text(content, encoding="utf-8")
     return text
 
 

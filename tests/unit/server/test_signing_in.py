@@ -282,6 +282,16 @@ def test_changing_the_password_ends_every_other_session(deployment: Deployment) 
     assert owner.mails("Your password was changed")
 
 
+def test_what_nobody_confirmed_is_no_account_to_set_a_password_of(deployment: Deployment) -> None:
+    """A stranger may have filled its form, consents and all; the link would confirm that."""
+    stranger = Person(deployment)
+    stranger.register()
+    owner = Person(deployment, email=stranger.email, network="198.51.100.9")
+    owner.post("/accounts/password/reset", email=owner.email)
+    assert owner.mails("There is no account under this address", to=owner.email)
+    assert not owner.mails("Set a new password")
+
+
 def test_a_reset_link_works_once_and_for_six_hours(deployment: Deployment, clock: Clock) -> None:
     owner = Person(deployment).join()
     Person(deployment, email=owner.email).post("/accounts/password/reset", email=owner.email)

@@ -6,11 +6,12 @@ from datetime import datetime
 
 from allauth.account.models import EmailAddress
 from django.contrib.auth.hashers import make_password
+from django.db.models import Q
 
 from muniment.server.accounts import mails
 from muniment.server.accounts.acceptance import accept_in_force
 from muniment.server.accounts.links import LinkKind, make_token
-from muniment.server.accounts.models import Account, SecurityEvent, WebSession
+from muniment.server.accounts.models import Account, Origin, SecurityEvent, WebSession
 from muniment.server.accounts.security_log import note
 from muniment.server.accounts.sign_up import address_confirmed
 from muniment.server.accounts.visits import Visit
@@ -22,8 +23,12 @@ Event = SecurityEvent.Kind
 
 
 def ask_reset(email: str, *, now: datetime) -> None:
-    """Send a link to the address, or say there that it has no account. Answers alike, takes as long."""
-    account = Account.objects.filter(email=email.lower(), is_active=True).first()
+    """Send a link to the address, or say there that it has no account. Answers alike, takes as long.
+
+    One that nobody confirmed is none: a stranger may have filled its form, and the link would confirm it all.
+    """
+    unconfirmed = Q(confirmed_at=None, made_by=Origin.SELF)
+    account = Account.objects.filter(email=email.lower(), is_active=True).exclude(unconfirmed).first()
     with writing():
         if account is None:
             send(mails.NoAccountHere(), to=email.lower(), now=now)

@@ -71,11 +71,9 @@ class LocalObjects:
         for leftover in self._incoming.iterdir():
             leftover.unlink()
 
-    def begin(self, key: str, *, size: int) -> LocalWriter:
-        self._check_reserve(size)
-        return self._begin(key, size=size)
-
-    def _begin(self, key: str, *, size: int) -> LocalWriter:
+    def begin(self, key: str, *, size: int, spare_reserve: bool = True) -> LocalWriter:
+        if spare_reserve:
+            self._check_reserve(size)
         target = self._path(key)
         with _named_failures():
             return LocalWriter(self, target, self._incoming / secrets.token_hex(16), size=size)
@@ -88,7 +86,7 @@ class LocalObjects:
             raise StorageFull
 
     def put(self, key: str, content: bytes) -> None:
-        writer = self._begin(key, size=len(content))
+        writer = self.begin(key, size=len(content), spare_reserve=False)
         try:
             writer.write([content])
             writer.publish()
