@@ -48,6 +48,7 @@ from muniment.server.privacy.disclosures.transparency import read_transparency
 from muniment.server.privacy.export import export_archive, read_archive
 from muniment.server.privacy.external import EXTERNAL
 from muniment.server.privacy.gate import disclose as gate
+from muniment.server.privacy.gate import overview
 from muniment.server.privacy.gate.decide import Reason
 from muniment.server.privacy.gate.disclose import NotSent, Offer, Values, disclose
 from muniment.server.privacy.ledger.entries import entries_of, entries_of_kind
@@ -188,6 +189,52 @@ def test_what_did_not_get_there_is_said_to_be_stopped(deployment: Deployment, me
         disclose(offer(member, "transactions"), Broken(), deployment=deployment)
     kinds = [entry.leaf.kind for entry in entries_of(member.account)[:2]]
     assert kinds == [Kind.DISCLOSURE_STOPPED, Kind.DISCLOSED]
+
+
+def test_what_was_stopped_counts_as_sent_nowhere(
+    deployment: Deployment, member: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(Carrier):
+        def send(self, values: Values) -> None:
+            raise OSError("the line is dead")
+
+    sent = offer(member, "transactions")
+    assert sent.statement is not None
+    monkeypatch.setattr(overview, "statement_in_force", lambda now: sent.statement)
+    monkeypatch.setattr(overview, "newest_posted", lambda now: sent.statement)
+
+    def counted() -> tuple[int, int]:
+        rows = overview.read_overview(now=deployment.now()).rows
+        return (
+            sum(row.sent for row in rows if row.recipient.name == sent.recipient),
+            read_transparency().other_disclosures,
+        )
+
+    before = counted()
+    with pytest.raises(NotSent):
+        disclose(sent, Broken(), deployment=deployment)
+    assert counted() == before
+    disclose(sent, Carrier(), deployment=deployment)
+    assert counted() == (before[0] + 1, before[1] + 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "goes"), [("ab", "a", "a"), ("a", "ab", "a"), ("ab", "bc", "b"), ("a", "b", "")]
+)
+def test_nothing_goes_that_was_not_recorded_and_only_nothing_is_stopped(
+    deployment: Deployment, member: Member, monkeypatch: pytest.MonkeyPatch, first: str, then: str, goes: str
+) -> None:
+    names = {"a": EMAIL, "b": "accounts.Account.language", "c": "accounts.Account.joined"}
+    decided = gate._decide
+    answers = [frozenset(names[letter] for letter in letters) for letters in (first, then)]
+    monkeypatch.setattr(gate, "_decide", lambda *args: replace(decided(*args), fields=answers.pop(0)))
+    monkeypatch.setattr(gate, "_values", lambda account, fields: {name: [] for name in fields})
+    carrier = Carrier()
+    decision = disclose(offer(member, "transactions"), carrier, deployment=deployment)
+    assert decision.allow is bool(goes)
+    assert [set(values) for values in carrier.got] == ([{names[goes]}] if goes else [])
+    newest = entries_of(member.account)[0].leaf.kind
+    assert newest == (Kind.DISCLOSED if goes else Kind.DISCLOSURE_STOPPED)
 
 
 # --- orders

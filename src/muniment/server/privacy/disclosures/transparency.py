@@ -45,6 +45,7 @@ class Transparency:
 def read_transparency() -> Transparency:
     received = [entry.said for entry in entries_of_kind(Kind.ORDER_RECEIVED)]
     exported = count_of_kind(Kind.ORDER_EXPORTED)
+    sent = count_of_kind(Kind.DISCLOSED) - count_of_kind(Kind.DISCLOSURE_STOPPED)
     return Transparency(
         received=len(received),
         refused=count_of_kind(Kind.ORDER_REFUSED),
@@ -52,6 +53,6 @@ def read_transparency() -> Transparency:
         told=count_of_kind(Kind.ORDER_TOLD),
         by_country=tuple(sorted(Counter(said["country"] for said in received).items())),
         by_cause=tuple(sorted(Counter(said["cause"] for said in received).items())),
-        other_disclosures=max(count_of_kind(Kind.DISCLOSED) - exported, 0),
+        other_disclosures=max(sent - exported, 0),
         refused_disclosures=count_of_kind(Kind.DISCLOSURE_REFUSED),
     )

@@ -3,7 +3,8 @@
     decision = disclose(offer, sender, deployment=deployment)
 
 It is decided twice: when the record is written, and again with fresh eyes right before sending, so that a
-consent withdrawn in between still counts. What was recorded and then not sent says so in a record of its own.
+consent withdrawn in between still counts. Only what both decisions allow is sent. Where that is nothing, or it
+did not get there, a record of its own says that it was stopped.
 
     with writing():
         decision = set_down(offer, sender, deployment=deployment)
@@ -15,7 +16,7 @@ between: the decision, its record and the row are one transaction, and stand or 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Protocol
 
@@ -76,11 +77,12 @@ def disclose(offer: Offer, sender: Sender, *, deployment: Deployment) -> Decisio
     if not decision.allow:
         return decision
     fresh = _decide(offer, deployment)
-    if fresh.fields != decision.fields:
+    fresh = replace(fresh, fields=decision.fields & fresh.fields)
+    if not (fresh.allow and fresh.fields):
+        fresh = replace(fresh, allow=False)
         with writing():
             _record(Kind.DISCLOSURE_STOPPED, offer, fresh, deployment)
-        if not fresh.allow:
-            return fresh
+        return fresh
     try:
         sender.send(_values(offer.account, fresh.fields))
     except Exception as error:

@@ -74,7 +74,8 @@ class Overview:
 def read_overview(*, now: datetime) -> Overview:
     """Everybody in the version posted last and in the one in force, whose contract ends first at the top."""
     held, posted = statement_in_force(now).recipients, newest_posted(now).recipients
-    sent, refused = _counts(Kind.DISCLOSED), _counts(Kind.DISCLOSURE_REFUSED)
+    sent = _counts(Kind.DISCLOSED) - _counts(Kind.DISCLOSURE_STOPPED)
+    refused = _counts(Kind.DISCLOSURE_REFUSED)
     known = {**held, **posted}
     rows = (
         RecipientSeen(
