@@ -3,8 +3,8 @@
     decision = disclose(offer, sender, deployment=deployment)
 
 It is decided twice: when the record is written, and again with fresh eyes right before sending, so that a
-consent withdrawn in between still counts. Only what both decisions allow is sent. Where that is nothing, or it
-did not get there, a record of its own says that it was stopped.
+consent withdrawn in between still counts. Only what both decisions allow is sent. Where that is nothing, or
+it did not get there, a record of its own says that it was stopped.
 
     with writing():
         decision = set_down(offer, sender, deployment=deployment)
