@@ -93,7 +93,8 @@ def test_a_kit_exports_too_and_nothing_is_readable(machine: Machine, tree: Path,
 
 def test_a_damaged_pack_stops_the_export(machine: Machine, tmp_path: Path, shared_server: Served) -> None:
     victim = max(
-        (path for path in shared_server.data.rglob("*") if path.is_file()), key=lambda p: p.stat().st_size
+        (path for path in (shared_server.data / "objects").rglob("*") if path.is_file()),
+        key=lambda p: p.stat().st_size,
     )
     sound = victim.read_bytes()
     victim.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))

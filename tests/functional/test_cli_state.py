@@ -208,7 +208,8 @@ def test_packs_lost_by_the_server_are_read_and_stored_again(
 ) -> None:
     machine = Machine(tmp_path / "home").connect(server.url, server.create_account())
     machine.done("backup", tree)
-    packs = [path for path in server.data.rglob("*") if path.is_file() and path.stat().st_size > 1_000_000]
+    stored = (server.data / "objects").rglob("*")
+    packs = [path for path in stored if path.is_file() and path.stat().st_size > 1_000_000]
     for path in packs:
         path.unlink()
     verified = machine.run("verify", "--read-data")

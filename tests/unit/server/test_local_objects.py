@@ -80,6 +80,30 @@ def test_directories_met_for_the_first_time_are_synced_too(
     }
 
 
+@pytest.mark.parametrize("step", ["link", "sync"])
+def test_a_folder_that_is_removed_under_a_writer_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    objects = LocalObjects(tmp_path / "objects")
+    name = key()
+    real_link = os.link
+    beside = [step]
+
+    def link(source: Path, target: Path) -> None:
+        if step == "sync":
+            real_link(source, target)
+        if beside:
+            beside.pop()
+            objects.remove_all(name.partition("/")[0])
+        if step == "link":
+            real_link(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+    objects.put(name, b"sealed")
+    assert not beside
+    assert [stored.key for stored in objects.list("")] == [name]
+
+
 def test_leftovers_of_a_killed_process_are_cleared(tmp_path: Path) -> None:
     objects = LocalObjects(tmp_path / "objects")
     writer = objects.begin(key(), size=100)

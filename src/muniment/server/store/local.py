@@ -22,6 +22,7 @@ from muniment.server.store.port import (
 _KEY = re.compile(r"[0-9a-z]+(?:/[0-9a-z]+)*")
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _INCOMING = ".incoming"
+_TRIES = 5
 _MAX_PIECES = min(os.sysconf("SC_IOV_MAX"), 1024)
 
 
@@ -142,7 +143,7 @@ class LocalObjects:
         if not top.exists():
             return removed
         with _named_failures(), self._making:
-            # Whoever writes there meanwhile finds the directory gone, or keeps it by being first.
+            # Whoever writes there meanwhile makes the directory anew, or keeps it by being first.
             self._made -= {path for path in self._made if path == top or top in path.parents}
             for directory, _, files in os.walk(top, topdown=False):
                 for name in files:
@@ -176,6 +177,11 @@ class LocalObjects:
 
     def make_directory_of(self, target: Path) -> None:
         self._make(target.parent)
+
+    def forget_directory_of(self, target: Path) -> None:
+        """Look again whether it is there, and whether those above it are."""
+        with self._making:
+            self._made -= set(target.parents) - set(self._root.parents) - {self._root}
 
     def _make(self, directory: Path) -> None:
         """Make a directory whose own name survives a power cut, its parents too.
@@ -234,13 +240,23 @@ class LocalWriter:
         with _named_failures():
             os.ftruncate(self._descriptor, self._written)
             os.fsync(self._descriptor)
-            self._store.make_directory_of(self._target)
-            try:
-                os.link(self._temporary, self._target)
-            except FileExistsError as error:
-                raise ObjectExists from error
-            _sync_directory(self._target.parent)
+            for _ in range(_TRIES - 1):
+                # Its directory may go between being made and being used: see `remove_all`.
+                with suppress(FileNotFoundError):
+                    self._link()
+                    break
+                self._store.forget_directory_of(self._target)
+            else:
+                self._link()
         self.discard()
+
+    def _link(self) -> None:
+        self._store.make_directory_of(self._target)
+        try:
+            os.link(self._temporary, self._target)
+        except FileExistsError as error:
+            raise ObjectExists from error
+        _sync_directory(self._target.parent)
 
     def discard(self) -> None:
         if self._descriptor >= 0:
