@@ -13,7 +13,7 @@ from benches.figures import Results
 from benches.inputs import SCALES
 from benches.measure import machine
 from benches.peers import PEERS, REQUIRED, Peer
-from benches.report import write_results
+from benches.report import read_results, write_results
 from benches.runs import Comparison
 
 HERE = Path(__file__).parent
@@ -28,12 +28,30 @@ def found_programs(*, only: list[str]) -> dict[type[Peer], str]:
     return {kind: program for kind, program in programs.items() if not only or kind.name in only}
 
 
+def add_earlier(results: Results, place: Path, *, but: set[str]) -> None:
+    """Take over what the report in `place` says of other inputs.
+
+    Ends the program where that was measured on another machine, or of other versions.
+    """
+    earlier = read_results(place, results.scale)
+    if (earlier.machine, earlier.versions) != (results.machine, results.versions):
+        raise SystemExit(
+            f"the report in {place} is of another machine or of other versions: measure all anew"
+        )
+    results.date = min(results.date, earlier.date)
+    results.titles = {name: title for name, title in earlier.titles.items() if name not in but}
+    results.samples = [sample for sample in earlier.samples if sample.input not in but]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benches", description=__doc__)
     parser.add_argument("--scale", choices=SCALES, default="standard")
     parser.add_argument("--rounds", type=int, default=3, help="paired rounds (large inputs have fewer)")
     parser.add_argument("--only", action="append", default=[], metavar="PEER", help="not for publication")
     parser.add_argument("--input", action="append", default=[], help="of the scale's inputs, only these")
+    parser.add_argument(
+        "--add", action="store_true", help="to the report there, in place of what it says of them"
+    )
     parser.add_argument("--results", type=Path, default=HERE / "results", help="where the report goes")
     options = parser.parse_args()
 
@@ -43,24 +61,25 @@ def main() -> int:
     work.mkdir(parents=True)
     programs = found_programs(only=options.only)
     versions = {kind.name: kind(work / "version", program).version() for kind, program in programs.items()}
+    items = [item for item in SCALES[options.scale] if not options.input or item.name in options.input]
     results = Results(
         date=time.strftime("%Y-%m-%d", time.gmtime()),
         scale=options.scale,
         machine=machine(place),
         versions=versions,
     )
+    if options.add:
+        add_earlier(results, options.results, but={item.name for item in items})
     report = "nothing was measured"
     try:
-        for item in SCALES[options.scale]:
-            if options.input and item.name not in options.input:
-                continue
+        for item in items:
             print(f"{item.title}", file=sys.stderr)
             comparison = Comparison(item, item.prepare(place / "inputs"), work, programs)
             results.titles[item.name] = item.title
             for sample in comparison.run(options.rounds):
                 results.samples.append(sample)
-            # A long scale that fails late still leaves what it measured.
-            report = write_results(results, options.results)
+                # A long scale that fails late still leaves what it measured.
+                report = write_results(results, options.results)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print(report)

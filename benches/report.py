@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+import msgspec
+
 from benches.figures import US, Results
 from benches.picture import draw
 from benches.runs import REFERENCES, Sample, Work
@@ -90,6 +92,11 @@ def write_results(results: Results, place: Path) -> str:
     for kind, content in (("json", figures), ("md", text), ("svg", draw(results))):
         (place / f"{results.scale}.{kind}").write_text(content, encoding="utf-8")
     return text
+
+
+def read_results(place: Path, scale: str) -> Results:
+    """What `write_results` wrote there."""
+    return msgspec.json.decode((place / f"{scale}.json").read_bytes(), type=Results)
 
 
 def markdown(results: Results) -> str:

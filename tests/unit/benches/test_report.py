@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from benches.__main__ import add_earlier
 from benches.figures import Results
 from benches.measure import Cost
 from benches.report import bars, write_results
@@ -59,3 +61,19 @@ def test_the_report_is_written_whole(results: Results, tmp_path: Path) -> None:
     picture = ElementTree.parse(tmp_path / "standard.svg").getroot()
     words = [element.text for element in picture.iter() if element.tag.endswith("text")]
     assert {"A <tree> & more", "first backup", "1.00 s", "90 MiB"} <= set(words)
+
+
+def test_inputs_measured_in_turn_make_one_report(results: Results, tmp_path: Path) -> None:
+    write_results(results, tmp_path)
+    later = replace(results, date="2026-11-23", titles={}, samples=[])
+    add_earlier(later, tmp_path, but={"many"})
+    assert (later.date, later.titles, later.samples) == ("2026-11-22", results.titles, results.samples)
+    add_earlier(later, tmp_path, but={"linux"})
+    assert (later.titles, later.samples) == ({}, [])
+
+
+def test_figures_of_another_program_are_not_put_beside_these(results: Results, tmp_path: Path) -> None:
+    write_results(results, tmp_path)
+    later = replace(results, versions=results.versions | {"restic": "0.17.3"})
+    with pytest.raises(SystemExit, match="measure all anew"):
+        add_earlier(later, tmp_path, but=set())
