@@ -26,6 +26,7 @@ from muniment.server.jobs.timetable import TIMETABLE
 from muniment.server.web.context import deploy
 from muniment.server.web.gathering import GatheredBodies
 from muniment.server.web.proxies import FromProxies
+from muniment.server.web.timing import AtTheTick
 from muniment.wire.messages import PREFIX
 
 _STOP_SECONDS = 1
@@ -59,7 +60,8 @@ def _website(config: ServerConfig) -> ASGIApp:
     # Both libraries type the same two interfaces in their own words.
     django_application: Any = get_wsgi_application()
     adapted: Any = WSGIMiddleware(django_application, workers=_WEBSITE_THREADS)
-    gathered = GatheredBodies(cast(ASGIApp, adapted), most=config.form_size, seconds=config.stranger_stall)
+    timed = AtTheTick(cast(ASGIApp, adapted))
+    gathered = GatheredBodies(timed, most=config.form_size, seconds=config.stranger_stall)
     return FromProxies(gathered, trusted=config.trusted_proxies)
 
 

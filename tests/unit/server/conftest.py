@@ -25,7 +25,6 @@ atexit.register(shutil.rmtree, _DATA, ignore_errors=True)
 if not settings.configured:
     set_up_django(ServerConfig(data=_DATA, database_url=url_for(_DATA)))
 
-from muniment.server.accounts import timing  # noqa: E402
 from muniment.server.deployment import Deployment  # noqa: E402
 from muniment.server.privacy.purposes import Purpose, afresh  # noqa: E402
 from muniment.server.privacy.versions.posting import post_shipped  # noqa: E402
@@ -52,9 +51,8 @@ _DEAR = {name: getattr(Argon2PasswordHasher, name) for name in _CHEAP}
 
 @pytest.fixture(scope="session", autouse=True)
 def quick() -> Iterator[None]:
-    """What is slow on purpose is not here: hashing passwords, and waiting for the tick to answer at."""
+    """Hashing passwords is slow on purpose, and not here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timing, "TICK_SECONDS", 0.001)
         for name, cost in _CHEAP.items():
             patch.setattr(Argon2PasswordHasher, name, cost)
         yield

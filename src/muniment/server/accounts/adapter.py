@@ -29,6 +29,7 @@ from muniment.server.accounts.visiting import visit_of
 from muniment.server.sealing import box_for
 from muniment.server.transactions import writing
 from muniment.server.web.context import now
+from muniment.server.web.timing import looks_up
 
 _STRONG = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
 _NOT_YET = {
@@ -65,6 +66,7 @@ class AccountAdapter(DefaultAccountAdapter):
             attempts.spend(Tried.SIGN_IN, **self._tried)
         except TooOften:
             raise self.validation_error("too_many_login_attempts") from None
+        looks_up(request)
 
     def _rollback_login_failed_rl_usage(self) -> None:
         """It was no failure."""

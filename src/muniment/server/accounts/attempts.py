@@ -34,8 +34,9 @@ class Tried(Enum):
     CODE = ("code", 10, 60)
     SIGN_UP = ("sign_up", 5, 30)
     MAIL = ("mail", 5, 30)
-    SCREEN = ("screen", 0, 60)
     CHOICE = ("choice", 0, 120)
+    FORM = ("form", 0, 300)
+    """Whatever strangers post, empty and wrong forms too."""
 
     def __init__(self, word: str, by_account: int, by_network: int) -> None:
         self.word, self.by_account, self.by_network = word, by_account, by_network
@@ -50,8 +51,12 @@ class TooOften(Exception):
 def spend(tried: Tried, *, whom: str, visit: Visit, now: datetime) -> None:
     """One more, before it is looked at: of what is tried at once no more passes than in turn.
 
-    Raises TooOften where account (`whom`: an address or an id) or network tried enough for now.
+    Raises TooOften where account (`whom`: an address or an id) or network tried enough for now. Who did so
+    long ago is told without a transaction, so that a flood holds up nobody's writing.
     """
+    for kind, name, most in _bounds(tried, whom=whom, visit=visit):
+        if _total(tried, kind, name, now=now) >= most:
+            raise TooOften
     with writing():
         _add(1, tried, whom=whom, visit=visit, now=now)
         for kind, name, most in _bounds(tried, whom=whom, visit=visit):

@@ -11,7 +11,7 @@ from django.urls import path
 from django.views.decorators.http import require_http_methods
 
 from muniment.server.accounts import views
-from muniment.server.accounts.timing import at_the_tick
+from muniment.server.accounts.visiting import bound_posts
 from muniment.server.privacy.purposes import Purpose
 from muniment.server.web.purposes import used_for
 
@@ -32,7 +32,7 @@ urlpatterns = [
     path("accounts/password/reset", views.ask_reset, name="account_reset_password"),
     path("accounts/password/set/<str:token>", views.set_password, name="account_set_password"),
     path("accounts/address/<str:token>", views.new_address, name="account_new_address"),
-    path("accounts/login", at_the_tick(_form(sign_in.login)), name="account_login"),
+    path("accounts/login", bound_posts(_form(sign_in.login)), name="account_login"),
     path("accounts/login/passkey", _form(passkeys.login_webauthn), name="mfa_login_webauthn"),
     path("accounts/login/second", _form(factors.authenticate), name="mfa_authenticate"),
     path("accounts/logout", _form(sign_in.logout), name="account_logout"),

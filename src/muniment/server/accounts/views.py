@@ -44,12 +44,12 @@ from muniment.server.accounts.sign_up import (
     guardian_refuses,
     sign_up,
 )
-from muniment.server.accounts.timing import at_the_tick
-from muniment.server.accounts.visiting import visit_of
+from muniment.server.accounts.visiting import bound_posts, visit_of
 from muniment.server.privacy.forms import declared_form
 from muniment.server.privacy.statement import read_statement
 from muniment.server.web.context import now
 from muniment.server.web.errors import error_page
+from muniment.server.web.timing import looks_up
 
 SCREENED = "age_screen"
 """A cookie with the same content for everybody: the screen said no here. It ends with the browser."""
@@ -63,6 +63,7 @@ def choose_edition(request: HttpRequest) -> HttpResponse:
     return render(request, "accounts/choose_edition.html", {"editions": Edition, "looked_at": looked_at})
 
 
+@bound_posts
 @get_or_post
 def age_screen(request: HttpRequest, edition: str) -> HttpResponse:
     """The first page of signing up; with a pass it goes on to the form."""
@@ -107,7 +108,7 @@ def _show_form(
     return render(request, "accounts/sign_up.html", context, status=422 if form.errors else 200)
 
 
-@at_the_tick
+@bound_posts
 @require_http_methods(["POST"])
 def register(request: HttpRequest, edition: str) -> HttpResponse:
     """The filled form. Known and unknown addresses are answered alike."""
@@ -139,6 +140,7 @@ def register(request: HttpRequest, edition: str) -> HttpResponse:
         details=form.details(),
         guardian=data.get("guardian"),
     )
+    looks_up(request)
     try:
         sign_up(wish, visit=visit, now=at)
     except GuardianMissing:
@@ -199,7 +201,7 @@ def guardian(request: HttpRequest, token: str) -> HttpResponse:
     return render(request, "accounts/guardian_answered.html", {"agreed": answer == "agree"})
 
 
-@at_the_tick
+@bound_posts
 @get_or_post
 def ask_reset(request: HttpRequest) -> HttpResponse:
     form = EmailForm(request.POST or None)
@@ -212,6 +214,7 @@ def ask_reset(request: HttpRequest) -> HttpResponse:
         attempts.spend(Tried.MAIL, whom=email, visit=visit, now=at)
     except TooOften as slow:
         return error_page(request, 429, retry_after=slow.retry_after)
+    looks_up(request)
     recovery.ask_reset(email, now=at)
     return render(request, "accounts/reset_sent.html")
 

@@ -18,6 +18,7 @@ from muniment.server.portal.access import freshly_signed_in, owner_of, signed_in
 from muniment.server.privacy.forms import declared_form
 from muniment.server.web.context import now
 from muniment.server.web.errors import error_page
+from muniment.server.web.timing import looks_up
 
 get_or_post = require_http_methods(["GET", "HEAD", "POST"])
 
@@ -77,6 +78,7 @@ def address(request: HttpRequest) -> HttpResponse:
         attempts.spend(Tried.MAIL, whom=email, visit=visit, now=at)
     except TooOften as slow:
         return error_page(request, 429, retry_after=slow.retry_after)
+    looks_up(request)
     ask_change(owner_of(request), email, now=at)
     messages.success(
         request, "We sent a link to the new address. Until it is opened, nothing changes.", extra_tags="good"

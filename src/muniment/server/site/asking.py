@@ -16,8 +16,7 @@ from muniment.server.accounts.correcting import check_detail
 from muniment.server.accounts.forms import EmailForm, StrictForm
 from muniment.server.accounts.models import Profile
 from muniment.server.accounts.profile import DETAILS
-from muniment.server.accounts.timing import at_the_tick
-from muniment.server.accounts.visiting import visit_of
+from muniment.server.accounts.visiting import bound_posts, visit_of
 from muniment.server.privacy.requests.incoming import (
     ASKED_FROM_OUTSIDE,
     MOST_WORDS,
@@ -32,6 +31,7 @@ from muniment.server.privacy.requests.models import Channel, Kind
 from muniment.server.transactions import writing
 from muniment.server.web.context import now
 from muniment.server.web.errors import error_page
+from muniment.server.web.timing import looks_up
 
 KINDS = [(kind.value, kind.label) for kind in ASKED_FROM_OUTSIDE]
 
@@ -73,7 +73,7 @@ class ConfirmForm(StrictForm):
     kind = forms.ChoiceField(label="What you ask", choices=KINDS)
 
 
-@at_the_tick
+@bound_posts
 @require_http_methods(["GET", "HEAD", "POST"])
 def ask_from_outside(request: HttpRequest) -> HttpResponse:
     """Answers alike whether or not the address is known here."""
@@ -87,6 +87,7 @@ def ask_from_outside(request: HttpRequest) -> HttpResponse:
         attempts.spend(Tried.MAIL, whom=asked["email"], visit=visit, now=at)
     except TooOften as slow:
         return error_page(request, 429, retry_after=slow.retry_after)
+    looks_up(request)
     with writing():
         take_in(
             Kind(asked["kind"]), channel=Channel.PAGE, email=asked["email"], now=at, details=asked["details"]
