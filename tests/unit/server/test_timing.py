@@ -30,7 +30,8 @@ Post = Callable[[Person, str], dict[str, Any]]
 def post(person: Person, path: str, **values: str) -> dict[str, Any]:
     """The scope of the request, once it is answered."""
     scope: dict[str, Any] = {}
-    person.browser.post(path, values, **{"asgi.scope": scope})
+    environ: dict[str, Any] = {"asgi.scope": scope}
+    person.browser.post(path, values, **environ)
     return scope
 
 
