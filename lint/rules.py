@@ -169,6 +169,21 @@ def behind_the_guard(source: Source) -> Iterator[Finding]:
             yield node.lineno, f"{name}: no column is asked in SQL by hand, so it stands in few places"
 
 
+_BY_ADDRESS = "server/accounts/models/people.py"
+_LOOK = {"filter", "get", "exclude", "get_or_create", "update_or_create"}
+
+
+def account_by_address(source: Source) -> Iterator[Finding]:
+    if source.package != "server" or "/".join(source.path.parts[2:]) == _BY_ADDRESS:
+        return
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.Call) or not any(word.arg == "email" for word in node.keywords):
+            continue
+        manager, _, name = ast.unparse(node.func).rpartition(".")
+        if name in _LOOK and manager.endswith(("Account.objects", "._default_manager")):
+            yield node.lineno, "an account is found by `with_address`, which knows how addresses are kept"
+
+
 def star_import(source: Source) -> Iterator[Finding]:
     for node in ast.walk(source.tree):
         if isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names):
@@ -343,6 +358,22 @@ RULES: tuple[Rule, ...] = (
             "rows.annotate(shown=RawSQL('email', ()))",
             "rows.filter(pk=1).extra(select={'shown': 'email'})",
             "account.__dict__['email']",
+        ),
+    ),
+    Rule(
+        "accounts-by-address-in-one-place",
+        "who forgets that addresses are kept in small letters finds nobody, and says that there is none",
+        account_by_address,
+        "src/muniment/server/mail/example.py",
+        good=(
+            "Account.objects.with_address(email).first()",
+            "Account.objects.filter(pk=1)",
+            "Account.objects.create(email=email)",
+            "Request.objects.filter(email=email)",
+        ),
+        bad=(
+            "Account.objects.filter(email=email).first()",
+            "get_user_model()._default_manager.get(email=email.lower())",
         ),
     ),
     Rule(

@@ -222,6 +222,8 @@ def test_an_address_has_one_account_whatever_its_case(deployment: Deployment) ->
     with writing():
         made = create_account(f"{name}@Example.ORG", now=deployment.now())
     assert find_account(f"{name.upper()}@example.org") == made
+    assert Account.objects.with_address(f"{name}@example.ORG").get() == made
+    assert not Account.objects.with_address("").exists()
     with pytest.raises(AccountExists), writing():
         create_account(f"{name}@EXAMPLE.org", now=deployment.now())
     with pytest.raises(NoSuchAccount):

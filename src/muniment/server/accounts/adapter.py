@@ -75,7 +75,7 @@ class AccountAdapter(DefaultAccountAdapter):
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
         email, visit = credentials.get("email", ""), visit_of(request)
         with writing():
-            account = Account.objects.filter(email=email.lower()).first()
+            account = Account.objects.with_address(email).first()
             note(SecurityEvent.Kind.REFUSED, account=account, visit=visit, now=now(), method="password")
 
     def pre_login(self, request: HttpRequest, user: Account, **kwargs: Any) -> HttpResponse | None:

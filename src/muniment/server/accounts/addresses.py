@@ -23,7 +23,7 @@ class AddressTaken(Exception):
 def ask_change(account: Account, email: str, *, now: datetime) -> None:
     """Send a link there. Who owns an account under that address is told so, and the asker learns nothing."""
     email = email.lower()
-    taken = Account.objects.filter(email=email).exclude(pk=account.pk).first()
+    taken = Account.objects.with_address(email).exclude(pk=account.pk).first()
     with writing():
         if taken is not None:
             send(mails.AccountExists(), to=taken, now=now)

@@ -28,13 +28,13 @@ class NoSuchAccount(Exception):
 
 
 def create_account(email: str, *, now: datetime) -> Account:
-    if Account.objects.filter(email=email.lower()).exists():
+    if Account.objects.with_address(email).exists():
         raise AccountExists
     return Account.objects.create_account(email, ref=uuid4(), created_at=now)
 
 
 def find_account(email: str) -> Account:
-    account = Account.objects.filter(email=email.lower()).first()
+    account = Account.objects.with_address(email).first()
     if account is None:
         raise NoSuchAccount
     return account

@@ -28,7 +28,7 @@ def ask_reset(email: str, *, now: datetime) -> None:
     One that nobody confirmed is none: a stranger may have filled its form, and the link would confirm it all.
     """
     unconfirmed = Q(confirmed_at=None, made_by=Origin.SELF)
-    account = Account.objects.filter(email=email.lower(), is_active=True).exclude(unconfirmed).first()
+    account = Account.objects.with_address(email).filter(is_active=True).exclude(unconfirmed).first()
     with writing():
         if account is None:
             send(mails.NoAccountHere(), to=email.lower(), now=now)

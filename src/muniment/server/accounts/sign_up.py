@@ -69,8 +69,8 @@ def sign_up(wish: SignUp, *, visit: Visit, now: datetime) -> None:
     hashed = make_password(wish.password)
     with writing():
         # An address that nobody confirmed belongs to nobody: who comes later may be its owner.
-        Account.objects.filter(email=email, confirmed_at=None, made_by=Origin.SELF).delete()
-        known = Account.objects.filter(email=email).first()
+        Account.objects.with_address(email).filter(confirmed_at=None, made_by=Origin.SELF).delete()
+        known = Account.objects.with_address(email).first()
         if known is not None:
             note(Event.SIGN_UP_REPEATED, account=known, visit=visit, now=now)
             send(mails.AccountExists(), to=known, now=now)

@@ -72,4 +72,4 @@ def _with_foot(text: str, unsubscribe: str) -> str:
 
 
 def _account_of(email: str) -> Any:
-    return get_user_model()._default_manager.filter(email=email.lower()).first()
+    return get_user_model()._default_manager.with_address(email).first()

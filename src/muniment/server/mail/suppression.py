@@ -102,7 +102,7 @@ def _open(token: str) -> _Recipient:
         email = box_for(_USE).decrypt(token + "=" * (-len(token) % 4)).decode()
     except (InvalidToken, ValueError) as error:
         raise LinkUnknown from error
-    return _Recipient(email, get_user_model()._default_manager.filter(email=email).first())
+    return _Recipient(email, get_user_model()._default_manager.with_address(email).first())
 
 
 def _hash(email: str) -> bytes:

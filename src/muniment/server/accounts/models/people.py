@@ -51,8 +51,12 @@ class AccountManager(BaseUserManager["Account"]):
         account.save(using=self._db)
         return account
 
+    def with_address(self, email: str) -> models.QuerySet[Account]:
+        """The account whose address this is, if there is one; capitals are none of its differences."""
+        return self.filter(email=email.lower())
+
     def get_by_natural_key(self, username: str | None) -> Account:
-        return self.get(email=(username or "").lower())
+        return self.with_address(username or "").get()
 
 
 class Account(AbstractBaseUser, PermissionsMixin):

@@ -295,10 +295,10 @@ def _declared(categories: Iterable[str]) -> list[str]:
 
 
 def _affect(row: Breach, people: Iterable[str]) -> None:
-    accounts: Any = get_user_model()._default_manager
+    accounts = get_user_model()._default_manager
     found = []
     for address in {one.strip().lower() for one in people} - {""}:
-        account = accounts.filter(email=address).first()
+        account = accounts.with_address(address).first()
         if account is None:
             raise ValueError(f"no account has the address {address}")
         found.append(account)

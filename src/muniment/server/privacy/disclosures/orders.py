@@ -135,7 +135,7 @@ def take_in(order: Order, *, by: Any, now: datetime) -> UUID:
     beyond = order.scope - set(fields_within_reach())
     if beyond:
         raise OutOfScope(beyond)
-    account = get_user_model()._default_manager.filter(email=order.email.lower()).first()
+    account = get_user_model()._default_manager.with_address(order.email).first()
     if account is None:
         raise NoSuchOrder
     row = OrderCase.objects.create(

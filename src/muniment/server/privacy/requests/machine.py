@@ -309,4 +309,4 @@ def _record(
 
 def account_of(email: str) -> Any:
     """The account with this address; None where there is none."""
-    return get_user_model()._default_manager.filter(email=email.lower()).first()
+    return get_user_model()._default_manager.with_address(email).first()
