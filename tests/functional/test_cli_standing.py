@@ -24,9 +24,14 @@ def machine(shared_server: Served, tmp_path: Path) -> Machine:
     return Machine(tmp_path / "home").connect(shared_server.url, code)
 
 
-def status_after(machine: Machine, days: float) -> Ran:
+def at(machine: Machine, days: float) -> Machine:
+    """The machine, whose clock is ahead by so much."""
     prefix = (sys.executable, "-m", "tests.support.racing", json.dumps({"clock": days * DAY}), "--")
-    return replace(machine, prefix=prefix).run("status", "--check")
+    return replace(machine, prefix=prefix)
+
+
+def status_after(machine: Machine, days: float) -> Ran:
+    return at(machine, days).run("status", "--check")
 
 
 def verdicts(ran: Ran) -> dict[str, str]:
@@ -64,3 +69,18 @@ def test_a_set_that_was_never_backed_up_is_bad(machine: Machine, tmp_path: Path)
     machine.done("sets", "add", "later", tmp_path)
     named = machine.run("status", "--check")
     assert (named.code, verdicts(named)) == (3, {"later": "bad"})
+
+
+def test_a_run_of_the_future_neither_counts_as_fresh_nor_stops_the_schedule(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """The clock was ahead for one run, then set: until then cron's line would find nothing due, for years."""
+    (tmp_path / "tree").mkdir()
+    at(machine, 1500).done("backup", tmp_path / "tree")
+    (named,) = machine.run("status", "--check").expect(3).result["sets"]
+    assert (named["verdict"], named["age_seconds"]) == ("attention", None)
+    assert "clock" in named["reason"]
+    assert "nobody knows when; its time lies in the future" in machine.told("status").out
+    assert "snapshot" in machine.done("backup", "--if-due", "1h")
+    assert machine.done("backup", "--if-due", "1h") == {"skipped": True, "set": "default"}
+    assert verdicts(machine.run("status", "--check").expect(0)) == {"default": "unscheduled"}

@@ -11,6 +11,7 @@ from muniment.client.home.config import Connection
 from muniment.client.schedule.plan import CALENDAR
 from muniment.client.state.known_heads import OpenedHead
 from muniment.client.telling.output import plural
+from muniment.client.transport.server import CLOCK_TOLERANCE
 from muniment.client.vault.opening import OpenVault
 from muniment.wire import messages as wire
 
@@ -32,7 +33,8 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SetStanding:
-    """One set of this machine. `age`: seconds since its newest complete snapshot began; None without one."""
+    """One set of this machine. `age`: seconds since its newest complete snapshot began; None without one, or
+    where a wrong clock said when."""
 
     name: str
     newest: OpenedHead | None
@@ -87,10 +89,13 @@ def _standing_of_set(vault: OpenVault, connection: Connection, name: str, *, now
     problems = last_problems(vault.database, name)
     if newest is None:
         return SetStanding(name, None, None, every, problems, Verdict.BAD, "was never backed up")
-    age = max(0.0, now - newest.head.started_ns / 1e9)
+    age = now - newest.head.started_ns / 1e9
     limit = LATE * seconds_of(CALENDAR[every]) if every in CALENDAR else QUIET_WITHOUT_SCHEDULE
     if newest.head.partial:
         verdict, reason = Verdict.ATTENTION, "the last run did not finish; run it again to go on"
+    elif age < -CLOCK_TOLERANCE:
+        reason = "its time lies in the future: set this machine's clock, then back it up again"
+        return SetStanding(name, newest, None, every, problems, Verdict.ATTENTION, reason)
     elif age > limit:
         why = "no backup for too long"
         verdict, reason = Verdict.BAD, why if every else f"{why}, and none is scheduled"
@@ -100,7 +105,7 @@ def _standing_of_set(vault: OpenVault, connection: Connection, name: str, *, now
         verdict, reason = Verdict.UNSCHEDULED, "not scheduled: `muniment schedule on`"
     else:
         verdict, reason = Verdict.GOOD, f"scheduled {every}"
-    return SetStanding(name, newest, age, every, problems, verdict, reason)
+    return SetStanding(name, newest, max(0.0, age), every, problems, verdict, reason)
 
 
 def _by_hand(sets: Sequence[SetStanding]) -> str:

@@ -159,11 +159,14 @@ def _try_out(invocation: Invocation, chosen: ChosenSet) -> None:
 
 
 def _is_due(invocation: Invocation, name: str, *, every: str) -> bool:
-    """Whether the last complete run began at least `every` ago; five minutes of grace, as timers waver."""
+    """Whether the last complete run began at least `every` ago; five minutes of grace, as timers waver.
+
+    A run that began in the future began by a wrong clock, so nobody knows how old it is.
+    """
     seconds = seconds_of(every)
     with invocation.open_database(invocation.connection()) as database:
         last = last_run(database, name)
-    return last is None or invocation.clock.now_ns() / 1e9 - last > seconds - 300
+    return last is None or not -300 < invocation.clock.now_ns() / 1e9 - last <= seconds - 300
 
 
 def request_of(backup_set: BackupSet, excludes: Excludes, rules: tuple[str, ...]) -> BackupRequest:

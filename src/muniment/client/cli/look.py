@@ -124,7 +124,9 @@ def status(
     }
     lines = [standing.headline]
     for one in standing.sets:
-        when = f"{human_age(one.age)} ago" if one.age is not None else "never"
+        when = "never" if one.newest is None else "nobody knows when"
+        if one.age is not None:
+            when = f"{human_age(one.age)} ago"
         lines.append(f"  {one.name}: {when}; {one.reason}")
     lines += standing.notes
     lines.append(f"{human_size(info.used)} of {human_size(info.allowance)} used, on {connection.server}.")
