@@ -30,7 +30,7 @@ from muniment.server.privacy.breaches.register import (
     widen,
 )
 from muniment.server.privacy.export import export_archive, read_archive
-from muniment.server.privacy.ledger.entries import entries_of, entries_of_kind
+from muniment.server.privacy.ledger.entries import entries_of
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.operator import Operator
 from muniment.server.privacy.purposes import Purpose, ReadWithoutPurpose, afresh
@@ -40,6 +40,7 @@ from muniment.server.privacy.requests.models import Kind as Asked
 from muniment.server.privacy.statement import read_statement
 from muniment.server.transactions import writing
 from tests.support.domain import Clock, Member
+from tests.support.ledger import entries_of_kind
 
 HOUR = timedelta(hours=1)
 

@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 import pytest
+from django.db.models import Model
 
 from muniment.server.accounts.models import Account
 from muniment.server.deployment import Deployment
@@ -20,6 +21,7 @@ from muniment.server.privacy.gate.decide import Reason
 from muniment.server.privacy.gate.disclose import NotSent, Offer, Values, disclose
 from muniment.server.privacy.ledger.entries import entries_of
 from muniment.server.privacy.ledger.kinds import Kind
+from muniment.server.privacy.ledger.models import LeafRow, Opening
 from muniment.server.privacy.statement import Statement, read_statement
 from muniment.server.privacy.terms import Recipient, RecipientKind
 from muniment.server.transactions import writing
@@ -174,6 +176,23 @@ def test_what_was_stopped_counts_as_sent_nowhere(
     assert counted() == before
     disclose(sent, Carrier(), deployment=deployment)
     assert counted() == (before[0] + 1, before[1] + 1)
+
+
+@pytest.mark.parametrize("model", [LeafRow, Opening])
+def test_pages_of_numbers_read_no_entry(
+    deployment: Deployment, member: Member, monkeypatch: pytest.MonkeyPatch, model: type[Model]
+) -> None:
+    """There may be a million of them."""
+    disclose(offer(member, "transactions"), Carrier(), deployment=deployment)
+
+    def read(*row: object) -> Model:
+        raise AssertionError(row)
+
+    monkeypatch.setattr(model, "from_db", read)
+    with pytest.raises(AssertionError):
+        entries_of(member.account)
+    overview.read_overview(now=deployment.now())
+    assert read_transparency().other_disclosures
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from muniment.server.privacy.ledger.audit import altered
 from muniment.server.privacy.ledger.entries import (
     NoEntry,
     bundle_of,
+    count_by,
     count_of_kind,
     entries_of,
     entry_at,
@@ -84,6 +85,24 @@ def test_records_are_numbered_and_proven(member: Member, clock: Clock) -> None:
     assert len(verify_document(json.loads(json.dumps(bundle)), key=public_key())) == 21
     assert not list(altered())
     assert count_of_kind(KIND, clause="P37") == 21
+
+
+def test_what_records_say_is_counted(member: Member, clock: Clock) -> None:
+    said: list[tuple[Kind, dict[str, str]]] = [
+        (Kind.DISCLOSED, {"recipient": "a"}), (Kind.DISCLOSED, {"recipient": "a", "basis": "ü\u0001"}),
+        (Kind.DISCLOSED, {"recipient": 'order "7"'}), (Kind.DISCLOSED, {}),
+        (Kind.DISCLOSURE_REFUSED, {"recipient": "a"}),
+    ]  # fmt: skip
+    with writing():
+        for kind, payload in said:
+            record(kind, clause="P32", payload=payload, now=clock(), subject=member.account)
+        record(Kind.DISCLOSED, clause="P32", payload={"recipient": "a"}, now=clock())
+    assert count_by("recipient", Kind.DISCLOSED) == {"a": 3, 'order "7"': 1, "": 1}
+    assert count_by("recipient", Kind.DISCLOSURE_REFUSED) == {"a": 1}
+    assert count_by("recipient", Kind.DISCLOSURE_STOPPED) == {}
+    Opening.objects.filter(subject=member.account.pk).delete()
+    assert count_by("recipient", Kind.DISCLOSED) == {"a": 1}
+    assert count_of_kind(Kind.DISCLOSED) == 5
 
 
 def test_a_leaf_names_nobody(member: Member, clock: Clock) -> None:

@@ -44,7 +44,7 @@ from muniment.server.privacy.disclosures.orders import (
 from muniment.server.privacy.disclosures.transparency import read_transparency
 from muniment.server.privacy.export import export_archive, read_archive
 from muniment.server.privacy.external import EXTERNAL
-from muniment.server.privacy.ledger.entries import entries_of, entries_of_kind
+from muniment.server.privacy.ledger.entries import entries_of
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.purposes import Purpose, purpose
 from muniment.server.privacy.registry import OUTGOING, Personal, data_map
@@ -57,6 +57,7 @@ from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.succession.handing_over import fields_to_hand_over
 from muniment.server.transactions import writing
 from tests.support.domain import Clock, Member
+from tests.support.ledger import entries_of_kind
 from tests.support.pages import Person, text
 
 EMAIL, DEVICE, PASSWORD = "accounts.Account.email", "accounts.Device.name", "accounts.Account.password"
@@ -211,7 +212,7 @@ def test_a_document_that_nobody_takes_goes_after_thirty_days(
     with pytest.raises(Forgotten):
         fetch(ref, now=clock())
     deliver(ref, by=None, now=clock())
-    assert list(entries_of_kind(Kind.ORDER_DELIVERED))[-1].said["document"] == "forgotten"
+    assert entries_of_kind(Kind.ORDER_DELIVERED)[-1].said["document"] == "forgotten"
 
 
 def test_a_document_goes_with_the_person(deployment: Deployment, member: Member, clock: Clock) -> None:

@@ -24,7 +24,6 @@ from muniment.server.privacy.gate.decide import Reason
 from muniment.server.privacy.gate.declared import FILE, read_recipients, text_of
 from muniment.server.privacy.gate.disclose import Offer, Values, disclose
 from muniment.server.privacy.gate.overview import Contract, contract_of, read_overview
-from muniment.server.privacy.ledger.entries import entries_of_kind
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.requests.asking import ask
 from muniment.server.privacy.requests.models import Kind as Asked
@@ -41,6 +40,7 @@ from muniment.server.privacy.versions.posting import (
 )
 from muniment.server.transactions import writing
 from tests.support.domain import Clock, Member
+from tests.support.ledger import entries_of_kind
 from tests.support.versions import forget_versions
 
 BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
@@ -188,10 +188,10 @@ class Carrier:
 def test_a_new_recipient_waits_for_thirty_days_and_gets_nothing_before(
     deployment: Deployment, member: Member, clock: Clock, tmp_path: Path
 ) -> None:
-    before = len(list(entries_of_kind(Kind.VERSION_POSTED)))
+    before = len(entries_of_kind(Kind.VERSION_POSTED))
     post(tmp_path, CARRIER, clock)
     post(tmp_path, CARRIER, clock)
-    assert len(list(entries_of_kind(Kind.VERSION_POSTED))) == before + 1
+    assert len(entries_of_kind(Kind.VERSION_POSTED)) == before + 1
     coming = upcoming(clock())
     assert coming is not None
     assert (coming.number, coming.statement.version) == (2, 1)

@@ -12,7 +12,6 @@ from muniment.server.deployment import Deployment
 from muniment.server.mail.requests import RequestDone
 from muniment.server.mail.send import send
 from muniment.server.privacy import ports
-from muniment.server.privacy.ledger.entries import entries_of_kind
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.requests.holds import place_hold
 from muniment.server.privacy.requests.machine import fulfil_request, open_request, verify_request
@@ -27,6 +26,7 @@ from muniment.server.privacy.statement import read_statement
 from muniment.server.transactions import writing
 from muniment.server.vaults.models import Session
 from tests.support.domain import Clock, Member
+from tests.support.ledger import entries_of_kind
 from tests.support.pages import Person
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from muniment.server.privacy.ledger.entries import count_of_kind, entries_of_kind
+from muniment.server.privacy.ledger.entries import count_by, count_of_kind
 from muniment.server.privacy.ledger.kinds import Kind
 
 FORMAT = "muniment-transparency-1"
@@ -43,16 +42,15 @@ class Transparency:
 
 
 def read_transparency() -> Transparency:
-    received = [entry.said for entry in entries_of_kind(Kind.ORDER_RECEIVED)]
     exported = count_of_kind(Kind.ORDER_EXPORTED)
     sent = count_of_kind(Kind.DISCLOSED) - count_of_kind(Kind.DISCLOSURE_STOPPED)
     return Transparency(
-        received=len(received),
+        received=count_of_kind(Kind.ORDER_RECEIVED),
         refused=count_of_kind(Kind.ORDER_REFUSED),
         exported=exported,
         told=count_of_kind(Kind.ORDER_TOLD),
-        by_country=tuple(sorted(Counter(said["country"] for said in received).items())),
-        by_cause=tuple(sorted(Counter(said["cause"] for said in received).items())),
+        by_country=tuple(sorted(count_by("country", Kind.ORDER_RECEIVED).items())),
+        by_cause=tuple(sorted(count_by("cause", Kind.ORDER_RECEIVED).items())),
         other_disclosures=max(sent - exported, 0),
         refused_disclosures=count_of_kind(Kind.DISCLOSURE_REFUSED),
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import Enum
 
 from muniment.server.privacy.contracts import REVIEW_LASTS, holds
 from muniment.server.privacy.gate.decide import can_be_named
-from muniment.server.privacy.ledger.entries import entries_of_kind
+from muniment.server.privacy.ledger.entries import count_by
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.terms import Recipient
 from muniment.server.privacy.versions.in_force import newest_posted, statement_in_force
@@ -74,8 +73,8 @@ class Overview:
 def read_overview(*, now: datetime) -> Overview:
     """Everybody in the version posted last and in the one in force, whose contract ends first at the top."""
     held, posted = statement_in_force(now).recipients, newest_posted(now).recipients
-    sent = _counts(Kind.DISCLOSED) - _counts(Kind.DISCLOSURE_STOPPED)
-    refused = _counts(Kind.DISCLOSURE_REFUSED)
+    sent = count_by("recipient", Kind.DISCLOSED) - count_by("recipient", Kind.DISCLOSURE_STOPPED)
+    refused = count_by("recipient", Kind.DISCLOSURE_REFUSED)
     known = {**held, **posted}
     rows = (
         RecipientSeen(
@@ -103,7 +102,3 @@ def contract_of(recipient: Recipient, *, now: datetime) -> Contract:
 def _ends_first(row: RecipientSeen) -> tuple[bool, str, str]:
     expires = row.recipient.expires
     return (expires is not None, "" if expires is None else expires.isoformat(), row.recipient.name)
-
-
-def _counts(kind: Kind) -> Counter[str]:
-    return Counter(str(entry.said.get("recipient", "")) for entry in entries_of_kind(kind))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -13,6 +14,9 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import connection
+from django.db.models import Count, JSONField
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast
 
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ledger.leaves import SALT_SIZE, Json, Leaf, canonical, commitment_to, hour_of
@@ -126,17 +130,18 @@ def entries_of(account: Subject, *, before: int | None = None, limit: int | None
     return [_entry(row) for row in (rows if limit is None else rows[:limit])]
 
 
-def entries_of_kind(*kinds: Kind, since: int = 0) -> Iterator[Entry]:
-    """The records of these kinds whose openings are still there, oldest first, from index `since` on."""
-    wanted = [kind.value for kind in kinds]
-    rows = Opening.objects.filter(leaf__kind__in=wanted, leaf_id__gte=since).select_related("leaf")
-    return (_entry(row) for row in rows.order_by("leaf_id").iterator())
-
-
 def count_of_kind(kind: Kind, *, clause: str | None = None) -> int:
     """How many were ever recorded, forgotten openings included."""
     rows = LeafRow.objects.filter(kind=kind.value)
     return (rows if clause is None else rows.filter(clause=clause)).count()
+
+
+@purpose(Purpose.ACCOUNTABILITY)
+def count_by(key: str, kind: Kind) -> Counter[str]:
+    """How many say what under `key`, of those whose openings are still there. The database counts them."""
+    rows = Opening.objects.filter(leaf__kind=kind.value).alias(content=Cast("payload", JSONField()))
+    said = rows.annotate(said=KT(f"content__{key}")).values_list("said")
+    return Counter({value or "": count for value, count in said.annotate(Count("pk")).order_by()})
 
 
 def entry_at(index: int) -> Entry:
