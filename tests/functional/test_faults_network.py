@@ -119,3 +119,26 @@ def test_restore_through_a_flaky_network(
         ran = world.machine.run(*restore)
     assert ran.code == 0, ran.said
     assert world.differences_from(target) == []
+
+
+def always(kind: FaultKind, *, on: str) -> list[Fault]:
+    """More faults than any patience lives through."""
+    return [Fault(kind, on=on, at=place / 100) for place in range(100)]
+
+
+def test_goodbye_is_not_waited_for(
+    lasting: tuple[World, FlakyProxy], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A restore ends when its patience does, not after as long again; a whole one ends when it is done."""
+    world, proxy = lasting
+    world.change_source()
+    world.back_up()
+    target = tmp_path_factory.mktemp("restored")
+    restore = ("restore", "latest", "--target", target, "--server", proxy.url)
+    proxy.order(*always(FaultKind.RESET_REQUEST, on=r"GET \S+/packs/|DELETE"))
+    ran = world.machine.run(*restore, more={"MUNIMENT_PATIENCE": "0.3"})
+    assert (ran.code, ran.error) == (1, "ServerUnreachable"), ran.said
+    assert [one for one in proxy.exchanges if one.method == "DELETE"] == []
+    proxy.order(*always(FaultKind.REFUSED, on="DELETE"))
+    world.machine.run(*restore).expect(0)
+    assert len([one for one in proxy.exchanges if one.method == "DELETE"]) == 1

@@ -30,7 +30,7 @@ from muniment.client.vault.slots import describe_withheld
 from muniment.client.vault.snapshots import Listing, list_snapshots, list_snapshots_anew, set_aside_lines
 from muniment.crypto.codes import RecoveryKit
 from muniment.engine.ports import Clock, SourceDisk
-from muniment.model.errors import UsageError
+from muniment.model.errors import ServerUnreachable, UsageError
 from muniment.wire import messages as wire
 
 
@@ -146,12 +146,17 @@ class Invocation:
 
     @contextmanager
     def reading_session(self, vault: OpenVault) -> Iterator[Session]:
-        """A session that pins what is read, closed at the end."""
+        """A session that pins what is read, closed at the end unless nobody is there to hear it."""
         session = Session(vault.server, vault.vault, purpose="restore", version=__version__)
         try:
             yield session
-        finally:
+        except ServerUnreachable:
+            session.abandon()
+            raise
+        except BaseException:
             session.close()
+            raise
+        session.close()
 
     def packs_of(self, vault: OpenVault, *, progress: RunProgress | None = None) -> VaultPacks:
         if progress is None:

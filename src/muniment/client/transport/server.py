@@ -94,7 +94,8 @@ class Server:
         self._tell("POST", f"/vaults/{vault}/sessions/{session}/heartbeat")
 
     def close_session(self, vault: VaultId, session: SessionId) -> None:
-        self._tell("DELETE", f"/vaults/{vault}/sessions/{session}")
+        """Said once: it is a courtesy, and the work is done."""
+        self._exchange("DELETE", f"/vaults/{vault}/sessions/{session}", once=True)
 
     def known_packs(self, vault: VaultId, request: wire.KnownPacksRequest) -> wire.KnownPacks:
         return self._ask("POST", f"/vaults/{vault}/packs/known", wire.KnownPacks, request)
@@ -199,6 +200,7 @@ class Server:
         *,
         headers: dict[str, str] | None = None,
         most: int = JSON_MOST,
+        once: bool = False,
     ) -> Reply:
         sent = {"User-Agent": self._agent, "Accept": "application/json"}
         if self._token:
@@ -215,7 +217,7 @@ class Server:
             except ConnectionFault as fault:
                 if fault.stale:
                     continue  # an idle connection that the server had closed: nothing is wrong
-                if not attempts.pause(retry_after=None):
+                if once or not attempts.pause(retry_after=None):
                     raise self._unreachable(str(fault)) from fault
                 continue
             if reply.status < 300 and reply.status != 202:
@@ -223,7 +225,7 @@ class Server:
             refusal = _refusal(reply)
             if not is_retriable(reply.status, refusal.error):
                 raise error_of(refusal, status=reply.status)
-            if not attempts.pause(retry_after=_retry_after(reply)):
+            if once or not attempts.pause(retry_after=_retry_after(reply)):
                 raise _final(refusal, reply.status, self.address)
 
     def _unreachable(self, why: str) -> ServerUnreachable:
