@@ -27,12 +27,20 @@ class RestoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Part of a tree: key ranges [start, end) in order, and what of each directory's key is left away."""
+    """Part of a tree: key ranges [start, end) in order, and what is left away before each directory's key."""
 
     ranges: tuple[tuple[bytes, bytes | None], ...]
-    stripped: int
+    above: bytes
     entries: int
     content: int
+
+    @property
+    def stripped(self) -> int:
+        return len(self.above)
+
+    def path_of(self, directory: bytes, name: bytes) -> bytes:
+        """As it was on its machine, of what has this key in the target."""
+        return (self.above + directory).replace(b"\0", b"/") + name
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,7 @@ def select(reader: TreeReader, root: PageRef | None, under: bytes | None) -> Sel
     directory, name = key_of_path(under or b"")
     if not name:
         entries, content = (root.entries, root.content) if root is not None else (0, 0)
-        return Selection(((b"", None),), 0, entries, content)
+        return Selection(((b"", None),), b"", entries, content)
     entry = reader.find(root, directory, name)
     if entry is None:
         raise UsageError(
@@ -69,7 +77,7 @@ def select(reader: TreeReader, root: PageRef | None, under: bytes | None) -> Sel
         more = reader.totals(root, inside)
         entries, content = entries + more[0], content + more[1]
         ranges += (subtree_range(inside),)
-    return Selection(ranges, len(directory), entries, content)
+    return Selection(ranges, directory, entries, content)
 
 
 def plan_restore(

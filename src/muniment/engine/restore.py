@@ -101,7 +101,9 @@ class _Restore:
         self._report = RestoreReport()
         self._tell = Teller(self._report, progress)
         self._rule = MetadataRule(request.special, progress)
-        self._made = MadeDirectories(request, target=target, rule=self._rule, unset=self._tell.unset)
+        self._made = MadeDirectories(
+            request, self._selection, target=target, rule=self._rule, unset=self._tell.unset
+        )
         self._pieces = Pieces(
             self._reader,
             self._walk,
@@ -143,7 +145,6 @@ class _Restore:
         self._made.finish_forgotten(
             self._walk,
             self._fetcher,
-            self._selection,
             damaged=lambda path, why: self._tell.broken(path, Problem.DAMAGED, why),
         )
         # Once more: names and times of directories are to outlast a power cut too.
@@ -173,7 +174,7 @@ class _Restore:
 
     def _publish(self) -> None:
         for directory, name, why in self._target.publish():
-            self._tell.failed(directory.replace(b"\0", b"/") + name, Problem.WRITE, why)
+            self._tell.failed(self._selection.path_of(directory, name), Problem.WRITE, why)
             self._made.leave_alone(child_directory(directory, name))
         self._batch_bytes = self._batch_objects = 0
         self._made.finish_before(self._position)

@@ -62,12 +62,13 @@ class MadeDirectories:
     def __init__(
         self,
         request: RestoreRequest,
+        selection: Selection,
         *,
         target: TargetDisk,
         rule: MetadataRule,
         unset: Callable[[bytes, list[str]], None],
     ) -> None:
-        self._request = request
+        self._request, self._selection = request, selection
         self._target = target
         self._rule = rule
         self._unset = unset
@@ -116,14 +117,13 @@ class MadeDirectories:
         self,
         walk: TreeWalk,
         fetcher: BlockFetcher,
-        selection: Selection,
         *,
         damaged: Callable[[bytes, str], None],
     ) -> None:
         """Where there were too many to remember, read them from the tree once more, backwards."""
         if not self._are_too_many:
             return
-        for start, end in reversed(selection.ranges):
+        for start, end in reversed(self._selection.ranges):
             for leaf in walk.leaves(self._request.root, start=start, end=end, order=Order.BACKWARD):
                 if isinstance(leaf, LostRange):
                     continue
@@ -132,16 +132,16 @@ class MadeDirectories:
                         key = run.directory + b"\0" + run.names[place]
                         if stat.S_ISDIR(run.modes[place]) and start <= key and (end is None or key < end):
                             try:
-                                self._finish_again(leaf.entry(run, place), fetcher, selection.stripped)
+                                self._finish_again(leaf.entry(run, place), fetcher)
                             except IntegrityError as error:
                                 damaged(run.directory.replace(b"\0", b"/") + run.names[place], str(error))
 
-    def _finish_again(self, entry: Entry, fetcher: BlockFetcher, stripped: int) -> None:
+    def _finish_again(self, entry: Entry, fetcher: BlockFetcher) -> None:
         wanted = WantedBlocks()
         for _, extents in entry.large_xattrs:
             wanted.add(extents)
         metadata = self._rule.of(entry, fetcher.fetch(wanted.blocks.values()))
-        self._set([(child_directory(entry.directory, entry.name)[stripped:], metadata)])
+        self._set([(child_directory(entry.directory, entry.name)[self._selection.stripped :], metadata)])
 
     def _set(self, made: list[tuple[bytes, Metadata]]) -> None:
         """From the last to the first, so that each is closed to us only after all that is in it."""
@@ -153,4 +153,4 @@ class MadeDirectories:
             except (OSError, UnsafePath) as error:
                 problems = [str(error)]
             if problems:
-                self._unset(key.replace(b"\0", b"/")[:-1], problems)
+                self._unset(self._selection.path_of(key[:-1], b""), problems)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from muniment.client.disk.attributes import AttributeSetter
+from muniment.engine.ports import Overwrite, Problem
 from tests.support.restoring import restore_into
 from tests.unit.engine.conftest import Bench
 
@@ -24,3 +28,24 @@ def test_neighbours_in_the_same_page_have_no_say(tmp_path: Path) -> None:
         )
         assert [path.name for path in target.rglob("*")] == ["file"]
         assert (target / "file").read_text() == asked.rpartition("/")[0]
+
+
+def test_whatever_goes_wrong_is_named_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home" / "a" / "inner").mkdir(parents=True)
+    (tmp_path / "home" / "a" / "file").write_text("content")
+    bench = Bench(tmp_path / "home")
+    bench.back_up()
+    assert bench.last is not None
+    (tmp_path / "out" / "a" / "file" / "in the way").mkdir(parents=True)
+    monkeypatch.setattr(AttributeSetter, "set_directory", lambda *_: ["mode: not permitted"])
+    _, problems = restore_into(
+        tmp_path / "out", bench.last.root, keys=bench.keys, source=bench.vault, under=b"/home/a",
+        overwrite=Overwrite.ALWAYS,
+    )  # fmt: skip
+    assert problems == {
+        b"home/a": Problem.METADATA,
+        b"home/a/inner": Problem.METADATA,
+        b"home/a/file": Problem.WRITE,
+    }
