@@ -171,6 +171,23 @@ def change(data: Path, statement: str) -> None:
         connection.execute(statement)
 
 
+def save(data: Path) -> None:
+    """A copy of the database of a data directory that nobody uses now: the operator's backup."""
+    if is_postgresql():
+        ask_cluster(f"CREATE DATABASE {_name(data)}_saved TEMPLATE {_name(data)}")
+    else:
+        shutil.copy(data / "muniment.sqlite3", data.with_name(f"{data.name}.saved"))
+
+
+def put_back(data: Path) -> None:
+    """What `save` copied, in the place of what was there."""
+    if is_postgresql():
+        ask_cluster(f"DROP DATABASE {_name(data)}")
+        ask_cluster(f"CREATE DATABASE {_name(data)} TEMPLATE {_name(data)}_saved")
+    else:
+        shutil.copy(data.with_name(f"{data.name}.saved"), data / "muniment.sqlite3")
+
+
 def _name(data: Path) -> str:
     return "t" + hashlib.sha256(os.fsencode(data)).hexdigest()[:24]
 

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -332,6 +333,43 @@ def jobs(data: Data, as_json: Json = False) -> None:
             print(f"{row.name:<12}{row.state.value:<9}{last:<22}{took:>9}  {coming:<22}{failed}".rstrip())
     if not all(row.is_well for row in rows):
         raise typer.Exit(Outcome.FAILED)
+
+
+@admin_app.command("ledger")
+@afresh(Purpose.ACCOUNTABILITY)
+def ledger(
+    data: Data,
+    database_restored: Annotated[
+        bool,
+        typer.Option(
+            "--database-restored",
+            help="First record that you put the database back from a backup, and go on from there.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Read the whole ledger, and name each row that is not as it was written.
+
+    Exits 5 when there is one. A server whose ledger has fewer entries than it signed does not start before
+    --database-restored says why.
+    """
+    desk = open_operator(data, desk="LedgerDesk")
+    try:
+        if database_restored:
+            desk.accept_restored()
+        wrong, restored, size = desk.altered(), desk.restorations(), desk.size()
+    except Exception as error:
+        explain(error)
+    if as_json:
+        print(json.dumps({"size": size, "altered": wrong, "restored": [asdict(one) for one in restored]}))
+    else:
+        for one in restored:
+            print(f"{one.hour}  database put back: {one.signed} entries had been signed, {one.found} left")
+        for line in wrong:
+            print(line)
+        print(f"{size} entries, {'ALTERED' if wrong else 'as they were written'}.")
+    if wrong:
+        raise typer.Exit(Outcome.INTEGRITY)
 
 
 @admin_app.command("intake")

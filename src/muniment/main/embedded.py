@@ -43,6 +43,10 @@ from muniment.server.mail.mailbox import newest_mails
 from muniment.server.mail.models import Mail
 from muniment.server.privacy.gate.counterparts import Counterpart
 from muniment.server.privacy.gate.declared import read_recipients, text_of
+from muniment.server.privacy.ledger.audit import altered
+from muniment.server.privacy.ledger.kept import check_kept, keep_checkpoint
+from muniment.server.privacy.ledger.models import LeafRow
+from muniment.server.privacy.ledger.restored import Restored, accept_restored, restorations
 from muniment.server.privacy.purposes import Purpose, afresh
 from muniment.server.privacy.requests.erasing import replay_erasures
 from muniment.server.privacy.requests.incoming import take_in_mail
@@ -74,8 +78,20 @@ def open_deployment(config: ServerConfig, *, wait: float = 0.0) -> Deployment:
     """The deployment in `config.data`, its database brought up to date. Files are the operator's alone.
 
     `wait`: seconds that PostgreSQL is waited for. Raises DatabaseUnusable, RecipientsRefused,
-    OperatorUnreadable, SystemCheckError, StatementEdited, StatementOutdated.
+    OperatorUnreadable, SystemCheckError, StatementEdited, StatementOutdated, LedgerAltered.
     """
+    with _migrated(config, wait=wait) as recipients:
+        check_kept(config.data)  # before anything is recorded
+        post_shipped(now=utc_now(), recipients=recipients)
+    objects = LocalObjects(config.objects, reserve=config.disk_reserve)
+    deployment = Deployment(config, objects, utc_now, url=_served_as(config).get("url", ""))
+    deploy(deployment)  # mails that are caused from here on need it
+    return deployment
+
+
+@contextlib.contextmanager
+def _migrated(config: ServerConfig, *, wait: float = 0.0) -> Iterator[str]:
+    """The tables as this release has them, while nobody else opens them; what the recipients say."""
     os.umask(0o077)
     config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     # First: a column that nobody declared is not even created.
@@ -86,11 +102,7 @@ def open_deployment(config: ServerConfig, *, wait: float = 0.0) -> Deployment:
     reach_database(seconds=wait)
     with _one_migrates_files(config.data), one_migrates():
         call_command("migrate", verbosity=0, interactive=False, skip_checks=True)
-        post_shipped(now=utc_now(), recipients=recipients)
-    objects = LocalObjects(config.objects, reserve=config.disk_reserve)
-    deployment = Deployment(config, objects, utc_now, url=_served_as(config).get("url", ""))
-    deploy(deployment)  # mails that are caused from here on need it
-    return deployment
+        yield recipients
 
 
 def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
@@ -109,6 +121,7 @@ def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> None:
         # Before anybody is served: a database put back from yesterday holds people who were erased since.
         with afresh(Purpose.REQUESTS):
             replayed = replay_erasures(deployment)
+        keep_checkpoint(config.data)
         if replayed.erased:
             SERVICE.warning("erased again, after a restored database", extra={"count": replayed.erased})
         with afresh(Purpose.BACKUP, Purpose.METERING):
@@ -204,6 +217,32 @@ def _write_synced(target: Path, lines: Iterable[str]) -> int:
 
 class NeverServed(Exception):
     """Nobody knows yet under which address the site is."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerDesk:
+    """The ledger, which can be looked at where it went back and nothing else can be done."""
+
+    config: ServerConfig
+
+    @classmethod
+    def at(cls, config: ServerConfig) -> LedgerDesk:
+        with _migrated(config):
+            return cls(config)
+
+    def size(self) -> int:
+        return LeafRow.objects.count()
+
+    def altered(self) -> list[str]:
+        return list(altered(self.config.data))
+
+    def restorations(self) -> list[Restored]:
+        return restorations()
+
+    def accept_restored(self) -> None:
+        """Raises DataInUse, NothingLost, LedgerAltered."""
+        with locked(self.config.data):
+            accept_restored(self.config.data, now=utc_now())
 
 
 @dataclass(frozen=True, slots=True)

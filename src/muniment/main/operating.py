@@ -13,6 +13,7 @@ from django.core.management.base import SystemCheckError
 from muniment.main.serve import DATABASE_URL, IMAP_URL, NO_DATABASE, SMTP_URL, load_embedded, why_no_database
 from muniment.model.errors import Outcome
 from muniment.server.config import ServerConfig, Tls
+from muniment.server.privacy.ledger.kept import LedgerAltered
 from muniment.server.privacy.operator import OperatorUnreadable
 from muniment.server.privacy.terms import RecipientsRefused, StatementRefused
 
@@ -20,7 +21,8 @@ Data = Annotated[Path, typer.Option("--data", help="The server's data directory.
 Json = Annotated[bool, typer.Option("--json", help="Answer with one JSON object.")]
 
 
-def open_operator(data: Path, *, tls: str | None = None, new: bool = False) -> Any:
+def open_operator(data: Path, *, tls: str | None = None, new: bool = False, desk: str = "Operator") -> Any:
+    """`desk`: which class of `muniment.main.embedded`."""
     if tls not in (None, "self"):
         raise typer.BadParameter("--tls takes `self`")
     config = ServerConfig(
@@ -33,11 +35,13 @@ def open_operator(data: Path, *, tls: str | None = None, new: bool = False) -> A
     if not new and not (config.database_url or config.database.exists()):
         raise typer.BadParameter(f"{data} holds no server's data")
     try:
-        return load_embedded("Operator", config).at(config)
+        return load_embedded(desk, config).at(config)
     except (RecipientsRefused, OperatorUnreadable) as error:
         fail(str(error))
     except (SystemCheckError, StatementRefused) as error:
         fail(f"this release cannot be used: {error}")
+    except LedgerAltered as error:
+        fail(str(error), outcome=Outcome.INTEGRITY)
     except OSError as error:
         fail(f"cannot use {data}: {error.strerror or error}")
     except NO_DATABASE as error:
@@ -51,6 +55,8 @@ _EXPLAINED = {
     "HeldByLaw": "the account can be used no more, but a hold keeps what is there; the rest is tried again",
     "LinksEnough": "the address it comes from was sent three links within a day; it is counted, not answered",
     "NotARequest": "that is no mail, or none whose sender could be answered",
+    "DataInUse": "stop the server first",
+    "NothingLost": "nothing is gone: the ledger continues the newest checkpoint that was kept",
     "NotPending": "no such request waits",
     "NoSuchSuccession": "nobody was declared under that name",
     "NoSuchBreach": "no breach of that name is open; `admin breach list` names them",
@@ -63,11 +69,13 @@ def explain(error: Exception) -> NoReturn:
     text = str(error) if type(error).__name__ == "Refusal" else _EXPLAINED.get(type(error).__name__)
     if text is None and isinstance(error, NO_DATABASE):
         text = why_no_database(error)
+    if text is None and isinstance(error, LedgerAltered):
+        text = str(error)
     if text is None:
         raise error
     fail(text)
 
 
-def fail(text: str) -> NoReturn:
+def fail(text: str, *, outcome: Outcome = Outcome.FAILED) -> NoReturn:
     print(f"muniment admin: {text}", file=sys.stderr)
-    raise typer.Exit(Outcome.FAILED)
+    raise typer.Exit(outcome)

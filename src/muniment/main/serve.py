@@ -25,6 +25,7 @@ from muniment.server.database import BadDatabaseUrl, DatabaseUnusable, trouble_o
 from muniment.server.keyfiles import site_secret
 from muniment.server.mail.mail_server import BadMailUrl
 from muniment.server.mail.postbox import BadPostbox, postbox
+from muniment.server.privacy.ledger.kept import LedgerAltered
 from muniment.server.privacy.operator import OperatorUnreadable
 from muniment.server.privacy.terms import RecipientsRefused, StatementRefused
 from muniment.server.settings import django_settings
@@ -132,6 +133,8 @@ def run_server(config: ServerConfig, *, announce: Callable[[str], None]) -> None
         _fail(f"the operator's recipients cannot be read, nothing is served:\n{error}")
     except OperatorUnreadable as error:
         _fail(f"nothing is served: {error}")
+    except LedgerAltered as error:
+        _fail(f"nothing is served: {error}", outcome=Outcome.INTEGRITY)
     except OSError as error:
         _fail(
             f"cannot serve on {config.host} port {config.port} from {config.data}: {error.strerror or error}"
@@ -182,9 +185,9 @@ def _announce_json(url: str) -> None:
     print(json.dumps({"url": url}), flush=True)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, *, outcome: Outcome = Outcome.FAILED) -> None:
     print(f"muniment serve: {message}", file=sys.stderr)
-    raise typer.Exit(Outcome.FAILED)
+    raise typer.Exit(outcome)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.support.databases import put_back, rows, save
 from tests.support.server import Served
 
 VERIFY = [sys.executable, "-m", "muniment.main.ledger_verify"]
@@ -133,6 +134,40 @@ def test_a_restart_keeps_the_key_and_the_ledger(server: Served, tmp_path: Path) 
     export = fetch(server, "/ledger/entries", tmp_path / "export")
     assert verify(old, export).returncode == 0
     assert (server.data / "ledger.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_database_put_back_is_served_once_the_operator_said_so(server: Served, tmp_path: Path) -> None:
+    """And then whoever was erased since is erased again before anybody is served."""
+    server.create_account("child@example.org")
+    server.stop()
+    save(server.data)
+    server.admin("forget-child", "child@example.org")
+    server.start()
+    lost = fetch(server, "/ledger/checkpoint", tmp_path / "lost")
+    server.stop()
+    put_back(server.data)
+
+    with pytest.raises(AssertionError, match="were signed"):
+        server.start()
+    refused = server.try_admin("create-account", "another@example.org")
+    assert refused.returncode == 5
+    assert "admin ledger --database-restored" in refused.stderr
+    assert rows(server.data, "SELECT email FROM accounts_account") == [("child@example.org",)]
+
+    told = server.admin("ledger", "--database-restored")
+    assert told["altered"] == []
+    signed = int(lost.read_text().splitlines()[1])
+    assert [one["signed"] for one in told["restored"]] == [signed]
+    server.start()
+    in_use = server.try_admin("ledger", "--database-restored")
+    assert (in_use.returncode, "stop the server first" in in_use.stderr) == (1, True)
+    assert not rows(server.data, "SELECT email FROM accounts_account")
+    kinds = [kind for (kind,) in rows(server.data, "SELECT kind FROM privacy_ledger_leafrow ORDER BY number")]
+    assert kinds[-2:] == ["database_restored", "erasure_replayed"]
+    assert "Database put back" in httpx2.get(f"{server.url}/ledger").text
+    export = fetch(server, "/ledger/entries", tmp_path / "export")
+    assert verify(export).returncode == 0
+    assert verify(export, lost).returncode == 1, "who holds the lost checkpoint sees that it is not continued"
 
 
 def test_the_verifier_runs_where_there_is_no_server() -> None:

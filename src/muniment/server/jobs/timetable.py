@@ -15,6 +15,7 @@ from muniment.server.mail.intake import take_in_new
 from muniment.server.mail.statement import advance_versions
 from muniment.server.privacy.breaches.register import advance_breaches, people_wait
 from muniment.server.privacy.disclosures.orders import end_gags
+from muniment.server.privacy.ledger.kept import is_behind, keep_checkpoint
 from muniment.server.privacy.purposes import Purpose
 from muniment.server.privacy.requests.erasing import retry_replays
 from muniment.server.privacy.requests.machine import advance_requests
@@ -36,6 +37,15 @@ def _advance_requests(deployment: Deployment) -> int:
 
 def _sweep(deployment: Deployment) -> int:
     return sum(sweep_once(deployment).values())
+
+
+def _keep_checkpoint(deployment: Deployment) -> None:
+    """Fails, and stays failing, where the ledger went back while it is served."""
+    keep_checkpoint(deployment.config.data)
+
+
+def _ledger_grew(deployment: Deployment) -> bool:
+    return is_behind(deployment.config.data)
 
 
 def _at_its_time(work: Callable[..., int | None]) -> Work:
@@ -61,4 +71,5 @@ TIMETABLE: tuple[Timed, ...] = (
     Timed("retention", _AFTER_MIDNIGHT, _sweep, _RIGHTS, patience=timedelta(hours=6)),
     Timed("uploads", _OFTEN, clear_expired_uploads, _VAULTS),
     Timed("vaults", _OFTEN, clear_closed_vaults, _VAULTS),
+    Timed("ledger", _OFTEN, _keep_checkpoint, sooner=_ledger_grew),
 )

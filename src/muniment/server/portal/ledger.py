@@ -10,6 +10,7 @@ from django.views.decorators.http import require_safe
 
 from muniment.server.portal.access import owner_of, signed_in
 from muniment.server.privacy.ledger.entries import bundle_of, entries_of
+from muniment.server.privacy.ledger.restored import restorations
 from muniment.server.privacy.ledger.tree import public_key, read_head
 from muniment.server.privacy.statement import read_statement
 from muniment.server.web.numbers import number_in
@@ -21,7 +22,12 @@ _ON_A_PAGE = 50
 def ledger(request: HttpRequest) -> HttpResponse:
     """One's own entries, newest first; `before` continues them."""
     head = read_head()
-    context = {"size": head.frontier.size, "checkpoint": head.note, "key": str(public_key())}
+    context = {
+        "size": head.frontier.size,
+        "checkpoint": head.note,
+        "key": str(public_key()),
+        "restorations": restorations(),
+    }
     if not request.user.is_authenticated:
         return render(request, "portal/ledger_public.html", context)
     entries = entries_of(owner_of(request), before=number_in(request, "before"), limit=_ON_A_PAGE + 1)

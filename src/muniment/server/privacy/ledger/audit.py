@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from django.db import models
 
-from muniment.server.privacy.ledger.checkpoints import BadCheckpoint
+from muniment.server.privacy.ledger.checkpoints import BadCheckpoint, Checkpoint
 from muniment.server.privacy.ledger.entries import SUBJECT
+from muniment.server.privacy.ledger.kept import FILE, KeptUnreadable, kept_checkpoint
 from muniment.server.privacy.ledger.leaves import Leaf, commitment_to
 from muniment.server.privacy.ledger.merkle import Frontier
 from muniment.server.privacy.ledger.models import CheckpointRow, Head, LeafRow, Node, Opening
@@ -18,12 +20,18 @@ from muniment.server.privacy.ledger.tree import place_of, public_key
 _AT_ONCE = 500
 
 
-def altered() -> Iterator[str]:
+def altered(data: Path) -> Iterator[str]:
     """What does not fit, each named by table and row; nothing where the ledger is as it was written.
 
     Everything follows from the leaves: nodes are recomputed, the head and every kept checkpoint must be
-    signed and tell the root that the leaves have. Reads a million leaves in a few MiB of memory.
+    signed and tell the root that the leaves have, the one in the directory `data` too. Reads a million
+    leaves in a few MiB of memory.
     """
+    try:
+        beside = kept_checkpoint(data)  # before the database: it only grows
+    except KeptUnreadable as error:
+        yield str(error)
+        beside = None
     checkpoints = {row.size: row for row in CheckpointRow.objects.all()}
     frontier, hour, made = Frontier(), "", {}
     for row in LeafRow.objects.order_by("number").iterator(chunk_size=2000):
@@ -42,11 +50,15 @@ def altered() -> Iterator[str]:
             yield from _note(f"checkpoint {kept.size}", kept.note, frontier)
             if kept.hour != hour:
                 yield f"checkpoint {kept.size}: the hour is not that of its last leaf"
+        if beside is not None and beside.size == frontier.size:
+            yield from _fits(FILE, beside, frontier)
     yield from _nodes(made)
     if Node.objects.count() != frontier.size - frontier.size.bit_count():
         yield "nodes: there are some that belong to no tree of these leaves"
     for size in checkpoints:
         yield f"checkpoint {size}: the ledger has only {frontier.size} leaves"
+    if beside is not None and beside.size > frontier.size:
+        yield f"{FILE}: {beside.size} leaves were signed, the ledger has only {frontier.size}"
     yield from _head(frontier, hour)
     yield from _openings()
 
@@ -83,6 +95,10 @@ def _note(where: str, note: str, frontier: Frontier) -> Iterator[str]:
     except BadCheckpoint as error:
         yield f"{where}: {error}"
         return
+    yield from _fits(where, signed, frontier)
+
+
+def _fits(where: str, signed: Checkpoint, frontier: Frontier) -> Iterator[str]:
     if (signed.size, signed.root) != (frontier.size, frontier.root):
         yield f"{where}: the leaves are not those that were signed"
 

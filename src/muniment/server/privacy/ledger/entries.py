@@ -130,6 +130,12 @@ def entries_of(account: Subject, *, before: int | None = None, limit: int | None
     return [_entry(row) for row in (rows if limit is None else rows[:limit])]
 
 
+def rare_entries(kind: Kind) -> list[Entry]:
+    """All records of a kind of which there are few, oldest first."""
+    rows = Opening.objects.filter(leaf__kind=kind.value).select_related("leaf").order_by("leaf_id")
+    return [_entry(row) for row in rows]
+
+
 def count_of_kind(kind: Kind, *, clause: str | None = None) -> int:
     """How many were ever recorded, forgotten openings included."""
     rows = LeafRow.objects.filter(kind=kind.value)

@@ -40,6 +40,7 @@ class Kind(StrEnum):
     STAFF_READ = "staff_read"
     ERASED = "erased"
     ERASURE_REPLAYED = "erasure_replayed"
+    DATABASE_RESTORED = "database_restored"
     BREACH_ENTERED = "breach_entered"
     BREACH_WIDENED = "breach_widened"
     BREACH_JUDGED = "breach_judged"

@@ -94,6 +94,14 @@ def append_leaf(leaf: Leaf) -> int:
     return index
 
 
+def root_of(size: int) -> bytes | None:
+    """The root of the first `size` leaves, by the subtrees that are stored; None where some are missing."""
+    try:
+        return prove([(0, size)], fetch_subtrees)[0]
+    except KeyError:
+        return None
+
+
 def prove_inclusion(index: int, *, size: int) -> list[bytes]:
     """The audit path of a leaf in the tree of `size` leaves. Raises NotInTree."""
     return prove_inclusions([index], size=size)[0]
