@@ -3,8 +3,10 @@
     pytest -m database --database postgresql
 
 One cluster per pytest session, on a Unix socket in a directory of its own, as durable as a real one (fsync
-on). Workers of xdist share it. Every data directory gets a database of its own, copied from a template in
-which all migrations have run. The cluster ends with the session, and by itself where the session is killed.
+on). Workers of xdist share it. The cluster ends with the session, and by itself where the session is killed.
+
+Every data directory gets a database of its own, copied from a template in which all migrations have run. On
+SQLite only where the directory is not there yet: who makes it first sees the service begin from nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import sys
 import tempfile
 import time
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +78,21 @@ class Cluster:
                 return
 
     def make_template(self) -> None:
-        """In a process of its own, because Django is set up once per process."""
         _ask(self.folder, "postgres", f"CREATE DATABASE {_TEMPLATE}")
-        command = [sys.executable, "-m", "tests.support.databases", _url(self.folder, _TEMPLATE)]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=_REPOSITORY)
-        assert done.returncode == 0, done.stderr
+        with tempfile.TemporaryDirectory() as data:
+            _migrate_elsewhere(Path(data), _url(self.folder, _TEMPLATE))
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGINT)
         self.process.wait(60)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _migrate_elsewhere(data: Path, url: str) -> None:
+    """In a process of its own, because Django is set up once per process."""
+    command = [sys.executable, "-m", "tests.support.databases", str(data), url]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=_REPOSITORY)
+    assert done.returncode == 0, done.stderr
 
 
 def _remove_abandoned() -> None:
@@ -137,6 +145,27 @@ def url_for(data: Path) -> str:
     return _url(socket, name)
 
 
+@cache
+def _migrated() -> bytes:
+    """A SQLite database in which all migrations have run."""
+    with tempfile.TemporaryDirectory() as data:
+        _migrate_elsewhere(Path(data), "")
+        return _sqlite(Path(data)).read_bytes()
+
+
+def begin(data: Path) -> None:
+    """What a data directory that is not there yet begins with."""
+    if is_postgresql() or data.exists():
+        return
+    data.mkdir(mode=0o700)
+    _sqlite(data).touch(mode=0o600)
+    _sqlite(data).write_bytes(_migrated())
+
+
+def _sqlite(data: Path) -> Path:
+    return ServerConfig(data=data).database
+
+
 def socket_folder() -> Path:
     """Where the cluster listens."""
     return Path(os.environ[_SOCKET])
@@ -157,7 +186,7 @@ def rows(data: Path, query: str) -> list[tuple[Any, ...]]:
     """What the database of a data directory answers to a plain query."""
     if is_postgresql():
         return _ask(os.environ[_SOCKET], _name(data), query)
-    with closing(sqlite3.connect(f"file:{data / 'muniment.sqlite3'}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"file:{_sqlite(data)}?mode=ro", uri=True)) as connection:
         return connection.execute(query).fetchall()
 
 
@@ -167,7 +196,7 @@ def change(data: Path, statement: str) -> None:
         with _psycopg().connect(_url(os.environ[_SOCKET], _name(data)), autocommit=True) as connection:
             connection.execute(statement)
         return
-    with closing(sqlite3.connect(data / "muniment.sqlite3", timeout=30)) as connection, connection:
+    with closing(sqlite3.connect(_sqlite(data), timeout=30)) as connection, connection:
         connection.execute(statement)
 
 
@@ -208,13 +237,14 @@ def stop_cluster() -> None:
         _STARTED.pop().stop()
 
 
-def migrate(url: str) -> None:
+def migrate(data: Path, url: str) -> None:
     from django.core.management import call_command  # once it is known that this process sets Django up
+    from django.db import connections
 
-    with tempfile.TemporaryDirectory() as data:
-        set_up_django(ServerConfig(data=Path(data), database_url=url))
-        call_command("migrate", verbosity=0, interactive=False)
+    set_up_django(ServerConfig(data=data, database_url=url))
+    call_command("migrate", verbosity=0, interactive=False)
+    connections.close_all()
 
 
 if __name__ == "__main__":
-    migrate(sys.argv[1])
+    migrate(Path(sys.argv[1]), sys.argv[2])

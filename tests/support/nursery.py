@@ -4,7 +4,7 @@ Hundreds of kills need thousands of processes; most of the life of each would be
 process like any other: it has its own environment and output, and can be killed.
 
     python -m tests.support.nursery ORDER client          # watched as in tests.support.killing
-    python -m tests.support.nursery ORDER server DIR
+    python -m tests.support.nursery ORDER server
     python -m tests.support.nursery - client              # not watched: the program as it is
 """
 
@@ -91,12 +91,12 @@ class Nursery:
     """The parent, as a test sees it. `begin` may be called from one thread at a time."""
 
     def __init__(
-        self, order: Path | None, *preload: str, environment: Mapping[str, str] | None = None
+        self, order: Path | None, role: str, *, environment: Mapping[str, str] | None = None
     ) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="nursery-", dir=order.parent if order else None))
         self._births = 0
         self._parent = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.nursery", str(order or "-"), *preload],
+            [sys.executable, "-m", "tests.support.nursery", str(order or "-"), role],
             cwd=REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -109,15 +109,21 @@ class Nursery:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def begin(
-        self, argv: Sequence[str], *, environment: Mapping[str, str], stderr: Path | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        stderr: Path | None = None,
+        config: Mapping[str, float] | None = None,
     ) -> Child:
-        """Run `muniment` with these arguments in a fresh child."""
+        """Run `muniment` with these arguments in a fresh child; `config` as in tests.support.configured."""
         self._births += 1
         name = f"{self._births}"
         fifo = self._directory / f"{name}.out"
         errors = stderr or self._directory / f"{name}.err"
         os.mkfifo(fifo)
         request = {"name": name, "argv": list(argv), "env": dict(environment)}
+        request |= {"config": dict(config or {})}
         request |= {"stdout": str(fifo), "stderr": str(errors), "cwd": os.getcwd()}
         assert self._parent.stdin is not None
         self._parent.stdin.write(json.dumps(request) + "\n")
@@ -161,7 +167,7 @@ class Nursery:
 # --- the parent itself
 
 
-def _preload(role: str, *details: str) -> None:
+def _preload(role: str) -> None:
     if role == "client":
         cli = import_module("muniment.main.cli")
         import_module("muniment.main.client")
@@ -169,13 +175,25 @@ def _preload(role: str, *details: str) -> None:
             import_module(cli.COMMANDS[name][0].partition(":")[0])
         return
     serve = import_module("muniment.main.serve")
-    database = os.environ.get(serve.DATABASE_URL, "")
-    config = import_module("muniment.server.config").ServerConfig(
-        data=Path(details[0]), database_url=database
-    )
-    serve.load_embedded("serve", config)
+    with tempfile.TemporaryDirectory() as nowhere:
+        config = import_module("muniment.server.config").ServerConfig(data=Path(nowhere))
+        serve.load_embedded("serve", config)
     import_module("muniment.main.admin")
     import_module("uvicorn.protocols.http.httptools_impl")
+    _forget_settings()
+
+
+def _forget_settings() -> None:
+    """What is imported stays; each child sets Django up for its own data directory, as a cold one does."""
+    from django.conf import empty, settings
+    from django.db import connections
+
+    connections.close_all()
+    for alias in list(connections):
+        del connections[alias]
+    connections._settings = None
+    connections.__dict__.pop("settings", None)
+    settings._wrapped = empty
 
 
 def _live(request: Any) -> None:
@@ -193,6 +211,8 @@ def _live(request: Any) -> None:
     signal.set_wakeup_fd(-1)
     code = 1
     try:
+        if request["config"]:
+            import_module("tests.support.configured").configure(request["config"])
         import_module("muniment.main.cli").run(request["argv"])
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
@@ -209,10 +229,10 @@ def _tell(**news: Any) -> None:
 
 
 def main() -> None:
-    order, role, *details = sys.argv[1:]
+    order, role = sys.argv[1:]
     if order != "-":
         watch_imports(Orders(order))
-    _preload(role, *details)
+    _preload(role)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)

@@ -9,6 +9,7 @@ The process is ended by its id, and only that process.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -19,22 +20,29 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.databases import environment_for
+from tests.support.databases import begin, environment_for
 from tests.support.nursery import REPOSITORY, Child, Nursery
 
 START_SECONDS = 60
-_SHAPE_DJANGO = ("--host", "--mail-from", "--site-host", "--tls")
-"""Options that Django's settings are made from: a process in which Django is set up comes too late."""
+
+
+@cache
+def warm_servers() -> Nursery:
+    """Where the servers of all tests of this process are born, so that none spends its life importing."""
+    nursery = Nursery(None, "server")
+    atexit.register(nursery.close)
+    return nursery
 
 
 @dataclass
 class Served:
-    """`options` go to `muniment serve`, `environment` adds to ours, `prefix` runs it under a program.
+    """`options` go to `muniment serve`, `environment` adds to ours, `prefix` runs it, cold, under a program.
 
     `config` sets fields of ServerConfig that no option sets (`{"removal_delay": 1}`), for `admin` too.
     """
@@ -45,7 +53,7 @@ class Served:
     prefix: Sequence[str] = ()
     config: dict[str, float] = field(default_factory=dict)
     nursery: Nursery | None = None
-    """Where its processes come from, unless they have a prefix or a config of their own; made when needed."""
+    """Where its processes come from; the one of all tests unless they are to be watched, or start cold."""
     url: str = ""
     process: subprocess.Popen[str] | Child | None = None
 
@@ -65,15 +73,18 @@ class Served:
 
     def start(self, *, port: int = 0) -> Served:
         """Start, and wait until it says that it listens. A restarted server keeps its port."""
+        begin(self.data)
         arguments = ["--data", str(self.data), "--port", str(port), "--json", *self.options]
         environment = {**os.environ, **environment_for(self.data), **self.environment}
-        if self._is_warm:
-            self.process = self._warm().begin(["serve", *arguments], environment=environment, stderr=self.log)
+        if not self.prefix:
+            self.process = self._warm().begin(
+                ["serve", *arguments], environment=environment, stderr=self.log, config=self.config
+            )
         else:
             with self.log.open("ab") as log:
                 self.process = subprocess.Popen(
-                    [*self.prefix, *self._program("serve"), *arguments], stdout=subprocess.PIPE, stderr=log,
-                    cwd=REPOSITORY, env=environment, text=True,
+                    [*self.prefix, sys.executable, "-m", "muniment.main.serve", *arguments],
+                    stdout=subprocess.PIPE, stderr=log, cwd=REPOSITORY, env=environment, text=True,
                 )  # fmt: skip
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -83,20 +94,8 @@ class Served:
         self.url = json.loads(line)["url"]
         return self
 
-    @property
-    def _is_warm(self) -> bool:
-        shaped = any(option.startswith(_SHAPE_DJANGO) for option in self.options)
-        return not (self.prefix or self.config or shaped or "MUNIMENT_SMTP_URL" in self.environment)
-
     def _warm(self) -> Nursery:
-        if self.nursery is None:
-            self.nursery = Nursery(None, "server", str(self.data), environment=environment_for(self.data))
-        return self.nursery
-
-    def _program(self, name: str) -> list[str]:
-        if self.config:
-            return [sys.executable, "-m", "tests.support.configured", json.dumps(self.config), name]
-        return [sys.executable, "-m", f"muniment.main.{name}"]
+        return self.nursery or warm_servers()
 
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
@@ -111,7 +110,6 @@ class Served:
         self.kill()
         if self.nursery is not None:
             self.nursery.close()
-            self.nursery = None
 
     def restart(self) -> Served:
         """Start again on the same directory and port, after `stop` or `kill`."""
@@ -152,15 +150,9 @@ class Served:
     def try_admin(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         words = [*arguments, "--data", str(self.data), "--json"]
         environment = {**os.environ, **environment_for(self.data)}
-        if self._is_warm:
-            child = self._warm().begin(["admin", *words], environment=environment)
-            said, errors = child.communicate(120)
-            return subprocess.CompletedProcess(words, child.wait(), said, errors)
-        return subprocess.run(
-            [*self._program("admin"), *words],
-            capture_output=True, text=True, timeout=120, check=False, cwd=REPOSITORY,
-            env=environment,
-        )  # fmt: skip
+        child = self._warm().begin(["admin", *words], environment=environment, config=self.config)
+        said, errors = child.communicate(120)
+        return subprocess.CompletedProcess(words, child.wait(), said, errors)
 
     def create_account(self, email: str = "owner@example.org") -> str:
         """The enrolment code of a new account."""

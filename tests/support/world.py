@@ -159,7 +159,7 @@ def make_world(root: Path, *, census: bool = False, connect: bool = True) -> Wor
     if census:
         ours[CENSUS], theirs[CENSUS] = str(root / "machine.census"), str(root / "server.census")
     data = root / "server"
-    served = Served(data, nursery=Nursery(server_order, "server", str(data), environment=theirs))
+    served = Served(data, nursery=Nursery(server_order, "server", environment=theirs))
     machine = Machine(root / "home", nursery=Nursery(machine_order, "client", environment=ours))
     world = World(root, served, machine, server_order, machine_order, root / "source")
     try:
