@@ -95,6 +95,26 @@ def test_a_target_that_is_occupied(machine: Machine, tree: Path, tmp_path: Path)
     assert differences(tree, inside) == []
 
 
+def test_what_is_missing_is_told_before_what_is_there_in_part(machine: Machine, tmp_path: Path) -> None:
+    top = tmp_path / "tree"
+    (top / "last").mkdir(parents=True)
+    (top / "last" / "file").write_text("content")
+    for number in range(12):
+        (top / f"powerful {number}").write_text("program")
+        (top / f"powerful {number}").chmod(0o4755)
+    machine.done("backup", top)
+    whole = machine.told("restore", f"latest:{top}", "--target", tmp_path / "whole").expect(0).out
+    assert whole.startswith("Everything is restored, except:\n")
+    (tmp_path / "out" / "tree").mkdir(parents=True)
+    (tmp_path / "out" / "tree" / "last").write_text("a file where a directory belongs")
+    told = machine.told("restore", f"latest:{top}", "--target", tmp_path / "out").expect(3).out.splitlines()
+    assert told[0] == "Restored, but 1 entry is missing:"
+    assert f"{top}/last/file: could not be written" in told[1]
+    assert sum("needs --special (its set-id bits)" in line for line in told) == 10
+    assert "  … and 2 more; --json names all." in told
+    assert told.count("--special makes devices, and gives back set-id bits and capabilities.") == 1
+
+
 @pytest.mark.parametrize("name", ["0123456789ab", "1999-12-31"])
 def test_a_snapshot_that_is_not_there(machine: Machine, tree: Path, tmp_path: Path, name: str) -> None:
     ran = machine.run("restore", name, "--target", tmp_path / "out")

@@ -22,6 +22,7 @@ from muniment.client.home.keychain import DeviceSecrets, keep, recall
 from muniment.client.home.locks import run_lock
 from muniment.client.home.places import Home, write_private
 from muniment.client.sets.choose import resolve_roots, rules_of
+from muniment.client.telling import progress as progress_module
 from muniment.client.telling.display import progress_line, time_left
 from muniment.client.telling.output import (
     Output,
@@ -395,3 +396,13 @@ def test_the_live_line_says_what_matters() -> None:
     for part in ("50 files", "500 B", "/s", "80% saved", "about 1", "1 problem"):
         assert part in line
     assert time_left(progress) == pytest.approx(10, abs=1)
+
+
+def test_many_problems_of_one_kind_crowd_out_none_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "KEPT_PROBLEMS", 2)
+    progress = RunProgress()
+    for number in range(5):
+        progress.problem(b"%d" % number, Problem.METADATA, detail="")
+    progress.problem(b"lost", Problem.DAMAGED, detail="")
+    assert [trouble.path for trouble in progress.troubles] == [b"0", b"1", b"lost"]
+    assert [trouble.path for trouble in progress.errors] == [b"lost"]

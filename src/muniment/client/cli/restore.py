@@ -9,7 +9,7 @@ import typer
 
 from muniment.client.cli.invocation import Invocation
 from muniment.client.cli.look import snapshot_document
-from muniment.client.cli.problems import problem_documents, problem_lines
+from muniment.client.cli.problems import SHOWN, problem_documents, problem_lines
 from muniment.client.disk.target import PosixTarget
 from muniment.client.state.known_heads import OpenedHead
 from muniment.client.telling.display import LiveDisplay
@@ -38,8 +38,11 @@ from muniment.engine.restore import restore as restore_tree
 from muniment.engine.restore_report import RestoreReport
 from muniment.model.errors import Outcome
 
-KEPT_SHOWN = 10
-"""Of files that were there already, which is no trouble, this many are named."""
+FEW_SHOWN = 10
+"""Of what is there, if not in all respects, this many are named; of what is missing, more."""
+
+_SKIPPED = {Problem.SKIPPED, Problem.UNSUPPORTED}
+_MISSING = set(Problem) - _SKIPPED - {Problem.METADATA, Problem.EXISTS}
 
 
 class _Chosen:
@@ -165,21 +168,10 @@ def _show(
         "problems": problem_documents(progress.troubles),
         "seconds": round(progress.seconds, 3),
     }
-    lines = []
-    if report.errors:
-        what = plural(report.errors, "entry is", "entries are")
-        lines.append(f"Restored, but {what} missing:")
-    elif report.kept:
-        lines.append(
-            "Everything else is restored." if report.files else "Nothing was restored: it is there already."
-        )
-    else:
-        lines.append("Everything of it is restored." if chosen.others else "Everything is restored.")
-    kept = [trouble for trouble in progress.troubles if trouble.problem is Problem.EXISTS]
-    lines += problem_lines(
-        [trouble for trouble in progress.troubles if trouble.problem is not Problem.EXISTS]
-    )
-    lines += problem_lines(kept, shown=KEPT_SHOWN)
+    lines = [_headline(chosen, report, progress)]
+    for about in (_MISSING, _SKIPPED, {Problem.METADATA}, {Problem.EXISTS}):
+        found = [trouble for trouble in progress.troubles if trouble.problem in about]
+        lines += problem_lines(found, shown=SHOWN if about is _MISSING else FEW_SHOWN)
     lines.append(
         f"{plural(report.files, 'file')}, {human_size(report.bytes)} of {chosen} in "
         f"{os.path.abspath(target)}, {human_seconds(progress.seconds)}."
@@ -187,13 +179,29 @@ def _show(
     if report.kept:
         were = plural(report.kept, "existing file was", "existing files were")
         lines.append(f"{were} left alone; --overwrite says otherwise.")
-    if report.skipped:
-        lines.append(f"{report.skipped:,} sockets or devices were skipped; --special makes devices.")
+    if report.metadata:
+        only_root = " Only root can set owners." if os.geteuid() else ""
+        lines.append(
+            f"{plural(report.metadata, 'entry is', 'entries are')} there without all metadata.{only_root}"
+        )
+    if any(trouble.problem is Problem.SKIPPED for trouble in progress.troubles):
+        lines.append("--special makes devices, and gives back set-id bits and capabilities.")
     if report.damaged_packs:
         lines.append("Damaged packs: " + ", ".join(sorted(str(pack) for pack in report.damaged_packs)))
         lines.append("Tell the operator; an older snapshot may still hold these files.")
     lines += chosen.lines_about_others()
     invocation.output.result(document, lines)
+
+
+def _headline(chosen: _Chosen, report: RestoreReport, progress: RunProgress) -> str:
+    if report.errors:
+        return f"Restored, but {plural(report.errors, 'entry is', 'entries are')} missing:"
+    if report.kept:
+        return (
+            "Everything else is restored." if report.files else "Nothing was restored: it is there already."
+        )
+    everything = "Everything of it is restored" if chosen.others else "Everything is restored"
+    return f"{everything}, except:" if progress.troubles else f"{everything}."
 
 
 def _show_plan(

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from muniment.engine.ports import Problem
 
 KEPT_PROBLEMS = 100_000
+"""Of each kind, so that many of a harmless one crowd out none that matters."""
+
 KEPT_EXCLUSIONS = 10_000
 
-HARMLESS = frozenset({Problem.VANISHED})
+HARMLESS = frozenset({Problem.VANISHED, Problem.EXISTS, Problem.SKIPPED, Problem.METADATA})
 """Told, but no reason to call a run incomplete."""
 
 
@@ -47,6 +49,7 @@ class RunProgress:
     sending_since: tuple[float, int] | None = None
     """When all was sealed and only sending remained, and the backlog of that moment."""
     started: float = field(default_factory=time.monotonic)
+    _told: Counter[Problem] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     # --- the engine's port
@@ -66,7 +69,8 @@ class RunProgress:
 
     def problem(self, path: bytes, problem: Problem, *, detail: str) -> None:
         with self._lock:
-            if len(self.troubles) < KEPT_PROBLEMS:
+            self._told[problem] += 1
+            if self._told[problem] <= KEPT_PROBLEMS:
                 self.troubles.append(Trouble(path, problem, detail))
 
     def excluded(self, path: bytes, *, rule: str) -> None:
