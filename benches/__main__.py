@@ -34,10 +34,10 @@ def add_earlier(results: Results, place: Path, *, but: set[str]) -> None:
     Ends the program where that was measured on another machine, or of other versions.
     """
     earlier = read_results(place, results.scale)
-    if (earlier.machine, earlier.versions) != (results.machine, results.versions):
-        raise SystemExit(
-            f"the report in {place} is of another machine or of other versions: measure all anew"
-        )
+    versions = earlier.versions | results.versions
+    if earlier.machine != results.machine or versions != results.versions | earlier.versions:
+        raise SystemExit(f"{place} is of another machine or other versions: measure all anew")
+    results.versions = versions
     results.date = min(results.date, earlier.date)
     results.titles = {name: title for name, title in earlier.titles.items() if name not in but}
     results.samples = [sample for sample in earlier.samples if sample.input not in but]
