@@ -234,6 +234,25 @@ def test_no_kit_is_made_that_cannot_be_written(machine: Machine, tmp_path: Path)
     assert machine.done("keys", "list") == before
 
 
+def test_no_kit_takes_the_place_of_another(
+    machine: Machine, shared_server: Served, tmp_path: Path, email: str
+) -> None:
+    """It may be the only one of its vault. The code stays good, and so does what was there."""
+    page = tmp_path / "kit.html"
+    machine.done("keys", "recovery-kit", "--kit-file", page)
+    kept = page.read_text()
+    other, code = Machine(tmp_path / "other"), shared_server.create_account(f"2{email}")
+    for ran in (
+        machine.run("keys", "recovery-kit", "--kit-file", page),
+        other.run("connect", shared_server.url, "--code", code, "--kit-file", page),
+    ):
+        assert (ran.code, ran.error) == (2, "UsageError")
+        assert "File exists" in ran.result["message"]
+        assert "Name another file" in ran.result["advice"]
+    assert page.read_text() == kept
+    other.connect(shared_server.url, code, "--kit-file", str(tmp_path / "kit of other.html"))
+
+
 def test_a_kit_that_nobody_can_type_is_asked_for_by_name(tmp_path: Path) -> None:
     ran = Machine(tmp_path / "never connected").run("keys", "test-kit")
     assert ran.code == 2

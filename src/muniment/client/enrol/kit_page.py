@@ -7,7 +7,7 @@ import io
 import os
 import tempfile
 from datetime import UTC, datetime
-from errno import EISDIR
+from errno import EEXIST, EISDIR
 from pathlib import Path
 
 from muniment.client.home.places import write_private
@@ -50,10 +50,15 @@ dd code { white-space: normal }
 
 
 def refuse_unwritable(path: Path) -> None:
-    """UsageError where no page could be written: asked before a kit is made that nobody would see."""
+    """UsageError where no page could be written: asked before a kit is made that nobody would see.
+
+    Nothing is replaced: what has that name may be the only kit of another vault.
+    """
     try:
         if path.is_dir():
             raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+        if os.path.lexists(path):
+            raise FileExistsError(EEXIST, os.strerror(EEXIST))
         path.absolute().parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryFile(dir=path.absolute().parent):
             pass
