@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from muniment.client.home.config import BackupSet, Config, Connection
 from muniment.client.home.places import Home
 from muniment.client.schedule import plan
 from muniment.client.schedule.cron import CronLine, cron_line
 from muniment.client.schedule.plan import Schedule, checked_every, program
 from muniment.client.schedule.systemd import SystemdTimer, service_unit, timer_unit
 from muniment.model.errors import MunimentError, UsageError
-from muniment.model.ids import VaultId
+from muniment.model.ids import DeviceId, VaultId
+from tests.support.machine import Machine
 
 VAULT = VaultId(b"\xab" * 16)
 
@@ -78,6 +80,16 @@ def test_the_proof_for_cron_runs_with_next_to_nothing(
     monkeypatch.setenv("HOME", str(tmp_path))
     # Not connected: usage. What matters is that it was found and ran at all.
     assert CronLine().prove(schedule) == 2
+
+
+def test_the_way_to_the_server_is_the_same_at_night(
+    schedule: Schedule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("https_proxy", "NO_PROXY", "SSL_CERT_FILE"):
+        monkeypatch.setenv(name, "here")
+    kept = schedule.environment()
+    assert {"https_proxy": "here", "NO_PROXY": "here", "SSL_CERT_FILE": "here"}.items() <= kept.items()
+    assert "PATH" not in kept
 
 
 @pytest.fixture
@@ -151,6 +163,27 @@ def test_the_timer_is_enabled_and_removed(schedule: Schedule, fake_tools: Path) 
     asked = (fake_tools / "asked").read_text()
     assert f"enable --now {schedule.name}.timer" in asked
     assert f"disable --now {schedule.name}.timer" in asked
+
+
+def test_a_set_that_is_removed_is_scheduled_no_more(fake_tools: Path, tmp_path: Path) -> None:
+    """Else cron would ask every hour for a set that is gone, and a new one of its name would be scheduled."""
+    machine = Machine(tmp_path / "home")
+    home = Home(machine.home, machine.home / "state", self_contained=True)
+    machine.home.mkdir()
+    connection = Connection(
+        vault=VAULT, server="http://127.0.0.1:9", server_key_hash=bytes(8), device=DeviceId.random(),
+        device_name="desk", pinned=False,
+        sets={name: BackupSet(name, (b"/tmp",)) for name in ("kept", "gone")},
+        schedule={"kept": "daily", "gone": "hourly"},
+    )  # fmt: skip
+    Config.load(home).with_connection(connection).save()
+    for name in ("kept", "gone"):
+        CronLine().install(Schedule(VAULT, name, "daily", home))
+    assert machine.muniment("sets", "remove", "gone").code == 0
+    (line,) = (fake_tools / "table").read_text().splitlines()
+    assert "--set kept" in line
+    (shown,) = machine.muniment("schedule", "show").result
+    assert (shown["set"], shown["scheduler"]) == ("kept", "cron")
 
 
 def test_only_known_intervals() -> None:

@@ -69,11 +69,8 @@ def off(ctx: typer.Context, set_name: SetName = DEFAULT_SET) -> None:
     """Stop backing up a set regularly."""
     invocation: Invocation = ctx.obj
     connection = invocation.connection()
-    schedule = Schedule(connection.vault, set_name, "daily", invocation.home)
     document = {"set": set_name, "every": None}
-    known = [scheduler for scheduler in _available() if scheduler.describe(schedule) is not None]
-    for scheduler in known:
-        scheduler.remove(schedule)
+    known = unschedule(invocation, set_name)
     if not known and set_name not in connection.schedule:
         invocation.output.result(document, [f"The set {set_name!r} was not scheduled; nothing was changed."])
         return
@@ -104,6 +101,15 @@ def show(ctx: typer.Context) -> None:
     invocation.output.result(
         documents, lines or ["Nothing is scheduled. `muniment schedule on` changes that."]
     )
+
+
+def unschedule(invocation: Invocation, set_name: str) -> bool:
+    """Have every scheduler forget the set; whether one knew of it."""
+    schedule = Schedule(invocation.connection().vault, set_name, "daily", invocation.home)
+    known = [scheduler for scheduler in _available() if scheduler.describe(schedule) is not None]
+    for scheduler in known:
+        scheduler.remove(schedule)
+    return bool(known)
 
 
 def _available() -> list[Scheduler]:

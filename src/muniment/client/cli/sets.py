@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from muniment.client.cli.invocation import Invocation
+from muniment.client.cli.schedule import unschedule
 from muniment.client.home.config import DEFAULT_SET, BackupSet, change_set
 from muniment.client.home.locks import changing_config
 from muniment.client.sets.choose import resolve_roots, rules_of
@@ -128,11 +129,16 @@ def remove(
             network = tuple(root for root in known.network_roots if root in rest)
             _save(invocation, replace(known, roots=rest, network_roots=network))
             return
+        # First, so that no timer is left that asks every hour for a set that is gone.
+        was_scheduled = unschedule(invocation, name)
         connection = invocation.connection()
         sets = {key: value for key, value in connection.sets.items() if key != name}
         schedule = {key: value for key, value in connection.schedule.items() if key != name}
         invocation.config.with_connection(replace(connection, sets=sets, schedule=schedule)).save()
-    invocation.output.result({"removed": name}, [f"The set {name!r} is removed; its snapshots stay."])
+    lines = [f"The set {name!r} is removed; its snapshots stay."]
+    if was_scheduled:
+        lines.append("It is no longer scheduled.")
+    invocation.output.result({"removed": name}, lines)
 
 
 def _known(invocation: Invocation, name: str) -> BackupSet:

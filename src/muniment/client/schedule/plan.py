@@ -21,6 +21,9 @@ CALENDAR = {"hourly": "1h", "daily": "1d", "weekly": "7d"}
 
 COMMAND_SECONDS = 60
 
+_PROXIES = {"https_proxy", "http_proxy", "all_proxy", "no_proxy"}
+"""Read in capitals and in small letters."""
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -46,9 +49,9 @@ class Schedule:
     def environment(self) -> dict[str, str]:
         """All that the scheduled run may rely on, beside what the scheduler itself gives it."""
         kept = {"MUNIMENT_HOME": str(self.home.config)} if self.home.self_contained else {}
-        for name in ("MUNIMENT_PATIENCE", "SSL_CERT_FILE", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"):
-            if name in os.environ:
-                kept[name] = os.environ[name]
+        for name, value in os.environ.items():
+            if name in ("MUNIMENT_PATIENCE", "SSL_CERT_FILE") or name.lower() in _PROXIES:
+                kept[name] = value
         return kept
 
 
