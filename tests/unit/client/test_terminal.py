@@ -14,10 +14,13 @@ from typing import TextIO
 
 import pytest
 
+from muniment.client.cli.invocation import make_invocation
+from muniment.client.disk.posix import PosixDisk
 from muniment.client.telling.display import progress_line
 from muniment.client.telling.output import Output
 from muniment.client.telling.progress import RunProgress
-from muniment.model.errors import Interrupted
+from muniment.client.transport import retry
+from muniment.model.errors import Interrupted, ServerUnreachable
 
 PROSE = "This is the recovery kit. With it alone, everything can be restored on any machine."
 COLUMNS = 60
@@ -97,3 +100,17 @@ def test_a_restore_shows_that_it_goes_on_before_the_first_file_is_whole() -> Non
     line = progress_line(progress, verb="Restoring")
     assert "3.0 MiB fetched" in line
     assert " 0 B/s" not in line
+
+
+def test_a_person_is_told_what_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "TOLD_AFTER", 0.0)
+    monkeypatch.setenv("MUNIMENT_PATIENCE", "0.1")
+    said = io.StringIO()
+    invocation = make_invocation(
+        output=Output(False, io.StringIO(), said), open_disk=PosixDisk, keep_buffers=lambda: None,
+        vault=None, kit=None, server="", ca_file="", insecure=False, limit_up=None, limit_down=None,
+    )  # fmt: skip
+    server = invocation.reach.open("http://127.0.0.1:9", key_hash=b"", pinned=False)
+    with pytest.raises(ServerUnreachable):
+        server.info()
+    assert said.getvalue() == "Waiting for the server (Connection refused), for 0.1 s more at most.\n"

@@ -18,7 +18,7 @@ from muniment.client.home.places import Home
 from muniment.client.spool.uploads import VaultPacks
 from muniment.client.state.database import Database, Origin, is_damage, machine_identity
 from muniment.client.state.page_cache import LocalPageCache
-from muniment.client.telling.output import Output
+from muniment.client.telling.output import Output, human_seconds
 from muniment.client.telling.progress import RunProgress
 from muniment.client.transport.address import PlainHttp
 from muniment.client.transport.reach import Reach, greet
@@ -196,5 +196,9 @@ def make_invocation(
         if limit is not None and limit < 1:
             raise UsageError(f"{name} takes KiB per second, at least 1")
     plain = PlainHttp.ANYWHERE if insecure else PlainHttp.LOOPBACK_ONLY
-    reach = Reach(server, ca_file, plain, limit_up, limit_down, stop)
+
+    def tell(why: str, left: float) -> None:
+        output.note(f"Waiting for the server ({why}), for {human_seconds(left)} more at most.")
+
+    reach = Reach(server, ca_file, plain, limit_up, limit_down, stop, tell)
     return Invocation(Home.find(), output, reach, open_disk, keep_buffers, vault=vault, kit=kit, stop=stop)

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from muniment import __version__
 from muniment.client.home.config import Connection
@@ -34,6 +34,8 @@ class Reach:
     limit_up: int | None = None
     limit_down: int | None = None
     stop: threading.Event | None = None
+    tell: Callable[[str, float], None] = lambda _why, _left: None
+    """Told what is waited for, as Patience says."""
 
     def open(self, url: str, *, key_hash: bytes, pinned: bool, ca_file: str = "", token: str = "") -> Server:
         """A server to talk to; nothing is sent yet. `--server` and `--ca-file` go before what is given."""
@@ -42,15 +44,13 @@ class Reach:
         connections = Connections(
             address, trust, limit_up=limit_of(self.limit_up), limit_down=limit_of(self.limit_down)
         )
-        patience = Patience(patience_seconds(), time.monotonic, _wait_on(self.stop))
+        patience = Patience(patience_seconds(), time.monotonic, _wait_on(self.stop), tell=self.tell)
         return Server(connections, patience=patience, version=__version__, token=token)
 
     def open_connection(self, connection: Connection, *, token: str) -> Server:
         reach = self
         if connection.insecure and self.plain is PlainHttp.LOOPBACK_ONLY:
-            reach = Reach(
-                self.server, self.ca_file, PlainHttp.ANYWHERE, self.limit_up, self.limit_down, self.stop
-            )
+            reach = replace(self, plain=PlainHttp.ANYWHERE)
         return reach.open(
             connection.server,
             key_hash=connection.server_key_hash,

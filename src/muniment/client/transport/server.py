@@ -217,7 +217,7 @@ class Server:
             except ConnectionFault as fault:
                 if fault.stale:
                     continue  # an idle connection that the server had closed: nothing is wrong
-                if once or not attempts.pause(retry_after=None):
+                if once or not attempts.pause(retry_after=None, why=str(fault)):
                     raise self._unreachable(str(fault)) from fault
                 continue
             if reply.status < 300 and reply.status != 202:
@@ -225,7 +225,7 @@ class Server:
             refusal = _refusal(reply)
             if not is_retriable(reply.status, refusal.error):
                 raise error_of(refusal, status=reply.status)
-            if once or not attempts.pause(retry_after=_retry_after(reply)):
+            if once or not attempts.pause(retry_after=_retry_after(reply), why=refusal.message):
                 raise _final(refusal, reply.status, self.address)
 
     def _unreachable(self, why: str) -> ServerUnreachable:

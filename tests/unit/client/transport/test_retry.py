@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 
 from muniment.client.transport.rate import STEP, RateLimit, limit_of
-from muniment.client.transport.retry import FIRST_DELAY, LONGEST_DELAY, Patience
+from muniment.client.transport.retry import FIRST_DELAY, LONGEST_DELAY, TOLD_AFTER, TOLD_EVERY, Patience
 from muniment.model.errors import Interrupted
 
 
@@ -55,6 +56,22 @@ def test_retry_after_is_obeyed_and_never_waited_for_in_vain() -> None:
     assert attempts.pause(retry_after=30)
     assert time.waits[0] >= 30
     assert not attempts.pause(retry_after=45)  # it would come after the end of our patience
+
+
+def test_a_long_wait_is_told_now_and_then_and_by_one_request_for_all() -> None:
+    time = FakeTime()
+    told: list[tuple[float, str, float]] = []
+    patience = time.patience(300)
+    patience.tell = lambda why, left: told.append((time.now, why, left))
+    several = [patience.begin() for _ in range(3)]
+    while all(one.pause(retry_after=None, why="connection refused") for one in several):
+        pass
+    assert {why for _, why, _ in told} == {"connection refused"}
+    assert TOLD_AFTER <= told[0][0] - 100 < TOLD_AFTER + LONGEST_DELAY
+    assert 300 - TOLD_AFTER - LONGEST_DELAY < told[0][2] < 300
+    moments = [moment for moment, _, _ in told]
+    assert all(later - earlier >= TOLD_EVERY for earlier, later in pairwise(moments))
+    assert 3 <= len(moments) <= 5
 
 
 def test_a_request_to_stop_ends_the_waiting() -> None:
