@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import struct
-import time
-
 from playwright.sync_api import Page
 
 from tests.support.browsing import Site, assert_accessible, plug_in_authenticator
-from tests.support.visitor import PASSWORD, link_in
+from tests.support.visitor import PASSWORD, code_of, link_in
 
 
 def sign_up(page: Page, site: Site, email: str) -> None:
@@ -42,14 +36,6 @@ def sign_out(page: Page, site: Site) -> None:
     page.goto(site.url + "/profile")
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url(site.url + "/")
-
-
-def code_of(secret: str) -> str:
-    """RFC 6238, as an authenticator app has it."""
-    counter = struct.pack(">Q", int(time.time()) // 30)
-    digest = hmac.digest(base64.b32decode(secret), counter, hashlib.sha1)
-    start = digest[-1] & 15
-    return f"{(int.from_bytes(digest[start : start + 4]) & 0x7FFFFFFF) % 10**6:06d}"
 
 
 def test_signing_up_with_nothing_optional(page: Page, site: Site) -> None:

@@ -65,8 +65,8 @@ def staff(site: Site, owner: Visitor) -> Visitor:
     email = f"staff-{secrets.token_hex(4)}@example.org"
     visitor = Visitor(site.served)
     assert visitor.sign_up(email).status_code == 302
-    site.served.admin("staff", email)
-    orders = visitor.sign_in_afresh("/console/orders")
+    visitor.become_staff(email)
+    orders = visitor.get("/console/orders")
     assert visitor.submit(orders, **ORDER, email=email).status_code == 302
     assert visitor.submit(visitor.get("/console/breaches"), **BREACH).status_code == 302
     return visitor

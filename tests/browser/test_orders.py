@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ledger.verification import verify_export
 from tests.support.browsing import Site, assert_accessible, cookies_of, opened
-from tests.support.visitor import PASSWORD, Visitor
+from tests.support.visitor import Visitor
 
 SCOPE = ["accounts.Account.country", "accounts.Account.email"]
 
@@ -32,12 +32,12 @@ def somebody(browser: Browser, site: Site, email: str) -> Iterator[Page]:
 
 @contextmanager
 def staff(browser: Browser, site: Site) -> Iterator[Page]:
-    email = f"{secrets.token_hex(6)}@example.org"
-    with somebody(browser, site, email) as page:
-        site.served.admin("staff", email)
+    email, visitor = f"{secrets.token_hex(6)}@example.org", Visitor(site.served)
+    assert visitor.sign_up(email).status_code == 302
+    visitor.become_staff(email)
+    for page in opened(browser, site):
+        page.context.add_cookies(cookies_of(visitor.client, site))
         page.goto(site.url + "/console/orders")
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Go on").click()
         page.get_by_role("heading", name="Orders of authorities").wait_for()
         yield page
 

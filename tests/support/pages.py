@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from typing import Any
 
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 from django.http import HttpResponse
 from django.test import Client
 
@@ -37,6 +39,8 @@ class Person:
     email: str = field(default_factory=some_address)
     network: str = field(default_factory=some_network)
     agent: str = "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"
+    codes: list[str] = field(default_factory=list)
+    """Recovery codes, where there is a second factor: each works once, at any time."""
 
     def __post_init__(self) -> None:
         self.browser = Client(
@@ -93,14 +97,25 @@ class Person:
         assert self.confirm().status_code == 302
         return self
 
+    def become_staff(self) -> Person:
+        """With a second factor, and signed in afresh: the console opens."""
+        Account.objects.filter(pk=self.account.pk).update(is_staff=True)
+        TOTP.activate(self.account, generate_totp_secret())
+        self.codes = RecoveryCodes.activate(self.account).get_unused_codes()
+        assert self.prove().status_code == 302
+        return self
+
     def sign_in(self, password: str = PASSWORD) -> HttpResponse:
-        return self.post("/accounts/login", login=self.email, password=password)
+        answer = self.post("/accounts/login", login=self.email, password=password)
+        return self.post("/accounts/login/second", code=self.codes.pop()) if self.codes else answer
 
     def is_signed_in(self) -> bool:
         return self.get("/overview").status_code == 200
 
     def prove(self, password: str = PASSWORD) -> HttpResponse:
         """A fresh sign-in."""
+        if self.codes:
+            return self.post("/accounts/again/code", code=self.codes.pop())
         return self.post("/accounts/again", password=password)
 
 

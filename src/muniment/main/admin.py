@@ -164,7 +164,7 @@ def staff(
         open_operator(data).set_staff(_checked_email(email), is_staff=not remove)
     except Exception as error:
         explain(error)
-    said = "is staff no more" if remove else "is staff"
+    said = "is staff no more" if remove else "is staff; the console takes a passkey or an authenticator app"
     print(json.dumps({"staff": not remove}) if as_json else f"{email} {said}.")
 
 

@@ -16,8 +16,8 @@ ORDER = {
 def member_of_staff(server: Served, name: str) -> Visitor:
     visitor = Visitor(server)
     visitor.sign_up(f"{name}@example.org")
-    assert server.try_admin("staff", f"{name}@example.org").returncode == 0
-    assert visitor.sign_in_afresh("/console/orders").status_code == 200
+    visitor.become_staff(f"{name}@example.org")
+    assert visitor.get("/console/orders").status_code == 200
     return visitor
 
 

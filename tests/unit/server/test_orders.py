@@ -236,9 +236,7 @@ def test_a_scope_is_chosen_by_titles_that_tell_columns_apart() -> None:
 
 
 def test_what_was_chosen_stays_open_where_the_form_comes_back(deployment: Deployment) -> None:
-    one = Person(deployment).join()
-    Account.objects.filter(email=one.email).update(is_staff=True)
-    one.prove()
+    one = Person(deployment).join().become_staff()
     page = text(one.browser.post("/console/orders", {"scope": [EMAIL, "accounts.Account.country", DEVICE]}))
     opened_tables = re.findall(r'<details class="field-checks" open><summary>(.*?)</summary>', page)
     assert opened_tables == ["Accounts", "Devices"]
@@ -321,10 +319,7 @@ def test_an_approval_lasts_ninety_days(
 def test_what_lapsed_is_approved_anew_by_two(deployment: Deployment, member: Member, clock: Clock) -> None:
     ref = approved(member, clock, deadline=clock() + timedelta(days=200))
     clock.turn(days=90)
-    first, second = (Person(deployment).join() for _ in range(2))
-    Account.objects.filter(email__in=[first.email, second.email]).update(is_staff=True)
-    for one in (first, second):
-        one.prove()
+    first, second = (Person(deployment).join().become_staff() for _ in range(2))
     assert "lapsed: not exported within ninety days" in text(first.get("/console/orders"))
     first.post(f"/console/orders/{ref}/export")
     assert "two people have to approve it anew" in text(first.get("/console/orders"))

@@ -45,10 +45,7 @@ DAY = timedelta(days=1)
 
 
 def one_of_staff(deployment: Deployment) -> Person:
-    person = Person(deployment).join()
-    Account.objects.filter(email=person.email).update(is_staff=True)
-    person.prove()
-    return person
+    return Person(deployment).join().become_staff()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -204,6 +205,22 @@ def test_customers_are_not_staff(deployment: Deployment) -> None:
             answer = ask(customer.browser, method, filled(route, NOBODYS))
             assert answer.status_code in (403, 404, 405), (route, method)
     assert customer.is_signed_in()
+
+
+def test_staff_without_a_second_factor_see_how_to_add_one(deployment: Deployment) -> None:
+    staff = Person(deployment).join()
+    Account.objects.filter(pk=staff.account.pk).update(is_staff=True)
+    RecoveryCodes.activate(staff.account)  # by themselves they are none
+    staff.prove()
+    for route in [route for route, who in ROUTES.items() if who is Who.STAFF]:
+        for method in ("get", "post"):
+            answer = ask(staff.browser, method, filled(route, NOBODYS))
+            said = answer.status_code == 403 and b"/profile/security/app/add" in answer.content
+            assert said or answer.status_code == 405, (route, method)
+    staff.become_staff()
+    assert staff.get("/console/requests").status_code == 200
+    Authenticator.objects.filter(user=staff.account, type=Authenticator.Type.TOTP).delete()
+    assert staff.get("/console/requests").status_code == 403
 
 
 WITHOUT_TOKEN = {

@@ -374,9 +374,7 @@ def test_staff_make_fetch_and_tick_off_the_file(deployment: Deployment, member: 
     ref = declared(deployment, member)
     tell_everybody(now=clock())
     clock.turn(days=30)
-    one = Person(deployment).join()
-    Account.objects.filter(email=one.email).update(is_staff=True)
-    one.prove()
+    one = Person(deployment).join().become_staff()
     assert "Hand over 1 person" in text(one.get("/console/succession"))
     one.post(f"/console/succession/{ref}/hand-over")
     made = HandOver.objects.get()
@@ -397,10 +395,7 @@ def test_staff_make_fetch_and_tick_off_the_file(deployment: Deployment, member: 
 def test_who_declared_a_buyer_does_not_hand_over_too(
     deployment: Deployment, member: Member, clock: Clock
 ) -> None:
-    one, another = Person(deployment).join(), Person(deployment).join()
-    Account.objects.filter(email__in=[one.email, another.email]).update(is_staff=True)
-    for each in (one, another):
-        each.prove()
+    one, another = (Person(deployment).join().become_staff() for _ in range(2))
     one.post("/console/succession", buyer="a company", country="IE", transfer_basis="clauses", certain="on")
     row = Succession.objects.get()
     tell_everybody(now=clock())
