@@ -55,6 +55,7 @@ BATCH_OBJECTS = 50_000
 """… or this many objects were made."""
 
 _WINDOWS_AHEAD = 3
+_STOPPED = "What was complete is in the target. Run the same command again to go on from here."
 
 
 def restore(
@@ -162,7 +163,7 @@ class _Restore:
 
     def _write(self, window: Window, blocks: OpenedBlocks) -> None:
         if self._stop():
-            raise Interrupted("stopped on request", advice="What was complete is in the target.")
+            raise Interrupted("stopped on request", advice=_STOPPED)
         files, content = self._report.files, self._report.bytes
         self._progress.at(window.pieces[0].path)
         for piece in window.pieces:

@@ -14,6 +14,7 @@ from muniment.client.backup.dry_run import try_out
 from muniment.client.backup.last_runs import last_run, seconds_of
 from muniment.client.backup.run import BackupOutcome, BackupRequest, BackupRun
 from muniment.client.cli.invocation import Invocation
+from muniment.client.cli.options import named
 from muniment.client.cli.problems import SHOWN, problem_documents, problem_lines
 from muniment.client.home.config import BackupSet
 from muniment.client.sets.choose import ChosenSet, choose_set, rules_of
@@ -62,7 +63,7 @@ def backup(
     chosen = choose_set(
         invocation.config,
         invocation.connection(),
-        [os.fsencode(path) for path in paths or []],
+        [os.fsencode(named(path)) for path in paths or []],
         name=set_name,
         excludes=exclude or [],
         exclude_files=exclude_from or [],

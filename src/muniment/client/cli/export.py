@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from muniment.client.cli.invocation import Invocation
+from muniment.client.cli.options import named
 from muniment.client.telling.display import LiveDisplay
 from muniment.client.telling.output import human_size, plural
 from muniment.client.telling.progress import RunProgress
@@ -17,11 +18,12 @@ from muniment.model.errors import Outcome
 
 
 def export(
-    ctx: typer.Context, directory: Annotated[Path, typer.Argument(help="Where to write.", metavar="DIR")]
+    ctx: typer.Context, where: Annotated[str, typer.Argument(help="Where to write.", metavar="DIR")]
 ) -> None:
     """Write the vault as ordinary files, still sealed. Repeating it fetches only what is new."""
     invocation: Invocation = ctx.obj
     invocation.stoppable = True
+    directory = Path(named(where))
     progress = RunProgress()
     with invocation.open_for_reading() as vault, invocation.reading_session(vault):
         with LiveDisplay(invocation.output, progress, verb="Exporting"):

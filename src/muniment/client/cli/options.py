@@ -60,6 +60,16 @@ def take_global_options(arguments: list[str]) -> tuple[GlobalOptions, list[str]]
     return options, rest
 
 
+def named(path: str) -> str:
+    """The path; UsageError where it is empty, which the system would take for the current directory."""
+    if not path:
+        raise UsageError(
+            "an empty path names nothing",
+            advice="Maybe a variable in the command line is empty. The current directory is `.`.",
+        )
+    return path
+
+
 def _value(name: str, text: str) -> Any:
     if name in _TEXTS:
         return text

@@ -9,6 +9,7 @@ import typer
 
 from muniment.client.cli.invocation import Invocation
 from muniment.client.cli.look import snapshot_document
+from muniment.client.cli.options import named
 from muniment.client.cli.problems import SHOWN, problem_documents, problem_lines
 from muniment.client.disk.target import PosixTarget
 from muniment.client.state.known_heads import OpenedHead
@@ -105,6 +106,7 @@ def restore(
     """
     invocation: Invocation = ctx.obj
     invocation.stoppable = True
+    target = os.path.abspath(named(target))
     name = SnapshotName.parse(snapshot)
     with invocation.open_for_reading() as vault, invocation.reading_session(vault):
         listed = narrow_down(vault, invocation.list_snapshots(vault), set_name=set_name, device=device)
@@ -133,7 +135,7 @@ def _restore(
         progress.total_files = counts.files
         progress.total_bytes = counts.bytes
     invocation.keep_buffers()
-    disk = PosixTarget(os.fsencode(os.path.abspath(target)))
+    disk = PosixTarget(os.fsencode(target))
     try:
         with LiveDisplay(invocation.output, progress, verb="Restoring"):
             report = restore_tree(
@@ -155,7 +157,7 @@ def _show(
 ) -> None:
     document = {
         **chosen.document(),
-        "target": os.path.abspath(target),
+        "target": target,
         "files": report.files,
         "directories": report.directories,
         "others": report.others,
@@ -174,7 +176,7 @@ def _show(
         lines += problem_lines(found, shown=SHOWN if about is _MISSING else FEW_SHOWN)
     lines.append(
         f"{plural(report.files, 'file')}, {human_size(report.bytes)} of {chosen} in "
-        f"{os.path.abspath(target)}, {human_seconds(progress.seconds)}."
+        f"{target}, {human_seconds(progress.seconds)}."
     )
     if report.kept:
         were = plural(report.kept, "existing file was", "existing files were")
@@ -210,10 +212,9 @@ def _show_plan(
     plan = plan_restore(
         request, keys=vault.keys, source=invocation.packs_of(vault), pages=invocation.pages_of(vault)
     )
-    place = os.path.abspath(target)
     lines = [f"Would restore {plural(plan.files, 'file')}, {human_size(plan.content)} of {chosen}"]
     lines.append(
-        f"into {place}, reading {human_size(plan.read_bytes)} from {plural(len(plan.packs), 'pack')}."
+        f"into {target}, reading {human_size(plan.read_bytes)} from {plural(len(plan.packs), 'pack')}."
     )
     for lost in plan.lost:
         lines.append(
@@ -229,7 +230,7 @@ def _plan_document(chosen: _Chosen, plan: RestorePlan, target: str) -> dict[str,
     return {
         "dry_run": True,
         **chosen.document(),
-        "target": os.path.abspath(target),
+        "target": target,
         "files": plan.files,
         "directories": plan.directories,
         "others": plan.others,

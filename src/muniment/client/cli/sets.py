@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from muniment.client.cli.invocation import Invocation
+from muniment.client.cli.options import named
 from muniment.client.cli.schedule import unschedule
 from muniment.client.home.config import DEFAULT_SET, BackupSet, change_set
 from muniment.client.home.locks import changing_config
@@ -73,7 +74,7 @@ def add(
 ) -> None:
     """Make a set, or add roots and rules to one."""
     invocation: Invocation = ctx.obj
-    roots = resolve_roots([os.fsencode(path) for path in paths])
+    roots = resolve_roots([os.fsencode(named(path)) for path in paths])
     with changing_config(invocation.home):
         known = invocation.connection().sets.get(name) or BackupSet(name, ())
         changed = replace(
@@ -121,7 +122,7 @@ def remove(
     invocation: Invocation = ctx.obj
     with changing_config(invocation.home):
         known = _known(invocation, name)
-        gone = {os.path.abspath(os.fsencode(path)) for path in paths or []}
+        gone = {os.path.abspath(os.fsencode(named(path))) for path in paths or []}
         if unknown := gone.difference(known.roots):
             raise UsageError(f"the set {name!r} has no root {printable_path(min(unknown))}")
         rest = tuple(root for root in known.roots if root not in gone)

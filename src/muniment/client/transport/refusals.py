@@ -81,7 +81,9 @@ def error_of(reply: ErrorReply, *, status: int) -> MunimentError:
             return DamagedObject("a pack", why=text)
         case ErrorCode.STORAGE_FULL:
             return ServerUnreachable(
-                text, advice=advice or "The server has no room left: tell its operator, then run again."
+                text,
+                advice=advice
+                or "Tell its operator. Run again once there is room: what is sealed is sent then.",
             )
         case ErrorCode.TOO_MANY | ErrorCode.UNAVAILABLE:
             return ServerUnreachable(text, advice=advice or "Run the same command again later; it resumes.")
