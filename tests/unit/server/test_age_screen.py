@@ -98,6 +98,12 @@ def test_the_same_browser_cannot_just_try_an_older_age(deployment: Deployment) -
     assert again.status_code == 403
 
 
+def test_what_is_missing_is_said_beside_each_field_and_above_them_all(deployment: Deployment) -> None:
+    page = text(Person(deployment).post("/accounts/signup/home", country="", year="", month=""))
+    assert page.count('class="field-error"') == 3
+    assert page.index('role="alert"') < page.index('class="field-error"')
+
+
 def test_the_screen_comes_first_and_has_no_default(deployment: Deployment) -> None:
     person = Person(deployment)
     page = text(person.get("/accounts/signup/home"))

@@ -9,8 +9,10 @@ from uuid import UUID
 
 import pytest
 from django.db import IntegrityError
+from django.utils.html import escape
 
 from muniment.server.accounts.models import Account
+from muniment.server.console.breaches import BreachForm
 from muniment.server.deployment import Deployment
 from muniment.server.mail.models import Mail
 from muniment.server.privacy.breaches import register
@@ -258,6 +260,12 @@ def test_what_cannot_be_entered(deployment: Deployment, member: Member, clock: C
         reported(ref, clock)
     with pytest.raises(ValueError, match="what came of it"):
         close(ref, outcome=" ", now=clock())
+
+
+def test_every_kind_of_data_stands_open_on_the_form() -> None:
+    drawn = str(BreachForm()["categories"])
+    assert [kind for kind in read_statement().categories.values() if escape(kind.text) not in drawn] == []
+    assert "<details" not in drawn, "kinds have no groups that could be folded"
 
 
 @pytest.mark.parametrize(

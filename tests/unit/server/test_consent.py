@@ -6,10 +6,12 @@ import dataclasses
 import json
 import secrets
 from datetime import date, timedelta
+from pathlib import Path
 
 import pytest
 from django.db import IntegrityError, transaction
 
+from muniment.server.privacy.consent import linking
 from muniment.server.privacy.consent.beacons import may_fire
 from muniment.server.privacy.consent.choices import (
     NotAsked,
@@ -193,6 +195,18 @@ def test_a_link_ends_with_the_agreement_and_with_the_signal(somebody: Subject, c
         honour_signal(somebody, now=clock())
     assert link_of(somebody, gpc=False, now=clock()) is None
     assert not LinkKey.objects.filter(subject=somebody.account).exists()
+
+
+def test_the_question_about_linking_says_that_nothing_links_yet() -> None:
+    package = Path(linking.__file__).parents[2]
+    callers = [
+        path.name
+        for path in package.rglob("*.py")
+        if path != Path(linking.__file__) and "consent.linking" in path.read_text(encoding="utf-8")
+    ]
+    asked = read_statement().purposes["personalise"]
+    for said in (asked.ask, asked.text):
+        assert ("neither today" in said or "Today we do neither" in said) == (not callers), callers
 
 
 def beaconed(**changes: object) -> Statement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from uuid import uuid4
 
@@ -124,6 +125,7 @@ def test_the_profile_shows_every_personal_column_with_purpose_and_end(owner: Per
     assert "To let a person, and only that person, use the account." in page
     assert "Until the account is closed or erased." in page
     assert "Delete Account" in page
+    assert re.search(r"<td[^>]*>\d{1,2} [A-Z][a-z]+ \d{4}, \d\d:\d\d UTC", page), "as on every other page"
     told, _, untold = page.partition('<details class="untold">')
     assert ("E-mail address" in told, "Company name" in told, "Company name" in untold) == (True, False, True)
 

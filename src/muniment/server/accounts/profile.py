@@ -92,7 +92,7 @@ def _said(row: models.Model, field: models.Field[Any, Any]) -> str:
     if value is None or value == "":
         return ""
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M} UTC"
+        return f"{value.day} {value:%B %Y, %H:%M} UTC"
     if field.name == "country":
         return country_names().get(value, str(value))
     display = getattr(row, f"get_{field.name}_display", None)
