@@ -145,7 +145,7 @@ def test_more_may_wait_than_there_are_threads_and_pages_open(
     assert anyio.run(flood) == 200
 
 
-@pytest.mark.parametrize("path", [RESET, ASK, LOGIN, "/accounts/signup/home"])
+@pytest.mark.parametrize("path", [RESET, ASK, LOGIN])
 def test_what_strangers_post_is_counted_empty_forms_too(
     deployment: Deployment, clock: Clock, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:

@@ -63,7 +63,6 @@ def choose_edition(request: HttpRequest) -> HttpResponse:
     return render(request, "accounts/choose_edition.html", {"editions": Edition, "looked_at": looked_at})
 
 
-@bound_posts
 @get_or_post
 def age_screen(request: HttpRequest, edition: str) -> HttpResponse:
     """The first page of signing up; with a pass it goes on to the form."""
