@@ -14,10 +14,10 @@ from muniment.server.privacy.data_map import data_map_document, holdings
 from muniment.server.privacy.figures import figures
 from muniment.server.privacy.operator import Operator, read_operator
 from muniment.server.privacy.program import program_digest
-from muniment.server.privacy.proof import LIMITS, Proof, proofs, read_evidence, summary, tally
+from muniment.server.privacy.proof import LIMITS, Proof, Standing, proofs, read_evidence, summary, tally
 from muniment.server.privacy.readable import readable
 from muniment.server.privacy.recorded import recorded
-from muniment.server.privacy.statement import Statement, read_statement
+from muniment.server.privacy.statement import Clause, Statement, read_statement
 from muniment.server.privacy.tables import table_named
 from muniment.server.privacy.versions.acceptance import held_by
 from muniment.server.privacy.versions.history import history_of
@@ -59,12 +59,18 @@ def proof(request: HttpRequest) -> HttpResponse:
         "statement": current,
         "evidence": evidence,
         "has_changed": not evidence.is_of(program_digest()),
+        "overview": _overview_shown(tuple((one.clause, one.standing, one.state) for one in found)),
         "clauses": [_clause_shown(item) for item in found],
         "counted": counted,
         "summary": summary(counted),
         "limits": LIMITS,
     }
     return render(request, "site/privacy/proof.html", shown)
+
+
+@lru_cache(maxsize=8)
+def _overview_shown(found: tuple[tuple[Clause, Standing, str], ...]) -> str:
+    return render_to_string("site/privacy/proof_overview.html", {"standings": found})
 
 
 @lru_cache(maxsize=256)
