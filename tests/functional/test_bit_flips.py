@@ -163,6 +163,8 @@ class FlippedPacks:
         self.packs = packs
 
     def read(self, pack: PackId, *, offset: int, length: int) -> bytes:
+        if pack.hex not in self.packs:
+            raise DamagedObject(f"pack {pack}", why="nobody holds it")
         content = self.packs[pack.hex][offset : offset + length]
         if len(content) != length:
             raise DamagedObject(f"pack {pack}", why="it is shorter than that")

@@ -17,8 +17,9 @@ from muniment.server.privacy.program import program_digest
 from muniment.server.privacy.proof import LIMITS, Proof, Standing, proofs, read_evidence, summary, tally
 from muniment.server.privacy.readable import readable
 from muniment.server.privacy.recorded import recorded
-from muniment.server.privacy.statement import Clause, Statement, read_statement
+from muniment.server.privacy.statement import Statement, read_statement
 from muniment.server.privacy.tables import table_named
+from muniment.server.privacy.terms import Clause
 from muniment.server.privacy.versions.acceptance import held_by
 from muniment.server.privacy.versions.history import history_of
 from muniment.server.privacy.versions.in_force import (
