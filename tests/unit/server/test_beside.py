@@ -83,7 +83,7 @@ def test_a_vault_is_made_beside_notices_to_everybody(
     """One holds the account and wants the ledger; the other wants the account, and holds the ledger before it
     unless it took the account first.
     """
-    announce("a company that buys us", country="IE", transfer_basis="contract", now=clock())
+    announce("a company that buys us", country="IE", transfer_basis="contract", now=clock(), by=None)
     tell_everybody(now=clock())
     Member.first(deployment)
     owner = Member.first(deployment)
