@@ -22,12 +22,12 @@ def machine(server: Served, tmp_path: Path) -> Machine:
 
 @pytest.fixture
 def tree(machine: Machine, tmp_path: Path) -> Path:
-    """Backed up in two runs, so in two lots of packs."""
+    """Backed up in two runs, each of a full pack, another of what is left, and one with the list of files."""
     top = tmp_path / "tree"
     for part in ("first", "second"):
         (top / part).mkdir(parents=True)
         for number in range(5):
-            (top / part / f"file{number}").write_bytes(os.urandom(900_000))
+            (top / part / f"file{number}").write_bytes(os.urandom(1_100_000))
         machine.done("backup", top)
     return top
 
@@ -138,17 +138,20 @@ def named_in(ran: Ran, *, problem: str = "") -> set[Path]:
     }
 
 
-def data_packs(server: Served) -> list[Path]:
-    """The largest packs: those of the two runs that hold content."""
-    found = sorted((server.data / "objects").glob("*/packs/*/*"), key=lambda path: path.stat().st_size)
-    return [path for path in found if path.stat().st_size > 3_000_000]
+def content_packs(server: Served) -> list[Path]:
+    """The full one and the rest of the first run, then those of the second."""
+    found = sorted((server.data / "objects").glob("*/packs/*/*"), key=lambda path: path.stat().st_mtime_ns)
+    packs = [path for path in found if path.stat().st_size > 1_000_000]
+    assert len(packs) == 4
+    by_size = [sorted(run, key=lambda path: -path.stat().st_size) for run in (packs[:2], packs[2:])]
+    return [*by_size[0], *by_size[1]]
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
 def test_a_damaged_pack_is_named_and_all_else_restored(
     server: Served, machine: Machine, tree: Path, tmp_path: Path, damage: str
 ) -> None:
-    victim = data_packs(server)[-1]
+    victim = content_packs(server)[0]
     content = bytearray(victim.read_bytes())
     victim.chmod(0o600)
     if damage == "gone":
@@ -178,11 +181,31 @@ def test_a_damaged_pack_is_named_and_all_else_restored(
     assert set(ran.result["damaged_packs"]) <= {damaged["pack"] for damaged in verified.result["damaged"]}
 
 
+def test_a_snapshot_whose_list_of_files_is_lost_leads_to_another(
+    server: Served, machine: Machine, tmp_path: Path
+) -> None:
+    top = tmp_path / "tree"
+    top.mkdir()
+    (top / "kept").write_bytes(os.urandom(200_000))
+    first = machine.done("backup", top)["snapshot"]
+    (top / "lost").write_bytes(os.urandom(2_000_000))
+    machine.done("backup", top)
+    packs = (server.data / "objects").glob("*/packs/*/*")
+    max(packs, key=lambda path: path.stat().st_size).unlink()  # so small a run has all of it in one
+    for path in machine.state().glob("state.sqlite3*"):
+        path.unlink()
+    ran = machine.run("restore", f"latest:{top}", "--target", tmp_path / "out")
+    assert (ran.code, ran.result.get("error")) == (5, "DamagedObject"), ran.said
+    assert "muniment snapshots" in ran.result["advice"]
+    machine.done("restore", f"{first}:{top}", "--target", tmp_path / "out")
+    assert (tmp_path / "out" / top.name / "kept").read_bytes() == (top / "kept").read_bytes()
+
+
 def test_what_was_lost_and_is_still_here_is_stored_again(
     server: Served, machine: Machine, tree: Path, tmp_path: Path
 ) -> None:
     """A pack whose object went: the server notices when it is read, the next run stores its chunks anew."""
-    data_packs(server)[-1].unlink()
+    content_packs(server)[0].unlink()
     assert machine.run("restore", "latest", "--target", tmp_path / "lost").code == 5
     ran = machine.run("backup")
     assert ran.code == 0, ran.said

@@ -43,10 +43,16 @@ class IntegrityError(MunimentError):
     outcome = Outcome.INTEGRITY
 
 
+_MAY_BE_ELSEWHERE = (
+    "Tell the operator. `muniment verify` says what is lost; of the others that `muniment snapshots` lists,"
+    " some may be whole."
+)
+
+
 class DamagedObject(IntegrityError):
     """A block, page, pack, head or list that fails authentication, or does not parse after it."""
 
-    def __init__(self, what: str, *, why: str, advice: str = "") -> None:
+    def __init__(self, what: str, *, why: str, advice: str = _MAY_BE_ELSEWHERE) -> None:
         super().__init__(f"{what} is damaged: {why}", advice=advice)
         self.what, self.why = what, why
 
