@@ -89,7 +89,7 @@ class ForgetfulPages(MemoryPages):
 
 @dataclass
 class RecordingProgress:
-    """Remembers all it is told."""
+    """Remembers all it is told, but of directories only how many: paths can be long."""
 
     files: int = 0
     content: int = 0
@@ -97,6 +97,7 @@ class RecordingProgress:
     sealed: int = 0
     problems: list[tuple[bytes, Problem]] = field(default_factory=list)
     left_out: dict[bytes, str] = field(default_factory=dict)
+    directories: int = 0
 
     def found(self, *, files: int, content: int) -> None:
         self.files += files
@@ -107,7 +108,7 @@ class RecordingProgress:
         self.sealed += sealed
 
     def at(self, path: bytes) -> None:
-        pass
+        self.directories += 1
 
     def problem(self, path: bytes, problem: Problem, *, detail: str) -> None:
         self.problems.append((path, problem))

@@ -44,7 +44,7 @@ from muniment.model.ids import PackId
 from muniment.model.snapshot import Counts, FileSystemNote
 
 GIB = 1 << 30
-_MOST_WAITING = 4096
+_MOST_WAITING = 32 * 1024
 """Entries that wait for content before the walk waits for them."""
 
 
@@ -188,7 +188,7 @@ class _Run:
         )
         self._waiting: deque[_Waiting] = deque()
         self._held = 0
-        """Entries in `_waiting`, at least."""
+        """Entries in `_waiting`, unchanged ones too: they hold their leaves."""
         self._marked_bytes = 0
         self._marked_seconds = clock.monotonic()
 
@@ -231,7 +231,7 @@ class _Run:
 
     def _wait_for(self, item: _Waiting) -> None:
         self._waiting.append(item)
-        self._held += item.stop - item.start if isinstance(item, Gathered) else 1
+        self._held += _entries_held(item)
         if self._held > _MOST_WAITING:
             self._drain(_MOST_WAITING)
 
@@ -287,7 +287,7 @@ class _Run:
                 for batch in item.batches():
                     self._reader.submit(batch)
             waiting.popleft()
-            self._held -= item.stop - item.start if isinstance(item, Gathered) else 1
+            self._held -= _entries_held(item)
             self._assemble(item)
 
     def _drain_all(self) -> None:
@@ -343,3 +343,9 @@ class _Run:
             problems=self._tally.problems,
             partial=partial,
         )
+
+
+def _entries_held(item: _Waiting) -> int:
+    if isinstance(item, WholeLeaf):
+        return item.ref.entries
+    return item.stop - item.start if isinstance(item, (Gathered, Span)) else 1

@@ -120,7 +120,7 @@ class PackWriter:
         if full is not None:
             self._finish(full)
             return
-        # Pages come slowly: they are kept as they are until their pack is sealed.
+        # Pages come slowly: they are kept as they are, and take a buffer when their pack is sealed.
         buffer = self._buffers.take() if kind is PackKind.DATA or self._is_mixed else None
         with self._changed:
             place = PackKind.MIXED if self._is_mixed else kind
@@ -149,48 +149,54 @@ class PackWriter:
             self._is_mixed = self._is_mixed and not closing
         for pack in closing:
             self._finish(pack)
-        with self._sending:
-            self._finish_index()
-            index_packs = tuple(self._index_packs)
-            self._index_packs.clear()
+        buffer = self._buffers.take()
+        try:
+            with self._sending:
+                self._finish_index(buffer)
+                index_packs = tuple(self._index_packs)
+                self._index_packs.clear()
+        finally:
+            self._buffers.give_back(buffer)
         return index_packs
 
     def _finish(self, pack: _OpenPack) -> None:
         builder = pack.builder
+        # Taken before `_sending`: who holds the buffer waited for may be waiting to send.
+        buffer = self._buffers.take() if pack.buffer is None else pack.buffer
         try:
             with self._changed:
                 self._changed.wait_for(lambda: not pack.sealing)
             if pack.has_failed:
                 raise RuntimeError("a block of this pack could not be sealed")
             with self._sending:
-                sealed = self._send(builder)
+                sealed = self._send(builder, buffer)
                 if builder.chunks:
-                    self._cover(builder)
+                    self._cover(builder, buffer)
                     self._sent(builder.chunks.keys())
         finally:
-            if pack.buffer is not None:
-                self._buffers.give_back(pack.buffer)
+            self._buffers.give_back(buffer)
         self._progress.stored(new=builder.content_size if builder.chunks else 0, sealed=sealed.size)
 
-    def _send(self, builder: PackBuilder) -> SealedPack:
-        sealed, content = builder.seal(compressor=self._compressor)
+    def _send(self, builder: PackBuilder, buffer: bytearray) -> SealedPack:
+        sealed, content = builder.seal(buffer, compressor=self._compressor)
         with content:
             self._sink.send(sealed, content, builder.chunks)
         return sealed
 
-    def _cover(self, builder: PackBuilder) -> None:
+    def _cover(self, builder: PackBuilder, buffer: bytearray) -> None:
+        """Keep a copy of the index of what was sent. `buffer` is free again."""
         copy = builder.index_copy()
         encoded = bytes(self._compressor.encode([copy]))
         if self._index is not None and not self._index.room_for(len(encoded)):
-            self._finish_index()
+            self._finish_index(buffer)
         if self._index is None:
             self._index = PackBuilder(self._keys, PackKind.INDEX)
         self._index.add_index_copy(encoded, builder.pack_id, len(copy))
         self._covered.append(builder.pack_id)
 
-    def _finish_index(self) -> None:
+    def _finish_index(self, buffer: bytearray) -> None:
         if self._index is not None:
-            sealed = self._send(self._index)
+            sealed = self._send(self._index, buffer)
             self._index_packs.append(IndexPack(sealed, tuple(self._covered)))
             self._index = None
             self._covered.clear()

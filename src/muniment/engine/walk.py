@@ -248,12 +248,11 @@ class Walk:
                 return
             if self._is_tagged(frame, names):
                 return
-        names.sort()
         self._progress.at(frame.path)
-        for start in range(0, len(names), SLICE):
-            listed = self._slice(frame, names if len(names) <= SLICE else names[start : start + SLICE])
-            listed.last = start + SLICE >= len(names)
-            if listed.names or (listed.last and frame.failed):
+        for joined, is_last in _slices(names):
+            listed = self._slice(frame, joined.split(b"\0"))
+            listed.last = is_last
+            if listed.names or (is_last and frame.failed):
                 yield listed
         frame.below.reverse()
 
@@ -405,6 +404,20 @@ class Walk:
         if frame.failed:
             entered = sorted([*entered, *(name for name in asked if name in frame.failed)])
         frame.below += entered
+
+
+def _slices(names: list[bytes]) -> list[tuple[bytes, bool]]:
+    """The names, sorted, a slice's joined with NUL each, and whether it is the last; empties `names`.
+
+    A directory of a million waits as a few texts, a quarter of what as many objects take.
+    """
+    names.sort()
+    count = len(names)
+    slices = [
+        (b"\0".join(names[start : start + SLICE]), start + SLICE >= count) for start in range(0, count, SLICE)
+    ]
+    names.clear()
+    return slices
 
 
 def _others(modes: Sequence[int]) -> list[int]:

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from muniment.engine import reading
+from muniment.engine import archive, reading
 from muniment.engine.archive import ArchiveResult
 from muniment.engine.pages import MOST_SMALL_PACKS
+from muniment.engine.reading import Reader
+from muniment.engine.storing import Batch
 from muniment.format.pack import check_pack
 from muniment.model.entry import EntryFlag
 from muniment.model.packs import PackKind
@@ -102,6 +104,32 @@ def test_an_incremental_snapshot_has_the_pages_of_one_from_scratch(bench: Bench,
         assert bench.leaf_ids(scratch) == bench.leaf_ids(incremental)
         assert incremental.coverage.unchanged > 500
         bench.last = incremental
+
+
+@pytest.mark.parametrize("changed", ["d 00/one", "d 00/another"])
+def test_what_is_unchanged_waits_for_what_is_being_read_only_up_to_a_bound(
+    bench: Bench, root: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    """It holds the leaves that it lies in: behind a file in a batch that is not full yet, all of them."""
+    for number in range(30):
+        place = root / f"d {number:02}"
+        place.mkdir()
+        for name in ("one", *(f"f {number}" for number in range(200))):
+            (place / name).touch()
+    bench.back_up()
+    monkeypatch.setattr(archive, "_MOST_WAITING", 200)
+    (root / changed).write_bytes(b"changed")
+    walked: list[int] = []
+    submit = Reader.submit
+
+    def noted(self: Reader, batch: Batch) -> None:
+        walked.append(bench.progress.directories)
+        submit(self, batch)
+
+    monkeypatch.setattr(Reader, "submit", noted)
+    result = bench.back_up()
+    assert bench.differences(result) == []
+    assert walked[0] < 15
 
 
 def test_a_renamed_directory_uploads_no_content(bench: Bench, root: Path) -> None:

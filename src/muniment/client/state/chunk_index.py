@@ -1,15 +1,17 @@
 """Which chunks the vault holds and where: the engine's ChunkIndex, and what the spool records.
 
-New packs go into `staged`, one row each, and into a dictionary; every 128 Ki chunks they are merged, sorted,
-into the tree of `chunks`. So a first backup writes no random pages, and reads none while the tree is empty.
+New packs go into `staged`, one row each, and their chunks into a dictionary, as the rows they will be; every
+128 Ki chunks it is written, sorted, into the tree of `chunks`. So a first backup writes no random pages, and
+reads none while the tree is empty. What a run leaves staged, the next one begins by merging.
 """
 
 from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from sqlite3 import Connection
 
 from muniment.client.state.database import Database, checked, unchecked
 from muniment.model.ids import ChunkId, PackId
@@ -30,7 +32,8 @@ class LocalChunkIndex:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lock = threading.Lock()
-        self._recent: dict[ChunkId, ChunkAddress] = {}
+        self._recent: dict[bytes, bytes] = {}
+        """What this run staged: chunk and place, 170 bytes for both where the addresses would take 330."""
         self._merged = False
         self._tree_empty = self._is_empty("chunks")
         self._pack_of = lru_cache(4096)(self._load_pack)
@@ -41,17 +44,17 @@ class LocalChunkIndex:
         if not self._merged:
             self._merge_leftovers()
         recent = self._recent
-        found: dict[ChunkId, ChunkAddress] = {}
-        unseen: list[ChunkId] = []
-        for chunk in ids:
-            address = recent.get(chunk)
-            if address is not None:
-                found[chunk] = address
+        rows: list[tuple[bytes, bytes]] = []
+        unseen: list[bytes] = []
+        for (chunk,) in ids:
+            place = recent.get(chunk)
+            if place is not None:
+                rows.append((chunk, place))
             elif not self._tree_empty:
                 unseen.append(chunk)
         if unseen:
-            self._find_in_tree(unseen, found)
-        return found
+            rows += self._find_in_tree(unseen)
+        return self._decode(rows)
 
     # --- packs
 
@@ -60,14 +63,16 @@ class LocalChunkIndex:
     ) -> None:
         """Record a pack made by this run, in one transaction."""
         with self._lock:
-            records = _encode_records(chunks)
             with self._database.transaction() as connection:
                 number = self._number_of(pack, kind=kind, epoch=epoch)
-                connection.execute(
-                    "insert or replace into staged values (?, ?)",
-                    (number, checked(records, context=pack.raw)),
-                )
-            self._recent.update(chunks)
+                if chunks:
+                    connection.execute(
+                        "insert or replace into staged values (?, ?)",
+                        (number, checked(_encode_records(chunks), context=pack.raw)),
+                    )
+            self._recent.update(
+                (chunk.raw, _encode_place(chunk.raw, number, address)) for chunk, address in chunks.items()
+            )
             if len(self._recent) >= MERGE_AT:
                 self._merge()
 
@@ -126,10 +131,9 @@ class LocalChunkIndex:
                     "delete from chunks where substr(place, 1, 4) in (select prefix from gone)"
                 )
                 connection.execute("delete from gone")
+            prefixes = {number.to_bytes(4) for number in numbers}
             self._recent = {
-                chunk: address
-                for chunk, address in self._recent.items()
-                if address.block.pack_id.raw not in gone
+                chunk: place for chunk, place in self._recent.items() if place[:4] not in prefixes
             }
             self._pack_of.cache_clear()
 
@@ -160,20 +164,19 @@ class LocalChunkIndex:
         kind, epoch = _FORM.unpack(form)
         return PackId(row[0]), PackKind(kind), epoch
 
-    def _find_in_tree(self, ids: list[ChunkId], found: dict[ChunkId, ChunkAddress]) -> None:
-        wanted = {chunk.raw: chunk for chunk in ids}
-        keys = list(wanted)
+    def _find_in_tree(self, ids: list[bytes]) -> list[tuple[bytes, bytes]]:
         rows: list[tuple[bytes, bytes]] = []
         with self._database.reading() as connection:
-            for start in range(0, len(keys), QUERY_WIDTH):
-                part = keys[start : start + QUERY_WIDTH]
+            for start in range(0, len(ids), QUERY_WIDTH):
+                part = ids[start : start + QUERY_WIDTH]
                 part += [part[-1]] * (QUERY_WIDTH - len(part))
                 rows += connection.execute(_FIND, part).fetchall()
-            blocks: dict[tuple[int, int], BlockAddress] = {}
-            for raw, stored in rows:
-                address = self._decode_place(raw, stored, blocks)
-                if address is not None:
-                    found[wanted[raw]] = address
+        return rows
+
+    def _decode(self, rows: Iterable[tuple[bytes, bytes]]) -> dict[ChunkId, ChunkAddress]:
+        blocks: dict[tuple[int, int], BlockAddress] = {}
+        found = ((ChunkId(chunk), self._decode_place(chunk, place, blocks)) for chunk, place in rows)
+        return {chunk: address for chunk, address in found if address is not None}
 
     def _decode_place(
         self, chunk: bytes, stored: bytes, blocks: dict[tuple[int, int], BlockAddress]
@@ -196,31 +199,32 @@ class LocalChunkIndex:
     def _merge_leftovers(self) -> None:
         """What earlier runs staged and did not merge goes into the tree before the first look-up."""
         with self._lock:
-            if not self._merged:
-                if not self._is_empty("staged"):
-                    self._merge()
-                self._merged = True
+            if self._merged:
+                return
+            with self._database.transaction() as connection:
+                rows: list[tuple[bytes, bytes]] = []
+                staged = connection.execute(
+                    "select s.pack, p.id, s.records from staged s join packs p on p.no = s.pack"
+                )
+                for number, pack, stored in staged:
+                    rows += _places(number, unchecked(stored, context=pack) or b"")
+                self._write(connection, rows)
+                connection.execute("delete from staged")
+            self._merged = True
 
     def _merge(self) -> None:
         with self._database.transaction() as connection:
-            rows: list[tuple[bytes, bytes]] = []
-            staged = connection.execute(
-                "select s.pack, p.id, s.records from staged s join packs p on p.no = s.pack"
+            self._write(connection, list(self._recent.items()))
+            numbers = {place[:4] for place in self._recent.values()}
+            connection.executemany(
+                "delete from staged where pack = ?", [(int.from_bytes(number),) for number in numbers]
             )
-            for number, pack, stored in staged:
-                records = unchecked(stored, context=pack)
-                if records is not None:
-                    prefix = number.to_bytes(4)
-                    for at in range(0, len(records), _RECORD.size):
-                        chunk = records[at : at + 16]
-                        place = prefix + records[at + 16 : at + _RECORD.size]
-                        rows.append((chunk, checked(place, context=chunk)))
-            rows.sort()
-            connection.executemany("insert or replace into chunks values (?, ?)", rows)
-            connection.execute("delete from staged")
-            # The run of another set may have merged what this one staged.
-            self._tree_empty = self._tree_empty and not rows and not self._recent
         self._recent = {}
+
+    def _write(self, connection: Connection, rows: list[tuple[bytes, bytes]]) -> None:
+        rows.sort()
+        connection.executemany("insert or replace into chunks values (?, ?)", rows)
+        self._tree_empty = self._tree_empty and not rows
 
 
 def _encode_records(chunks: Mapping[ChunkId, ChunkAddress]) -> bytes:
@@ -231,6 +235,14 @@ def _encode_records(chunks: Mapping[ChunkId, ChunkAddress]) -> bytes:
             for (raw,), ((_, _, _, ordinal, offset, size), inner, length) in chunks.items()
         ]
     )
+
+
+def _places(number: int, records: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Rows of `chunks` from what a pack's row of `staged` holds."""
+    prefix = number.to_bytes(4)
+    for at in range(0, len(records), _RECORD.size):
+        chunk = records[at : at + 16]
+        yield chunk, checked(prefix + records[at + 16 : at + _RECORD.size], context=chunk)
 
 
 def _encode_place(chunk: bytes, number: int, address: ChunkAddress) -> bytes:

@@ -184,7 +184,7 @@ class Database:
             os.chmod(self.path, 0o600)
         # Damage may turn a value into text that is none; it must still come out, to be found wrong.
         connection.text_factory = bytes
-        connection.execute("pragma cache_size = -16384")
+        connection.execute("pragma cache_size = -8192")
         connection.execute("pragma synchronous = full")
         connection.execute("pragma temp_store = memory")
 
