@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeGuard
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Finding = tuple[int, str]
@@ -122,29 +123,60 @@ def own_import_in_function(source: Source) -> Iterator[Finding]:
 
 
 _DIALLERS = {
-    "aiohttp", "asyncio.streams", "ftplib", "http.client", "httpx", "httpx2", "imaplib", "poplib", "pycurl",
-    "requests", "smtplib", "socket", "urllib.request", "urllib3", "websockets", "xmlrpc.client",
-    "django.core.mail", "django.core.mail.backends.smtp",
+    "_socket", "_ssl", "aiohttp", "anyio", "asyncio.streams", "django.core.mail", "ftplib", "http.client",
+    "httpcore", "httpx", "httpx2", "imaplib", "logging.handlers", "multiprocessing", "nntplib", "poplib",
+    "pycurl", "requests", "smtplib", "socket", "ssl", "subprocess", "telnetlib", "trio", "urllib.request",
+    "urllib3", "websockets", "xmlrpc.client",
 }  # fmt: skip
-_CHOKE_POINTS = ("server/mail/", "server/privacy/gate/", "server/store/", "server/accounts/connectors/")
+CHOKE_POINTS = ("server/mail/", "server/privacy/gate/", "server/store/", "server/accounts/connectors/")
 _LISTENS = "server/process.py"
-_DIALS = {"asyncio.open_connection", "asyncio.open_unix_connection", "loop.create_connection"}
+_DIALS = {
+    "create_connection", "create_datagram_endpoint", "create_subprocess_exec", "create_subprocess_shell",
+    "create_unix_connection", "email_user", "open_connection", "open_unix_connection", "sock_connect",
+    "subprocess_exec", "subprocess_shell",
+}  # fmt: skip
+_OS_STARTS = re.compile(r"^os\.(system|popen|exec[a-z]+|spawn[a-z]+|posix_spawnp?|fork|forkpty)$")
+_BY_NAME = {"import_module", "import_string", "__import__"}
 
 
 def dialling(source: Source) -> Iterator[Finding]:
     inside = "/".join(source.path.parts[2:])
-    if source.package != "server" or inside.startswith(_CHOKE_POINTS):
+    if source.package not in ("server", "main") or inside.startswith(CHOKE_POINTS):
         return
-    allowed = {"socket"} if inside == _LISTENS else set()
+    allowed = {"socket", "ssl"} if inside == _LISTENS else set()
+    for node, name in _imported(source.tree):
+        above = {".".join(name.split(".")[:count]) for count in range(1, name.count(".") + 2)}
+        if name in ("http", "urllib"):
+            yield node.lineno, f"{name}: name the module of it that is meant"
+        elif (above & _DIALLERS) - allowed or name.rpartition(".")[2] in _DIALS or _OS_STARTS.match(name):
+            yield node.lineno, f"{name}: only a choke point reaches out, to a declared recipient"
     for node in ast.walk(source.tree):
-        if isinstance(node, ast.Call) and _dotted(node.func) in _DIALS:
-            yield node.lineno, f"{_dotted(node.func)}: only a choke point reaches out"
-    for node, name in _imports(source.tree):
-        names = {name}
-        if isinstance(node, ast.ImportFrom):  # `from http import client`
-            names |= {f"{name}.{alias.name}" for alias in node.names}
-        for found in sorted(names & (_DIALLERS - allowed)):
-            yield node.lineno, f"{found}: only a choke point reaches out, to a declared recipient"
+        if isinstance(node, ast.Attribute) and (node.attr in _DIALS or _OS_STARTS.match(_dotted(node))):
+            yield node.lineno, f"{node.attr}: only a choke point reaches out, to a declared recipient"
+        if isinstance(node, ast.ImportFrom):
+            hidden = {alias.name for alias in node.names if alias.asname} & _BY_NAME
+            yield from ((node.lineno, f"{name}: keep its name") for name in sorted(hidden))
+        if isinstance(node, ast.Call) and not _is_ours(node):
+            yield node.lineno, "only what is ours is imported by name, where it can be read which it is"
+
+
+def _imported(tree: ast.AST) -> Iterator[tuple[ast.stmt, str]]:
+    """Everything imported, with its module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def _is_ours(call: ast.Call) -> bool:
+    """Whether it imports nothing by name, or what begins with our own."""
+    if _dotted(call.func).rpartition(".")[2] not in _BY_NAME:
+        return True
+    first = call.args[0] if call.args else None
+    if isinstance(first, ast.JoinedStr):
+        first = first.values[0]
+    return isinstance(first, ast.Constant) and str(first.value).startswith("muniment.")
 
 
 _SQL_BY_HAND = {
@@ -159,14 +191,31 @@ def behind_the_guard(source: Source) -> Iterator[Finding]:
     if source.package != "server" or "/migrations/" in inside:
         return
     for node in ast.walk(source.tree):
-        if isinstance(node, ast.Attribute) and node.attr == "__dict__" and inside != _GUARD:
-            yield node.lineno, "__dict__: read the attribute, which asks what for"
-        if not isinstance(node, ast.Call) or inside in _SQL_BY_HAND:
+        if inside != _GUARD and _is_dict(node):
+            yield node.lineno, "read the attribute, which asks what for"
+        if inside in _SQL_BY_HAND:
             continue
-        name = _dotted(node.func).rpartition(".")[2] or getattr(node.func, "attr", "")
-        by_hand = name in {"cursor", "raw", "RawSQL"}
-        if by_hand or (name == "extra" and any(word.arg != "where" for word in node.keywords)):
-            yield node.lineno, f"{name}: no column is asked in SQL by hand, so it stands in few places"
+        if _is_by_hand(node):
+            yield node.lineno, "SQL by hand asks nothing, so it stands in few places"
+
+
+def _is_dict(node: ast.AST) -> TypeGuard[ast.expr]:
+    """`row.__dict__` and what comes to the same; of a class it is no row's."""
+    if isinstance(node, ast.Call):
+        return _dotted(node.func) == "vars" and [ast.unparse(one) for one in node.args] not in ([], ["cls"])
+    return getattr(node, "attr", "") == "__dict__" or getattr(node, "value", "") == "__dict__"
+
+
+def _is_by_hand(node: ast.AST) -> TypeGuard[ast.alias | ast.expr]:
+    if isinstance(node, ast.alias):
+        return node.name in {"RawSQL", "pickle"}
+    if isinstance(node, ast.Attribute) and node.attr == "cursor":
+        return "connection" in ast.unparse(node.value)
+    if not isinstance(node, ast.Call):
+        return False
+    name = getattr(node.func, "attr", "") or getattr(node.func, "id", "")
+    beyond_conditions = bool(node.args) or any(word.arg != "where" for word in node.keywords)
+    return name in {"raw", "RawSQL"} or (name == "extra" and beyond_conditions)
 
 
 _BY_ADDRESS = "server/accounts/models/people.py"
@@ -335,15 +384,34 @@ RULES: tuple[Rule, ...] = (
         "each counterpart is a declared recipient, so what reaches out is in few places",
         dialling,
         "src/muniment/server/portal/example.py",
-        good=("from http import HTTPStatus", "from urllib.parse import urlsplit", "import asyncio"),
+        good=(
+            "from http import HTTPStatus",
+            "from urllib.parse import urlsplit",
+            "import asyncio\nasyncio.sleep(1)",
+            "import_string('muniment.server.mail.suppression.WelcomeBack')()",
+            "import_string(f'muniment.main.embedded.{name}')",
+        ),
         bad=(
             "import smtplib",
             "from http import client",
             "import urllib.request",
             "def f():\n    import httpx2",
             "from django.core.mail import send_mail",
+            "import urllib\nurllib.request.urlopen('a')",
+            "from django.core.mail.message import EmailMessage",
+            "from django.core import mail",
+            "person.email_user('a', 'b')",
             "import asyncio\nasyncio.open_connection('a', 1)",
+            "from asyncio import open_connection as dial",
+            "asyncio.get_running_loop().create_connection(None, 'a', 80)",
+            "from logging.handlers import HTTPHandler",
             "import socket",
+            "import subprocess",
+            "import os\nos.system('curl a')",
+            "from os import execvp",
+            "import_module('smtplib')",
+            "import_string(name)",
+            "from importlib import import_module as take",
         ),
     ),
     Rule(
@@ -357,7 +425,13 @@ RULES: tuple[Rule, ...] = (
             "Account.objects.raw('SELECT id FROM account')",
             "rows.annotate(shown=RawSQL('email', ()))",
             "rows.filter(pk=1).extra(select={'shown': 'email'})",
+            "rows.extra({'shown': 'email'})",
+            "from django.db.models.expressions import RawSQL as Shown",
+            "ask = connection.cursor",
             "account.__dict__['email']",
+            "getattr(account, '__dict__')",
+            "vars(account)",
+            "import pickle",
         ),
     ),
     Rule(

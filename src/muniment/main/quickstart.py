@@ -16,7 +16,7 @@ import secrets
 import select
 import shutil
 import signal
-import subprocess
+import subprocess  # house-rule: only-choke-points-dial, starts the service it shows, on loopback
 import sys
 import time
 from collections.abc import Iterator, Mapping

@@ -11,6 +11,7 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.apps import apps
 from django.db.models import Count, Exists, F, Max, Subquery
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Lower
 from django.http import HttpRequest, HttpResponse
 from django.template import engines
@@ -67,6 +68,7 @@ READS: dict[str, Callable[[int], Any]] = {
     "a third party's values": lambda pk: EmailAddress.objects.filter(user=pk).values_list("email", flat=True)[
         0
     ],
+    "a column copied into another": lambda pk: Account.objects.filter(pk=pk).update(password=Lower("email")),
     "plain SQL": lambda pk: fetch_row("standing_of_grant", pk, pk),
 }
 
@@ -130,6 +132,22 @@ def test_writing_counting_and_asking_whether_read_nothing(person: Account) -> No
     assert Account.objects.filter(email="newer@example.org").exists()
     assert Device.objects.filter(account=person).aggregate(number=Count("account"))["number"] == 1
     assert Vault.objects.annotate(shown=Exists(Device.objects.filter(account=person))).values_list("shown")
+
+
+@pytest.mark.parametrize(
+    "by_hand",
+    [
+        lambda rows: rows.annotate(shown=RawSQL("email", ())),
+        lambda rows: rows.extra(select={"shown": "email"}),
+        lambda rows: rows.extra({"shown": "email"}).values("shown"),
+        lambda rows: rows.annotate(shown=Lower(RawSQL("email", ()))).values_list("shown"),
+    ],
+)
+def test_columns_named_by_hand_are_refused_whatever_it_is_for(
+    person: Account, by_hand: Callable[[Any], Any]
+) -> None:
+    with purpose(Purpose.REQUESTS), pytest.raises(ReadWithoutPurpose, match="by hand"):
+        list(by_hand(Account.objects.filter(pk=person.pk)))
 
 
 def test_the_gate_reads_what_it_decided_and_nothing_beside(person: Account) -> None:

@@ -28,6 +28,18 @@ class AsksWhatFor:
         return super().get_converters(asked)  # type: ignore[misc]
 
 
+class AsksWhatIsCopied:
+    """Mixed into a compiler that changes rows: a value taken from a column is read, unless it stays there."""
+
+    query: Any
+
+    def as_sql(self, *args: Any, **options: Any) -> Any:
+        for field, _, value in self.query.values:
+            if hasattr(value, "get_source_expressions"):
+                check_columns([value], kept_in=field)
+        return super().as_sql(*args, **options)  # type: ignore[misc]
+
+
 def _loaded(info: Mapping[str, Any]) -> Iterator[int]:
     """Numbers of the columns that become rows of models, whose attributes ask for themselves."""
     yield from info.get("select_fields", ())

@@ -2,8 +2,8 @@
 
 Two places read columns. An attribute of a row asks each time it is read. `values()`, `values_list()`,
 `annotate()` and `aggregate()` make no rows; the compiler of both databases (`server.databases`) asks when
-such a query runs. Loading rows asks nothing: nobody has read anything yet. Writing is no reading, and
-conditions of queries are none.
+such a query runs. Loading rows asks nothing: nobody has read anything yet. Writing is no reading, but from
+one column to another; conditions of queries are none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from django.apps import apps
 from django.db.models import Count, Exists, Field, Model
-from django.db.models.expressions import Col
+from django.db.models.expressions import Col, RawSQL  # house-rule: no-reading-behind-the-guard, refused here
 from django.db.models.sql import Query
 
 from muniment.server.privacy.purposes import Purpose, decided, may_read, refuse_read
@@ -57,11 +57,14 @@ def guard_columns(columns: Iterable[Column]) -> None:
             _guard(apps.get_model(column.model), column, column.declaration)
 
 
-def check_columns(expressions: Iterable[Any]) -> None:
-    """What a query asks the database for by name. Raises ReadWithoutPurpose."""
+def check_columns(expressions: Iterable[Any], *, kept_in: Field[Any, Any] | None = None) -> None:
+    """What a query asks the database for by name. Raises ReadWithoutPurpose.
+
+    A change may count up a column without reading it: what is `kept_in` the column it came from was not read.
+    """
     for col in _columns_in(expressions):
         readers = getattr(col.target, "readers", None)
-        if readers is not None and not may_read(readers):
+        if readers is not None and col.target is not kept_in and not may_read(readers):
             refuse_read(f"{col.target.model._meta.label}.{col.target.name}")
 
 
@@ -93,6 +96,8 @@ def _columns_in(expressions: Iterable[Any]) -> Iterator[Col]:
     for expression in expressions:
         if isinstance(expression, Col):
             yield expression
+        elif isinstance(expression, RawSQL):
+            refuse_read("a column named in SQL by hand")
         elif isinstance(expression, Query):
             yield from columns_of(expression)
         # How many there are, and whether there is one, is nobody's value.

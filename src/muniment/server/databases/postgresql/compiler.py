@@ -1,13 +1,12 @@
-"""Django's compilers for PostgreSQL; those that answer ask what for."""
+"""Django's compilers for PostgreSQL; those that answer or copy ask what for."""
 
 from __future__ import annotations
 
 from django.db.backends.postgresql import compiler
 
-from muniment.server.databases.reads import AsksWhatFor
+from muniment.server.databases.reads import AsksWhatFor, AsksWhatIsCopied
 
 SQLDeleteCompiler = compiler.SQLDeleteCompiler
-SQLUpdateCompiler = compiler.SQLUpdateCompiler
 SQLInsertCompiler = compiler.SQLInsertCompiler
 
 
@@ -16,4 +15,8 @@ class SQLCompiler(AsksWhatFor, compiler.SQLCompiler):
 
 
 class SQLAggregateCompiler(AsksWhatFor, compiler.SQLAggregateCompiler):
+    pass
+
+
+class SQLUpdateCompiler(AsksWhatIsCopied, compiler.SQLUpdateCompiler):
     pass
