@@ -26,6 +26,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from tests.support.dialling import end_if_it_dials
 from tests.support.killing import Orders, watch_imports
 
 REPOSITORY = Path(__file__).parents[2]
@@ -213,6 +214,8 @@ def _live(request: Any) -> None:
     try:
         if request["config"]:
             import_module("tests.support.configured").configure(request["config"])
+        if request["argv"][0] == "serve":
+            end_if_it_dials()
         import_module("muniment.main.cli").run(request["argv"])
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
