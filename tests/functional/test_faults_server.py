@@ -124,7 +124,7 @@ def test_a_machine_revoked_in_the_middle_of_a_run(
     server: Served, machine: Machine, tree: Path, tmp_path: Path
 ) -> None:
     other = Machine(tmp_path / "other").connect(server.url, server.enrol(EMAIL), "--name", "other")
-    running = in_small_packs(machine, tmp_path / "none").begin("backup", tree, "--limit-up", "64")
+    running = in_small_packs(machine, tmp_path / "none").begin("backup", tree, "--limit-up", "256")
     asked = other.run("devices", "revoke", machine.device)
     assert asked.code == 4, asked.said
     (pending,) = server.admin("confirm")["requests"]
@@ -170,12 +170,12 @@ def test_stopped_on_a_slow_line(server: Served, machine: Machine, tree: Path, tm
         (tree / f"small {number}").write_bytes(os.urandom(100_000))
     order = tmp_path / "order"
     order.write_text("after 20 Spool.send")
-    running = in_small_packs(machine, order, {INTERRUPT: "1"}).begin("backup", tree, "--limit-up", "128")
+    running = in_small_packs(machine, order, {INTERRUPT: "1"}).begin("backup", tree, "--limit-up", "256")
     wait_until(lambda: not order.exists())
     begun = time.monotonic()
     ran = machine.end(running)
     assert ran.code == 130, ran.said
-    assert time.monotonic() - begun < 45, "all of it would take another minute"
+    assert time.monotonic() - begun < 25, "all of it would take another 40 seconds"
     assert "again" in ran.result["advice"]
     left = {path.name for path in machine.state().glob("spool/*/*.pack")}
     assert left
