@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 
 class BufferPool:
@@ -20,11 +20,16 @@ class BufferPool:
 
     def take(self) -> bytearray:
         with self._making:
-            makes = self._free.empty() and self._unmade > 0
-            self._unmade -= makes
-        if makes:
-            return bytearray(self._size)
-        found = self._free.get()
+            # Asked and taken in one: of two who both see the last free one, one would wait for it in vain.
+            try:
+                found = self._free.get_nowait()
+            except Empty:
+                if self._unmade:
+                    self._unmade -= 1
+                    return bytearray(self._size)
+                found = None
+        if found is None:
+            found = self._free.get()
         if isinstance(found, BaseException):
             raise found
         return found

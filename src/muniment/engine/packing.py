@@ -120,11 +120,14 @@ class PackWriter:
         if full is not None:
             self._finish(full)
             return
-        # Pages come slowly: they are kept as they are, and take a buffer when their pack is sealed.
         buffer = self._buffers.take() if kind is PackKind.DATA or self._is_mixed else None
         with self._changed:
             place = PackKind.MIXED if self._is_mixed else kind
-            if place not in self._open and (buffer is not None or place is PackKind.PAGE):
+            if place not in self._open and place is PackKind.PAGE:
+                # Pages come slowly: they are kept as they are, and take a buffer when their pack is sealed.
+                # Held until then, it might be the one a thread waits for, and all others for that thread.
+                self._open[place] = _OpenPack(PackBuilder(self._keys, place), None)
+            elif place not in self._open and buffer is not None:
                 self._open[place] = _OpenPack(PackBuilder(self._keys, place, out=buffer), buffer)
                 return
         if buffer is not None:

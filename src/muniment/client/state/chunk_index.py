@@ -11,7 +11,6 @@ import struct
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from sqlite3 import Connection
 
 from muniment.client.state.database import Database, checked, unchecked
 from muniment.model.ids import ChunkId, PackId
@@ -74,7 +73,7 @@ class LocalChunkIndex:
                 (chunk.raw, _encode_place(chunk.raw, number, address)) for chunk, address in chunks.items()
             )
             if len(self._recent) >= MERGE_AT:
-                self._merge()
+                self._merge_recent()
 
     def add_foreign_pack(
         self, pack: PackId, *, kind: PackKind, epoch: int, chunks: Mapping[ChunkId, ChunkAddress]
@@ -201,30 +200,29 @@ class LocalChunkIndex:
         with self._lock:
             if self._merged:
                 return
-            with self._database.transaction() as connection:
-                rows: list[tuple[bytes, bytes]] = []
+            with self._database.reading() as connection:
                 staged = connection.execute(
                     "select s.pack, p.id, s.records from staged s join packs p on p.no = s.pack"
-                )
+                ).fetchall()
+            if staged:
+                rows: list[tuple[bytes, bytes]] = []
                 for number, pack, stored in staged:
                     rows += _places(number, unchecked(stored, context=pack) or b"")
-                self._write(connection, rows)
-                connection.execute("delete from staged")
+                self._merge(rows, packs={number for number, _, _ in staged})
             self._merged = True
 
-    def _merge(self) -> None:
-        with self._database.transaction() as connection:
-            self._write(connection, list(self._recent.items()))
-            numbers = {place[:4] for place in self._recent.values()}
-            connection.executemany(
-                "delete from staged where pack = ?", [(int.from_bytes(number),) for number in numbers]
-            )
+    def _merge_recent(self) -> None:
+        packs = {int.from_bytes(place[:4]) for place in self._recent.values()}
+        self._merge(list(self._recent.items()), packs=packs)
         self._recent = {}
 
-    def _write(self, connection: Connection, rows: list[tuple[bytes, bytes]]) -> None:
+    def _merge(self, rows: list[tuple[bytes, bytes]], *, packs: Collection[int]) -> None:
+        """Write `rows`, of the packs of these numbers, into the tree."""
         rows.sort()
-        connection.executemany("insert or replace into chunks values (?, ?)", rows)
-        self._tree_empty = self._tree_empty and not rows
+        with self._database.transaction() as connection:
+            connection.executemany("insert or replace into chunks values (?, ?)", rows)
+            connection.executemany("delete from staged where pack = ?", [(number,) for number in packs])
+            self._tree_empty = self._tree_empty and not rows
 
 
 def _encode_records(chunks: Mapping[ChunkId, ChunkAddress]) -> bytes:
