@@ -11,7 +11,8 @@ SCALE  ?= standard
 LOOKS  ?= .looks
 TESTS  ?= tests
 CLAUSES ?=
-PYTEST ?= -n auto --dist loadfile -q
+# One worker more than processors: tests wait for servers, browsers and disks a quarter of their time.
+PYTEST ?= -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist loadfile -q
 
 # What strangers run leaves the checkout as it was, but for .venv and what the target says.
 quickstart serve: export PYTHONPYCACHEPREFIX := $(CURDIR)/.venv/.cache/pycache
