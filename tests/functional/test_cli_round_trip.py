@@ -103,6 +103,8 @@ def test_dry_runs_change_nothing(machine: Machine, tree: Path, tmp_path: Path, s
     assert (after["snapshots"], after["stored_bytes"]) == (before["snapshots"], before["stored_bytes"])
 
     planned = machine.done("restore", f"latest:{tree}", "--target", tmp_path / "never", "--dry-run")
+    room = os.statvfs(tmp_path)
+    assert planned["free_bytes"] == pytest.approx(room.f_bavail * room.f_frsize, rel=0.2)
     assert planned["files"] == 4
     assert planned["read_bytes"] > 3_000_000
     assert not (tmp_path / "never").exists()
@@ -134,6 +136,9 @@ def test_ls_and_find(machine: Machine, tree: Path) -> None:
     found = machine.done("find", "letter", "--set", "look")["matches"]
     assert [match["path"] for match in found] == [f"{tree}/documents/letter.txt"]
     assert machine.done("find", "nothing-is-called-this", "--set", "look")["matches"] == []
+    missing = machine.run("ls", "latest:/not/here/", "--set", "look")
+    assert (missing.code, missing.result["message"]) == (2, "the snapshot holds no /not/here")
+    assert "muniment find" in missing.result["advice"]
 
 
 def test_snapshots_are_named_by_latest_prefix_and_date(machine: Machine, tree: Path) -> None:

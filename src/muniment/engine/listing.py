@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from muniment.crypto.keys import VaultKeys
 from muniment.engine.blocks import BlockFetcher
 from muniment.engine.leaves import LostRange, TreeWalk
-from muniment.engine.plan_restore import select
+from muniment.engine.plan_restore import not_held, select
 from muniment.engine.ports import BlockSource, PageCache
 from muniment.format.page import LeafPage
 from muniment.format.tree import TreeReader
 from muniment.model.entry import Entry, PageRef, child_directory, key_of_path
-from muniment.model.errors import IntegrityError, UsageError
+from muniment.model.errors import IntegrityError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class TreeListing:
         if name:
             entry = self.entry(path)
             if entry is None:
-                raise UsageError(f"the snapshot holds no {os.fsdecode(path)}")
+                raise not_held(path)
             if not entry.is_directory:
                 yield entry
                 return

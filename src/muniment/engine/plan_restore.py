@@ -66,10 +66,7 @@ def select(reader: TreeReader, root: PageRef | None, under: bytes | None) -> Sel
         return Selection(((b"", None),), b"", entries, content)
     entry = reader.find(root, directory, name)
     if entry is None:
-        raise UsageError(
-            f"the snapshot holds no {(under or b'').decode(errors='backslashreplace')}",
-            advice="List what it holds with `muniment ls`.",
-        )
+        raise not_held(under or b"")
     inside = child_directory(directory, name)
     ranges: tuple[tuple[bytes, bytes | None], ...] = ((entry.key, entry.key + b"\0"),)
     entries, content = 1, entry.size if entry.is_file else 0
@@ -78,6 +75,14 @@ def select(reader: TreeReader, root: PageRef | None, under: bytes | None) -> Sel
         entries, content = entries + more[0], content + more[1]
         ranges += (subtree_range(inside),)
     return Selection(ranges, directory, entries, content)
+
+
+def not_held(path: bytes) -> UsageError:
+    """That a snapshot has nothing at `path`."""
+    return UsageError(
+        f"the snapshot holds no /{path.strip(b'/').decode(errors='backslashreplace')}",
+        advice="List what it holds with `muniment ls`, or look for a name with `muniment find`.",
+    )
 
 
 def plan_restore(

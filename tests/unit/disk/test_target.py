@@ -218,13 +218,17 @@ def test_metadata_is_set_to_the_nanosecond_or_reported(target: PosixTarget, tmp_
     assert "none.such" in problems[0]
 
 
-_AS_NOBODY = """
+_ANOTHER = """
 import os, stat, sys
 from muniment.client.disk.target import PosixTarget
 from muniment.engine.ports import Metadata, Placement
 from muniment.model.entry import Owner
-os.setgroups([]); os.setgid(65534); os.setuid(65534)
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
 target = PosixTarget(os.fsencode(sys.argv[1]))
+"""
+
+_NOT_ROOT = """
 here = target.directory(b"")
 mode = stat.S_IFREG | 0o440
 mine = here.put_file(b"mine", [b"x"], metadata=Metadata(mode, Owner(os.geteuid(), os.getegid()), 5, ((b"user.a", b"1"),)), placement=Placement.ADD)
@@ -236,19 +240,20 @@ print(len(mine), len(other), len(link), sum("set-id" in problem for problem in p
 """  # noqa: E501
 
 
+def done_as_another(script: str, place: str) -> str:
+    """What it prints. Run by root, as another user, whose `place` becomes; else as who we are."""
+    if os.geteuid() == 0:
+        os.chown(place, 65534, 65534)
+    done = subprocess.run(
+        [sys.executable, "-c", _ANOTHER + script, place], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_who_is_not_root_restores_what_is_theirs_and_says_what_is_not() -> None:
-    """As root, by dropping to another user; else as who we are."""
-    script = _AS_NOBODY
-    if os.geteuid() != 0:
-        script = script.replace("os.setgroups([]); os.setgid(65534); os.setuid(65534)", "")
     with tempfile.TemporaryDirectory() as place:
-        if os.geteuid() == 0:
-            os.chown(place, 65534, 65534)
-        done = subprocess.run(
-            [sys.executable, "-c", script, place], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        mine, other, link, power = map(int, done.stdout.split())
+        mine, other, link, power = map(int, done_as_another(_NOT_ROOT, place).split())
         assert mine == 0
         assert other >= 1
         assert link == 1
@@ -257,6 +262,26 @@ def test_who_is_not_root_restores_what_is_theirs_and_says_what_is_not() -> None:
         assert stat.S_IMODE(os.stat(os.path.join(place, "power")).st_mode) == 0o755
         assert os.getxattr(os.path.join(place, "mine"), "user.a") == b"1"
         assert os.stat(os.path.join(place, "mine")).st_mtime_ns == 5
+
+
+_SHUT = """
+me = Owner(os.geteuid(), os.getegid())
+for content in b"first", b"second":
+    here = target.directory(b"shut\\0")
+    for name in b"a", b"b":
+        here.put_file(name, [content], metadata=Metadata(stat.S_IFREG | 0o644, me, 5), placement=Placement.REPLACE)
+    print(target.publish())
+    target.directory(b"shut\\0").set_metadata(Metadata(stat.S_IFDIR | 0o555, me, 5))
+target.close()
+"""  # noqa: E501
+
+
+def test_a_directory_shut_to_its_owner_is_opened_for_what_is_put_there() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        assert done_as_another(_SHUT, place) == "[]\n[]\n"
+        shut = Path(place) / "shut"
+        assert {path.name: path.read_text() for path in shut.iterdir()} == {"a": "second", "b": "second"}
+        assert stat.S_IMODE(shut.stat().st_mode) == 0o555
 
 
 def test_owners_go_by_name_where_the_name_is_known(tmp_path: Path) -> None:

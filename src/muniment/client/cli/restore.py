@@ -11,7 +11,7 @@ from muniment.client.cli.invocation import Invocation
 from muniment.client.cli.look import snapshot_document
 from muniment.client.cli.options import named
 from muniment.client.cli.problems import SHOWN, problem_documents, problem_lines
-from muniment.client.disk.target import PosixTarget
+from muniment.client.disk.target import PosixTarget, free_bytes
 from muniment.client.state.known_heads import OpenedHead
 from muniment.client.telling.display import LiveDisplay
 from muniment.client.telling.output import (
@@ -33,6 +33,7 @@ from muniment.client.vault.snapshots import (
     narrow_down,
     passed_over,
 )
+from muniment.engine.listing import open_listing
 from muniment.engine.plan_restore import RestorePlan, RestoreRequest, plan_restore
 from muniment.engine.ports import Overwrite, Problem, Special
 from muniment.engine.restore import restore as restore_tree
@@ -134,8 +135,13 @@ def _restore(
         counts = chosen.opened.head.counts
         progress.total_files = counts.files
         progress.total_bytes = counts.bytes
+    else:
+        progress.total_bytes = _bytes_under(invocation, vault, chosen, request.under)
     invocation.keep_buffers()
     disk = PosixTarget(os.fsencode(target))
+    free = free_bytes(os.fsencode(target))
+    if free < progress.total_bytes:
+        invocation.output.warn(_too_little(free, progress.total_bytes))
     try:
         with LiveDisplay(invocation.output, progress, verb="Restoring"):
             report = restore_tree(
@@ -150,6 +156,23 @@ def _restore(
     finally:
         disk.close()
     return report, progress
+
+
+def _bytes_under(invocation: Invocation, vault: OpenVault, chosen: _Chosen, path: bytes) -> int:
+    with open_listing(
+        chosen.opened.head.root,
+        keys=vault.keys,
+        source=invocation.packs_of(vault),
+        pages=invocation.pages_of(vault),
+    ) as listing:
+        return listing.totals(path).content
+
+
+def _too_little(free: int, content: int) -> str:
+    return (
+        f"the target has room for {human_size(free)}, and this may need {human_size(content)}; "
+        "should it fill up, what is complete stays and the same command goes on from there"
+    )
 
 
 def _show(
@@ -216,21 +239,25 @@ def _show_plan(
     lines.append(
         f"into {target}, reading {human_size(plan.read_bytes)} from {plural(len(plan.packs), 'pack')}."
     )
+    free = free_bytes(os.fsencode(target))
+    if free < plan.content:
+        lines.append(f"Note: {_too_little(free, plan.content)}.")
     for lost in plan.lost:
         lines.append(
             f"A part of the tree is damaged: about {lost.entries:,} entries up to {_path(lost.last)}"
         )
     lines += chosen.lines_about_others()
-    invocation.output.result(_plan_document(chosen, plan, target), lines)
+    invocation.output.result(_plan_document(chosen, plan, target, free=free), lines)
     if plan.lost or plan.damaged:
         raise typer.Exit(int(Outcome.INTEGRITY))
 
 
-def _plan_document(chosen: _Chosen, plan: RestorePlan, target: str) -> dict[str, Any]:
+def _plan_document(chosen: _Chosen, plan: RestorePlan, target: str, *, free: int) -> dict[str, Any]:
     return {
         "dry_run": True,
         **chosen.document(),
         "target": target,
+        "free_bytes": free,
         "files": plan.files,
         "directories": plan.directories,
         "others": plan.others,

@@ -15,7 +15,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from muniment.client.disk.attributes import AttributeSetter
@@ -194,13 +194,14 @@ class PosixTarget:
         except (OSError, UnsafePath) as error:
             return [(key, name, str(error)) for name in items]
         try:
-            for name, staged in items.items():
-                try:
-                    staged.staging.place(
-                        staged.name, directory=directory.fd, name=name, placement=staged.placement
-                    )
-                except OSError as error:
-                    failures.append((key, name, error.strerror or str(error)))
+            with _open_to_us(directory.fd):
+                for name, staged in items.items():
+                    try:
+                        staged.staging.place(
+                            staged.name, directory=directory.fd, name=name, placement=staged.placement
+                        )
+                    except OSError as error:
+                        failures.append((key, name, error.strerror or str(error)))
         finally:
             os.close(directory.fd)
         return failures
@@ -429,6 +430,34 @@ class PosixStagedFile:
             os.close(self._fd)
             self._fd = -1
             os.unlink(self._stored, dir_fd=self._staging.fd)
+
+
+def free_bytes(path: bytes) -> int:
+    """What this user may still write at `path`, of which nothing needs to be there yet."""
+    while not os.path.lexists(path):
+        path = os.path.dirname(path)
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
+
+
+@contextlib.contextmanager
+def _open_to_us(directory: int) -> Iterator[None]:
+    """A directory of ours in which even we may not write (mode 0555) lets us, for as long as this runs.
+
+    Where that cannot be had, what is put into it tells so.
+    """
+    found = os.fstat(directory)
+    mode = stat.S_IMODE(found.st_mode)
+    is_shut = found.st_uid == os.geteuid() != 0 and mode & stat.S_IWUSR == 0
+    if is_shut:
+        with contextlib.suppress(OSError):
+            os.fchmod(directory, mode | stat.S_IWUSR)
+    try:
+        yield
+    finally:
+        if is_shut:
+            with contextlib.suppress(OSError):
+                os.fchmod(directory, mode)
 
 
 def _unusable(path: bytes, error: OSError) -> TargetFull:
