@@ -245,7 +245,7 @@ def test_what_was_chosen_stays_open_where_the_form_comes_back(deployment: Deploy
 
 def test_what_was_written_down_for_one_authority_is_in_no_order(member: Member) -> None:
     copies = {
-        f"{column.model}.{column.name}"
+        column.registered
         for column in data_map(EXTERNAL)
         if isinstance(column.declaration, Personal) and column.declaration.keep == OUTGOING
     }

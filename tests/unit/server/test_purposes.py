@@ -106,7 +106,7 @@ def test_nothing_is_read_for_another_purpose(person: Account, way: str) -> None:
 
 
 @pytest.mark.clause("P19", aspect="beyond")
-@pytest.mark.parametrize("column", PERSONAL, ids=lambda column: f"{column.model}.{column.name}")
+@pytest.mark.parametrize("column", PERSONAL, ids=lambda column: column.registered)
 def test_every_column_opens_to_its_purposes_and_to_peoples_rights_alone(column: Column) -> None:
     model = apps.get_model(column.model)
     row, name = model(), model._meta.get_field(column.name).attname

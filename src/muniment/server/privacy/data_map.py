@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from muniment.server.privacy.external import EXTERNAL
-from muniment.server.privacy.registry import Column, Personal, data_map
+from muniment.server.privacy.registry import Column, Personal, data_map, titles
 from muniment.server.privacy.statement import Statement
 from muniment.server.privacy.terms import Recipient
 
@@ -21,6 +21,8 @@ FORMAT = "muniment-data-map-1"
 @dataclass(frozen=True, slots=True)
 class HeldColumn:
     name: str
+    title: str
+    """What people call it."""
     is_personal: bool
     category: str
     why: tuple[str, ...]
@@ -34,22 +36,32 @@ class Holding:
     """One table of the database."""
 
     model: str
+    title: str
+    """What people call its rows."""
     about: str
     """The way from a row to the person it is about; empty where it is about nobody."""
     placement: str
     columns: tuple[HeldColumn, ...]
 
     @property
-    def personal(self) -> tuple[HeldColumn, ...]:
-        return tuple(column for column in self.columns if column.is_personal)
+    def personal(self) -> list[tuple[HeldColumn, ...]]:
+        """Personal columns, those of which the same is declared together."""
+        alike: dict[object, list[HeldColumn]] = {}
+        for column in self.columns:
+            if column.is_personal:
+                said = (column.category, column.why, column.until, column.erased_by)
+                alike.setdefault(said, []).append(column)
+        return [tuple(columns) for columns in alike.values()]
 
 
 def holdings(statement: Statement) -> list[Holding]:
     """Tables in the order in which they are declared, those with personal data first."""
+    declared = data_map(EXTERNAL)
+    named = titles(declared)
     tables: dict[str, list[Column]] = {}
-    for column in data_map(EXTERNAL):
+    for column in declared:
         tables.setdefault(column.model, []).append(column)
-    found = [_holding(columns, statement) for columns in tables.values()]
+    found = [_holding(columns, statement, named) for columns in tables.values()]
     return sorted(found, key=lambda holding: not holding.personal)
 
 
@@ -90,20 +102,29 @@ def _receives(recipient: Recipient) -> dict[str, Any]:
     }
 
 
-def _holding(columns: list[Column], statement: Statement) -> Holding:
+_Titles = Mapping[str, tuple[str, str]]
+
+
+def _holding(columns: list[Column], statement: Statement, named: _Titles) -> Holding:
     first = columns[0]
-    return Holding(first.model, first.subject_path, first.placement.value, tuple(_held(columns, statement)))
+    return Holding(
+        first.model,
+        named[first.registered][0],
+        first.subject_path,
+        first.placement.value,
+        tuple(_held(columns, statement, named)),
+    )
 
 
-def _held(columns: list[Column], statement: Statement) -> Iterator[HeldColumn]:
+def _held(columns: list[Column], statement: Statement, named: _Titles) -> Iterator[HeldColumn]:
     for column in columns:
-        declared = column.declaration
+        declared, title = column.declaration, named[column.registered][1]
         if isinstance(declared, Personal):
             why = tuple(statement.purposes[name].text for name in declared.purposes)
             until = statement.periods[declared.keep].text
-            yield HeldColumn(column.name, True, declared.category, why, until, declared.erase.value)
+            yield HeldColumn(column.name, title, True, declared.category, why, until, declared.erase.value)
         else:
-            yield HeldColumn(column.name, False, "", (declared.why,), "", "")
+            yield HeldColumn(column.name, title, False, "", (declared.why,), "", "")
 
 
 def _described(column: Column) -> dict[str, Any]:

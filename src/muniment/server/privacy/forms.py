@@ -49,9 +49,7 @@ def declared_form(name: str) -> DeclaredForm:
 
 def form_problems(form: DeclaredForm, columns: list[Column]) -> Iterator[str]:
     """Fields whose answers would go where nothing personal is declared."""
-    personal = {
-        f"{column.model}.{column.name}" for column in columns if isinstance(column.declaration, Personal)
-    }
+    personal = {column.registered for column in columns if isinstance(column.declaration, Personal)}
     for field in form.fields:
         if field.column not in personal:
             yield f"the form {form.name!r} asks for {field.name!r}; {field.column} is not declared personal"

@@ -70,7 +70,7 @@ def check_columns(expressions: Iterable[Any], *, kept_in: Field[Any, Any] | None
 
 def _guard(model: type[Model], column: Column, declared: Personal) -> None:
     field: Any = model._meta.get_field(column.name)
-    name = f"{column.model}.{column.name}"
+    name = column.registered
     field.readers = frozenset({*declared.purposes, Purpose.REQUESTS.value, name})
     if isinstance(getattr(model, field.attname), GuardedColumn):
         return

@@ -73,6 +73,11 @@ class Column:
     subject_path: str
     placement: Placement
 
+    @property
+    def registered(self) -> str:
+        """Its name in scopes, tables of recipients and reports: "accounts.User.email"."""
+        return f"{self.model}.{self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class External:
@@ -132,7 +137,7 @@ def titles(columns: Iterable[Column]) -> dict[str, tuple[str, str]]:
     for column in columns:
         meta = apps.get_model(column.model)._meta
         field: Any = meta.get_field(column.name)
-        found[f"{column.model}.{column.name}"] = (
+        found[column.registered] = (
             str(capfirst(meta.verbose_name_plural)),
             str(capfirst(field.verbose_name)),
         )
@@ -158,7 +163,7 @@ def problems(
 def recipient_problems(statement: Statement, columns: Iterable[Column]) -> list[str]:
     """Fields that a recipient is named for though no purpose of its may use them, or nobody declared them."""
     personal_columns = {
-        f"{column.model}.{column.name}": column.declaration.category
+        column.registered: column.declaration.category
         for column in columns
         if isinstance(column.declaration, Personal)
     }
@@ -174,7 +179,7 @@ def recipient_problems(statement: Statement, columns: Iterable[Column]) -> list[
 
 
 def _against_statement(column: Column, declared: Personal, statement: Statement) -> Iterator[str]:
-    where = f"{column.model}.{column.name}"
+    where = column.registered
     if not declared.purposes:
         yield f"{where} is personal without a purpose"
     for purpose in declared.purposes:

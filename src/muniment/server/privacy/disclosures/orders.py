@@ -104,7 +104,7 @@ class Asked:
 def fields_within_reach() -> tuple[str, ...]:
     """What an order can name at all: personal columns, but for secrets and for what was made for others."""
     return tuple(
-        f"{column.model}.{column.name}"
+        column.registered
         for column in data_map(EXTERNAL)
         if isinstance(column.declaration, Personal)
         and column.declaration.category not in _NEVER

@@ -157,7 +157,7 @@ class _Reading:
         """Columns by name, and all columns of a category that one of its purposes may use."""
         wanted = set(table.get("categories", ()))
         return frozenset(table.get("fields", ())) | {
-            f"{column.model}.{column.name}"
+            column.registered
             for column in self.columns
             if isinstance(column.declaration, Personal) and column.declaration.category in wanted
         }
@@ -167,7 +167,7 @@ class _Reading:
         for problem in recipient_problems(alone, self.columns):
             yield "fields", problem.partition(" gets ")[2] or problem
         secrets = {
-            f"{column.model}.{column.name}"
+            column.registered
             for column in self.columns
             if isinstance(column.declaration, Personal) and column.declaration.category == _SECRETS
         }
