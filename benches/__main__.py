@@ -29,11 +29,14 @@ def found_programs(*, only: list[str]) -> dict[type[Peer], str]:
 
 
 def add_earlier(results: Results, place: Path, *, but: set[str]) -> None:
-    """Take over what the report in `place` says of other inputs.
+    """Take over what the report in `place`, if there is one, says of other inputs.
 
     Ends the program where that was measured on another machine, or of other versions.
     """
-    earlier = read_results(place, results.scale)
+    try:
+        earlier = read_results(place, results.scale)
+    except FileNotFoundError:
+        return
     versions = earlier.versions | results.versions
     if earlier.machine != results.machine or versions != results.versions | earlier.versions:
         raise SystemExit(f"{place} is of another machine or other versions: measure all anew")

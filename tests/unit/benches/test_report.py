@@ -72,6 +72,12 @@ def test_inputs_measured_in_turn_make_one_report(results: Results, tmp_path: Pat
     assert (later.titles, later.samples) == ({}, [])
 
 
+def test_what_is_added_to_no_report_begins_one(results: Results, tmp_path: Path) -> None:
+    alone = replace(results)
+    add_earlier(alone, tmp_path, but=set())
+    assert alone == results
+
+
 def test_figures_of_another_program_are_not_put_beside_these(results: Results, tmp_path: Path) -> None:
     write_results(results, tmp_path)
     later = replace(results, versions=results.versions | {"restic": "0.17.3"})
