@@ -229,11 +229,17 @@ class ChunkStore:
         """Compress the pieces at `places` as one block and add it to a pack."""
         starts, lengths, view = batch.starts, [batch.lengths[place] for place in places], batch.view
         first, size = starts[places[0]], sum(lengths)
-        if starts[places[-1]] + lengths[-1] - first == size:
-            parts = [view[first : first + size]]  # side by side, as new files mostly are
-        else:
+        if starts[places[-1]] + lengths[-1] - first != size:
             parts = [view[starts[place] : starts[place] + batch.lengths[place]] for place in places]
-        addresses = self.writer.add_data(self._tools.encode(parts), ids, lengths)
+            addresses = self.writer.add_data(self._tools.encode(parts), ids, lengths)
+        elif not first:
+            addresses = self.writer.add_data(self._tools.encode([view[:size]]), ids, lengths)
+        else:
+            # Side by side, as new files mostly are, and behind a byte that may be borrowed.
+            room = view[first - 1 : first + size]
+            borrowed = room[0]
+            addresses = self.writer.add_data(self._tools.compressor.encode_behind(room), ids, lengths)
+            room[0] = borrowed
         return dict(zip(ids, addresses, strict=True))
 
     # --- claims: chunks of this run that the index does not know yet; None until the address is known

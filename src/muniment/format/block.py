@@ -22,8 +22,9 @@ DEFAULT_LEVEL = 3
 
 Buffer = bytes | bytearray | memoryview
 
-_TUNED = range(256 << 10, BLOCK_TARGET + 1)
-"""Sizes of blocks for which the tables of level 3 are chosen smaller, so that they stay in a core's cache."""
+_TUNED_FROM = 256 << 10
+"""From this size of a block on, level 3 gets smaller tables, so that they stay in a core's cache: it takes
+a tenth less time, and half a percent more room."""
 
 _TUNING: dict[int, int] = {
     zstd.CompressionParameter.hash_log: 16,
@@ -69,22 +70,32 @@ class Compressor:
         size = sum(map(len, parts))
         if size > MAX_BLOCK_PLAIN:
             raise ValueError(f"a block holds at most {MAX_BLOCK_PLAIN} bytes, not {size}")
-        if len(parts) == 1:
-            data: Buffer = parts[0]
-        else:
-            data = self._join(parts, size)
+        data = parts[0] if len(parts) == 1 else self._join(parts, size)
+        return self._shrunk(data) or _raw(data, out)
+
+    def encode_behind(self, room: memoryview) -> Buffer:
+        """`encode` of all but the first byte of `room`, which is written over where it is stored raw: the
+        answer then is `room` itself, without a copy."""
+        if len(room) - 1 > MAX_BLOCK_PLAIN:
+            raise ValueError(f"a block holds at most {MAX_BLOCK_PLAIN} bytes, not {len(room) - 1}")
+        shrunk = self._shrunk(room[1:])
+        if shrunk is None:
+            room[0] = Codec.RAW
+        return shrunk or room
+
+    def _shrunk(self, data: Buffer) -> bytes | None:
+        """Codec byte and compressed body, where that is worth it."""
+        size = len(data)
         # Blocks are like their neighbours: after one that shrank well the next is not sampled first.
         sampled = size > _SAMPLED_ABOVE and not self._shrank_well
         if sampled and not self._shrinks(memoryview(data)):
-            return _raw(data, out)
+            return None
         body = self._compress(data, size)
         self._shrank_well = len(body) < size - size // 4
-        if len(body) >= size - size // 64:
-            return _raw(data, out)
-        return b"\x01" + body
+        return b"\x01" + body if len(body) < size - size // 64 else None
 
     def _compress(self, data: Buffer, size: int) -> bytes:
-        compressor = self._tuned if size in _TUNED else self._zstd
+        compressor = self._tuned if size >= _TUNED_FROM else self._zstd
         compressor.set_pledged_input_size(size)
         return compressor.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
 

@@ -100,6 +100,9 @@ class GuardedConnection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._aside = 0
+        if not self.cycle.body:
+            # What comes is added to it and given on as bytes: to no bytes at all, that takes no copy.
+            self.cycle.body = b""  # type: ignore[assignment]
         super().on_body(body)
 
     def on_message_complete(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Mapping, Sequence
 
@@ -84,3 +85,19 @@ def test_a_chunk_lost_while_a_batch_waits_for_it_is_stored_by_that_batch() -> No
         assert extent.chunk is not None
         assert extent.address is not None
         assert read_back(vault, extent.chunk, extent.address) == content
+
+
+def test_pieces_that_do_not_shrink_stay_what_they_are() -> None:
+    """The byte before such a piece is borrowed while it is sealed, and belongs to another one."""
+    vault = MemoryVault()
+    store = store_in(vault)
+    pieces = [random.Random(number).randbytes(300_000) for number in range(3)]
+    batch = submit(store, *pieces, pieces[0])
+    extents = batch.extents
+    store.writer.flush()
+    store.close()
+    for piece, extent in zip([*pieces, pieces[0]], extents, strict=True):
+        assert extent.chunk == chunk_id(KEYS, piece)
+        assert extent.chunk is not None
+        assert extent.address is not None
+        assert read_back(vault, extent.chunk, extent.address) == piece

@@ -54,6 +54,18 @@ def test_caller_buffer_is_used_for_raw_blocks() -> None:
     assert bytes(decode_block(COMPRESSOR.encode([NOISE], out=small))) == NOISE
 
 
+def test_a_block_behind_a_byte_that_may_be_written_over_is_not_copied() -> None:
+    room = memoryview(bytearray(b"!" + NOISE))
+    raw = COMPRESSOR.encode_behind(room)
+    assert raw is room
+    assert bytes(raw) == bytes(COMPRESSOR.encode([NOISE]))
+    room = memoryview(bytearray(b"!" + b"abc" * 100_000))
+    assert bytes(COMPRESSOR.encode_behind(room)) == bytes(COMPRESSOR.encode([b"abc" * 100_000]))
+    assert room[0] == ord("!")
+    with pytest.raises(ValueError):
+        COMPRESSOR.encode_behind(memoryview(bytes(MAX_BLOCK_PLAIN + 2)))
+
+
 def test_equal_parts_give_equal_blocks_whatever_came_before() -> None:
     worn, fresh = Compressor(), Compressor()
     for _ in range(3):
