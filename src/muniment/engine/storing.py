@@ -213,7 +213,8 @@ class ChunkStore:
                 addresses.update(found)
                 self._forget(found)
                 mine = [chunk for chunk in mine if chunk not in found]
-            for block in _gather([places[chunk] for chunk in mine], lengths):
+            # In the order of the buffer: whether pieces lie side by side is told by the first and the last.
+            for block in _gather(sorted(places[chunk] for chunk in mine), lengths):
                 placed = self._place(batch, block, [ids[place] for place in block])
                 addresses.update(placed)
                 self._publish(placed)

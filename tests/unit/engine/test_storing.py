@@ -6,6 +6,10 @@ import random
 import threading
 from collections.abc import Mapping, Sequence
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from muniment.crypto.digests import chunk_id
 from muniment.engine.storing import Batch, ChunkStore
 from muniment.format.pack import open_block, take_chunk
@@ -101,3 +105,29 @@ def test_pieces_that_do_not_shrink_stay_what_they_are() -> None:
         assert extent.chunk is not None
         assert extent.address is not None
         assert read_back(vault, extent.chunk, extent.address) == piece
+
+
+@pytest.mark.parametrize("order", ["ABACC", "XYWXWZ", "ABCABCCBA"])
+def test_equal_pieces_of_one_length_stay_what_they_are(order: str) -> None:
+    assert_stored_as_they_are(known="W", order=order)
+
+
+@given(order=st.text("ABCDE", min_size=1, max_size=24), known=st.sets(st.sampled_from("ABCDE")))
+def test_whatever_repeats_in_a_batch_is_stored_as_it_is(order: str, known: set[str]) -> None:
+    assert_stored_as_they_are(known="".join(sorted(known)), order=order)
+
+
+def assert_stored_as_they_are(*, known: str, order: str) -> None:
+    """Pieces of two bytes, one per letter; those of `known` are in the vault already."""
+    vault = MemoryVault()
+    for letters in filter(None, (known, order)):
+        pieces = [letter.encode() * 2 for letter in letters]
+        store = store_in(vault)
+        extents = submit(store, *pieces).extents
+        store.writer.flush()
+        store.close()
+        for piece, extent in zip(pieces, extents, strict=True):
+            assert extent.chunk == chunk_id(KEYS, piece)
+            assert extent.chunk is not None
+            assert extent.address is not None
+            assert read_back(vault, extent.chunk, extent.address) == piece
