@@ -11,10 +11,18 @@ from muniment.format.page import LeafPage
 from muniment.format.tree import TreeReader
 from muniment.model.entry import PageRef
 from muniment.model.errors import IntegrityError
-from muniment.model.ids import PageId
+from muniment.model.ids import PackId, PageId
 
 _AHEAD = 32
 """Leaves asked for before they are needed: some 200 KiB sealed."""
+
+
+PagePlace = tuple[PageId, PackId, int]
+"""What a page holds, and where: pack and ordinal there."""
+
+
+def place_of(ref: PageRef) -> PagePlace:
+    return ref.page_id, ref.block.pack_id, ref.block.ordinal
 
 
 class Order(Enum):
@@ -50,11 +58,12 @@ class TreeWalk:
         start: bytes = b"",
         end: bytes | None = None,
         order: Order = Order.FORWARD,
-        seen: set[PageId] | None = None,
+        seen: set[PagePlace] | None = None,
     ) -> Iterator[LeafPage | LostRange]:
         """The leaves that may hold keys in [start, end). Never raises IntegrityError: it is told in place.
 
-        With `seen`, pages in it are left out, and all that are read go into it.
+        With `seen`, pages in it are left out, and all that are read go into it. By their places: a page that
+        lies in two packs may be whole in one of them only.
         """
         if root is not None:
             yield from self._under(root, b"", start, end, order, seen)
@@ -66,12 +75,13 @@ class TreeWalk:
         start: bytes,
         end: bytes | None,
         order: Order,
-        seen: set[PageId] | None,
+        seen: set[PagePlace] | None,
     ) -> Iterator[LeafPage | LostRange]:
         if seen is not None:
-            if ref.page_id in seen:
+            place = place_of(ref)
+            if place in seen:
                 return
-            seen.add(ref.page_id)
+            seen.add(place)
         if ref.level == 0:
             yield self._leaf(ref, after)
             return
@@ -87,12 +97,12 @@ class TreeWalk:
             after = child.last_key
         if order is Order.BACKWARD:
             children.reverse()
-        for place, (child, lower) in enumerate(children):
-            if place % _AHEAD == 0:
+        for number, (child, lower) in enumerate(children):
+            if number % _AHEAD == 0:
                 # Half a window early: the next is on its way while this one is used.
-                ahead = [ref for ref, _ in children[place : place + 2 * _AHEAD]]
+                ahead = [ref for ref, _ in children[number : number + 2 * _AHEAD]]
                 self._fetcher.prefetch_pages(
-                    ahead if seen is None else [ref for ref in ahead if ref.page_id not in seen]
+                    ahead if seen is None else [ref for ref in ahead if place_of(ref) not in seen]
                 )
             yield from self._under(child, lower, start, end, order, seen)
 

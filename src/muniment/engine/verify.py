@@ -18,14 +18,14 @@ from enum import Enum
 
 from muniment.crypto.keys import VaultKeys
 from muniment.engine.blocks import BlockFetcher, WantedBlocks
-from muniment.engine.leaves import LostRange, TreeWalk
+from muniment.engine.leaves import LostRange, PagePlace, TreeWalk
 from muniment.engine.ports import BlockSource, Progress, StopRequested
 from muniment.format.pack import check_pack
 from muniment.format.page import LeafPage
 from muniment.format.tree import TreeReader
 from muniment.model.entry import Entry, Extent, PageRef
 from muniment.model.errors import DamagedObject, IntegrityError, Interrupted, Outcome
-from muniment.model.ids import PackId, PageId
+from muniment.model.ids import PackId
 from muniment.model.packs import MIB, BlockAddress, SealedPack
 
 _RANGE = 8 * MIB
@@ -114,7 +114,7 @@ class _Verification:
         self._stop = stop
         self._reader = TreeReader(keys, fetcher.load_page)
         self._walk = TreeWalk(self._reader, fetcher)
-        self._seen: set[PageId] = set()
+        self._seen: set[PagePlace] = set()
         self._needed: set[PackId] = set()
         self._chunks: dict[PackId, array[int]] = {}
         self._lost: set[int] = set()
@@ -125,8 +125,6 @@ class _Verification:
 
     def check_pages(self, root: PageRef | None) -> None:
         self.report.snapshots += 1
-        if root is not None:
-            self._needed.add(root.block.pack_id)
         for leaf in self._leaves(root, self._seen):
             self._needed |= leaf.packs
             before = self.report.files
@@ -138,7 +136,7 @@ class _Verification:
                         self._check_place(entry, extent.address.block)
             self._progress.found(files=self.report.files - before, content=0)
 
-    def _leaves(self, root: PageRef | None, seen: set[PageId]) -> Iterator[LeafPage]:
+    def _leaves(self, root: PageRef | None, seen: set[PagePlace]) -> Iterator[LeafPage]:
         """Leaves not met before in this pass: snapshots share most of them."""
         for leaf in self._walk.leaves(root, seen=seen):
             if self._stop():
@@ -183,7 +181,7 @@ class _Verification:
     # --- packs
 
     def check_packs(self) -> None:
-        packs = sorted(self._needed)
+        packs = sorted(self._needed | {pack for _, pack, _ in self._seen})
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="verify") as pool:
             ahead: deque[tuple[PackId, Future[array[int]]]] = deque()
             try:
@@ -228,7 +226,7 @@ class _Verification:
     # --- extents against packs
 
     def check_extents(self, roots: Iterable[PageRef | None]) -> None:
-        seen: set[PageId] = set()
+        seen: set[PagePlace] = set()
         for root in roots:
             for leaf in self._leaves(root, seen):
                 for entry in self._entries(leaf):

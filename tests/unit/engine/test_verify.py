@@ -159,6 +159,33 @@ def test_shared_pages_are_read_once(home: Bench) -> None:
     assert both.snapshots == 3
 
 
+@pytest.mark.parametrize("depth", list(Depth))
+def test_a_page_that_lies_in_two_packs_is_proved_in_both(home: Bench, depth: Depth) -> None:
+    """As when two sets hold the same tree: one snapshot's copy says nothing of the other's."""
+    first = home.last
+    assert first is not None
+    other = Bench(home.root, vault=home.vault)
+    other.keys = home.keys
+    second = other.back_up()
+    known = set(home.leaf_ids(first))
+    copy = next(ref for ref in other.pages_of(second) if ref.page_id in known)
+    packs = contents(home)
+    spoiled = bytearray(packs[copy.block.pack_id])
+    spoiled[copy.block.offset + 40] ^= 1
+    packs[copy.block.pack_id] = bytes(spoiled)
+    report = verify(
+        [first.root, second.root],
+        stored={pack: sealed for pack, (sealed, _) in home.vault.packs.items()},
+        depth=depth,
+        keys=home.keys,
+        source=PackBytes(packs),
+        progress=RecordingProgress(),
+        stop=lambda: False,
+    )
+    assert set(report.damages) == {copy.block.pack_id}
+    assert report.damages[copy.block.pack_id].entries == copy.entries
+
+
 def test_it_stops_when_asked(home: Bench) -> None:
     assert home.last is not None
     with pytest.raises(Interrupted):
