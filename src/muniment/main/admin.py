@@ -316,7 +316,7 @@ def jobs(data: Data, as_json: Json = False) -> None:
                 "job": row.name,
                 "state": row.state.value,
                 "last_run": row.started_at and row.started_at.isoformat(),
-                "took": row.took and row.took.total_seconds(),
+                "took": None if row.took is None else row.took.total_seconds(),
                 "next_run": row.next_at and row.next_at.isoformat(),
                 "failures": row.failures,
                 "error": row.error or None,

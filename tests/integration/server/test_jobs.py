@@ -114,14 +114,12 @@ def test_the_operator_sees_what_is_late_or_fails(tmp_path: Path) -> None:
         assert {row["state"] for row in shown} == {"waiting"}
         assert health(server) == {"ok": True, "database": True, "store": True, "jobs": True}
         server.stop()
-        change(
-            server.data,
-            "UPDATE jobs_job SET failures = 2, error = 'OSError', due_at = '2999-01-01' WHERE name = 'gags'",
-        )
+        failed = "failures = 2, error = 'OSError', due_at = '2999-01-01', took_ms = 0"
+        change(server.data, f"UPDATE jobs_job SET {failed} WHERE name = 'gags'")
         failing = server.try_admin("jobs")
         assert failing.returncode == 1
         row = next(row for row in json.loads(failing.stdout)["jobs"] if row["job"] == "gags")
-        assert (row["state"], row["failures"], row["error"]) == ("failing", 2, "OSError")
+        assert (row["state"], row["failures"], row["error"], row["took"]) == ("failing", 2, "OSError", 0)
         long_ago = "well_at = '2026-01-01', due_at = '2026-01-01'"
         change(server.data, f"UPDATE jobs_job SET {long_ago} WHERE name = 'vaults'")
         assert server.try_admin("jobs").returncode == 1
