@@ -51,8 +51,8 @@ def compare_trees(original: Path, restored: Path, *, unchanged_since: int | None
 
     Originals whose status changed at or after `unchanged_since` (nanoseconds since the epoch) are told, not
     compared. Sockets are nobody's data and are passed over. Access times, change times and inode numbers
-    cannot be restored by anyone and are not compared. Without root, owners are compared only where they are
-    ours.
+    cannot be restored by anyone and are not compared. Without root, owners and groups are compared only where
+    they are ours to give.
     """
     likeness = Likeness()
     groups: tuple[dict[tuple[int, int], set[bytes]], ...] = (defaultdict(set), defaultdict(set))
@@ -99,8 +99,9 @@ def _compare_entry(path: bytes, twin: bytes, likeness: Likeness) -> None:
     """Compare one entry with its restored twin; differences go into `likeness`."""
     ours, theirs = os.lstat(path), os.lstat(twin)
     wanted, got = _attributes(path, ours), _attributes(twin, theirs)
-    likeness.attributes += len(wanted)
-    for name in sorted(wanted.keys() | got.keys()):
+    not_ours = not_ours_to_give(ours)
+    likeness.attributes += len(wanted.keys() - not_ours)
+    for name in sorted((wanted.keys() | got.keys()) - not_ours):
         if wanted.get(name) != got.get(name):
             what = f"{name} differs: {wanted.get(name)!r} became {got.get(name)!r}"
             likeness.differences.append((path, what))
@@ -117,6 +118,15 @@ def _compare_entry(path: bytes, twin: bytes, likeness: Likeness) -> None:
         likeness.others += 1
 
 
+def not_ours_to_give(status: os.stat_result) -> set[str]:
+    """Of owner and group, what a restore by this user cannot set."""
+    if os.geteuid() == 0:
+        return set()
+    is_owner = status.st_uid == os.geteuid()
+    is_member = is_owner and status.st_gid in {os.getegid(), *os.getgroups()}
+    return ({"uid"} if not is_owner else set()) | ({"gid"} if not is_member else set())
+
+
 def _attributes(path: bytes, status: os.stat_result) -> dict[str, object]:
     """What a restore owes this entry, by name."""
     found: dict[str, object] = {
@@ -124,8 +134,7 @@ def _attributes(path: bytes, status: os.stat_result) -> dict[str, object]:
         "mode": stat.S_IMODE(status.st_mode),
         "mtime_ns": status.st_mtime_ns,
     }
-    if os.geteuid() == 0 or status.st_uid == os.geteuid():
-        found |= {"uid": status.st_uid, "gid": status.st_gid}
+    found |= {"uid": status.st_uid, "gid": status.st_gid}
     if stat.S_ISREG(status.st_mode):
         found["size"] = status.st_size
     if stat.S_ISLNK(status.st_mode):

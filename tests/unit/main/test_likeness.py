@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from muniment.main.likeness import compare_trees
+from muniment.main.likeness import compare_trees, not_ours_to_give
 
 
 @pytest.fixture
@@ -116,3 +116,20 @@ def test_what_changed_since_is_told_not_compared(pair: tuple[Path, Path]) -> Non
     likeness = compare_trees(*pair, unchanged_since=since)
     assert likeness.changed == [os.fsencode(original / "other")]
     assert likeness.differences == []
+
+
+@pytest.mark.parametrize(
+    ("user", "group", "left_out"),
+    [(7, 70, set()), (7, 71, set()), (7, 0, {"gid"}), (8, 70, {"uid", "gid"})],
+)
+def test_owners_are_compared_where_they_are_ours_to_give(
+    monkeypatch: pytest.MonkeyPatch, user: int, group: int, left_out: set[str]
+) -> None:
+    """A file in a shared directory, or made with another's rights, may have a group that its owner is not in."""
+    monkeypatch.setattr(os, "geteuid", lambda: 7)
+    monkeypatch.setattr(os, "getegid", lambda: 70)
+    monkeypatch.setattr(os, "getgroups", lambda: [71])
+    found = os.stat_result((0o100644, 1, 1, 1, user, group, 0, 0, 0, 0))
+    assert not_ours_to_give(found) == left_out
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert not_ours_to_give(found) == set()
