@@ -125,7 +125,7 @@ def test_what_changed_since_is_told_not_compared(pair: tuple[Path, Path]) -> Non
 def test_owners_are_compared_where_they_are_ours_to_give(
     monkeypatch: pytest.MonkeyPatch, user: int, group: int, left_out: set[str]
 ) -> None:
-    """A file in a shared directory, or made with another's rights, may have a group that its owner is not in."""
+    """A file in a shared directory may have a group that its owner is not in."""
     monkeypatch.setattr(os, "geteuid", lambda: 7)
     monkeypatch.setattr(os, "getegid", lambda: 70)
     monkeypatch.setattr(os, "getgroups", lambda: [71])
