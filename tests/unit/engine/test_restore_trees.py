@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import muniment.engine.restore as restore_module
@@ -21,12 +21,20 @@ _NAMES = st.binary(min_size=1, max_size=12).filter(
     lambda name: b"/" not in name and b"\0" not in name and name not in {b".", b".."}
 )
 _TIMES = st.integers(min_value=-(10**18), max_value=4 * 10**18)
+_REPEATED = st.sampled_from([letter.encode() * 2 for letter in "ABCDE"])
+"""Equal ones among files of one length, as flags and lock files are."""
 _FILES = st.tuples(
     st.just("file"),
-    st.one_of(st.binary(max_size=40), st.integers(1, 900_000).map(lambda size: bytes([size % 251]) * size)),
+    st.one_of(
+        _REPEATED,
+        st.binary(max_size=40),
+        st.integers(1, 900_000).map(lambda size: bytes([size % 251]) * size),
+    ),
     st.sampled_from([0o600, 0o644, 0o755, 0o400, 0o777]),
     _TIMES,
 )
+_FIVE = [letter.encode() for letter in "abcde"]
+_ALTERNATING = [("file", letter.encode() * 2, 0o644, 5) for letter in "ABACC"]
 _LINKS = st.tuples(st.just("link"), _NAMES, st.just(0), _TIMES)
 _FIFOS = st.tuples(st.just("fifo"), st.just(b""), st.sampled_from([0o600, 0o666]), _TIMES)
 _HARD = st.tuples(st.just("hard"), st.just(b""), st.just(0), st.just(0))
@@ -66,6 +74,7 @@ def make(where: bytes, tree: dict[bytes, object], files: list[bytes]) -> None:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(tree=dict(zip(_FIVE, _ALTERNATING, strict=True)), batch=1000, overwrite=Overwrite.NEVER)
 @given(tree=_TREES, batch=st.sampled_from([1, 2, 5, 1000]), overwrite=st.sampled_from(list(Overwrite)))
 def test_what_was_archived_comes_back(
     tmp_path_factory: pytest.TempPathFactory, tree: dict[bytes, object], batch: int, overwrite: Overwrite
