@@ -223,6 +223,19 @@ def test_only_a_hold_stops_it_and_only_until_it_ends(
     assert Request.objects.get(ref=ref).outcome == Outcome.DONE
 
 
+def test_what_a_hold_stopped_before_it_began_can_be_taken_back(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    with writing():
+        place_hold(member.account, reason="a court asked", until=clock() + 20 * DAY, now=clock())
+    ref = erase(deployment, member, clock)
+    with writing():
+        take_back(ref, subject=member.account, now=clock())
+    clock.turn(days=20)
+    advance_requests(deployment)
+    assert Account.objects.filter(pk=member.account.pk).exists()
+
+
 def test_a_restored_database_is_erased_again(deployment: Deployment, member: Member) -> None:
     bury(deployment.config.data, member.account.ref, now=deployment.now())
     assert replay_erasures(deployment) == Replayed(erased=1)

@@ -14,7 +14,7 @@ from muniment.server.accounts.models import Account, Profile
 from muniment.server.deployment import Deployment
 from muniment.server.privacy.ledger.entries import entries_of
 from muniment.server.privacy.ledger.kinds import Kind as Record
-from muniment.server.privacy.requests import clock
+from muniment.server.privacy.requests import clock, machine
 from muniment.server.privacy.requests.clock import Step, Times
 from muniment.server.privacy.requests.machine import (
     NoSuchRequest,
@@ -27,7 +27,7 @@ from muniment.server.privacy.requests.machine import (
     take_back,
     verify_request,
 )
-from muniment.server.privacy.requests.models import Channel, Kind, Outcome, Request, Restriction
+from muniment.server.privacy.requests.models import Channel, Erasure, Kind, Outcome, Request, Restriction
 from muniment.server.transactions import writing
 from tests.support.domain import Clock, Member
 
@@ -175,6 +175,49 @@ def test_what_nobody_verified_never_runs_and_lapses(
     advance_requests(deployment)
     assert row(ref).outcome == Outcome.LAPSED
     member.account.refresh_from_db()
+
+
+@pytest.mark.parametrize("kind", [Kind.ERASE, Kind.RESTRICT])
+def test_what_is_taken_back_while_a_round_runs_is_not_done(
+    deployment: Deployment, member: Member, clock: Clock, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    first, ref = asked(deployment, member, Kind.ACCESS), asked(deployment, member, kind)
+    clock.turn(days=3)
+    real = machine._run
+
+    def run(deployment: Deployment, request: Request) -> None:
+        real(deployment, request)
+        if request.ref == first:
+            with writing():
+                take_back(ref, subject=member.account, now=clock())
+
+    monkeypatch.setattr(machine, "_run", run)
+    assert ref not in dict(advance_requests(deployment).waiting)
+    assert row(ref).outcome == Outcome.WITHDRAWN
+    assert Account.objects.filter(pk=member.account.pk).exists()
+    assert not Erasure.objects.filter(request__ref=ref).exists()
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_what_is_closed_or_verified_while_a_round_runs_does_not_lapse_and_stops_no_other(
+    deployment: Deployment, member: Member, clock: Clock, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    ref, last = (asked(deployment, member, Kind.PUBLIC_REMOVAL, verified=False) for _ in range(2))
+    clock.turn(days=30)
+    real = machine._raise_alarms
+
+    def raise_alarms(request: Request, *, now: datetime) -> int:
+        if request.ref == ref:
+            with writing():
+                verify_request(ref, now=now)
+                if closed:
+                    take_back(ref, subject=member.account, now=now)
+        return real(request, now=now)
+
+    monkeypatch.setattr(machine, "_raise_alarms", raise_alarms)
+    advance_requests(deployment)
+    assert row(ref).outcome == (Outcome.WITHDRAWN if closed else Outcome.OPEN)
+    assert row(last).outcome == Outcome.LAPSED
 
 
 def test_a_worker_that_was_dead_catches_up(deployment: Deployment, member: Member, clock: Clock) -> None:

@@ -26,7 +26,7 @@ from muniment.server.privacy.registry import STAFF
 from muniment.server.privacy.requests import clock
 from muniment.server.privacy.requests.clock import Step, Times
 from muniment.server.privacy.requests.erasing import NotErased, erase_person
-from muniment.server.privacy.requests.holds import HeldByLaw
+from muniment.server.privacy.requests.holds import HeldByLaw, check_holds
 from muniment.server.privacy.requests.models import Channel, Erasure, Kind, Outcome, Request, Restriction
 from muniment.server.privacy.requests.receipts import receipt_path
 from muniment.server.privacy.rows_about import held_under
@@ -146,35 +146,60 @@ def advance_requests(deployment: Deployment) -> Advanced:
     for row in open_requests():
         now = deployment.now()
         alarms += _raise_alarms(row, now=now)
-        times = Times(Kind(row.kind), row.received_at, row.verified_at, row.runs_at)
-        step = clock.next_step(times, now=now)
-        if step is Step.LAPSE:
-            with writing():
-                _close(_open_row(row.ref), Outcome.LAPSED, now=now, told=None, kind=Record.REQUEST_LAPSED)
-            lapsed += 1
-        elif step is Step.RUN:
-            try:
+        step = _step_of(row, now=now)
+        try:
+            if step is Step.LAPSE:
+                _lapse(row.ref, now=now)
+                lapsed += 1
+            elif step is Step.RUN:
                 _run(deployment, row)
                 done += 1
-            except HeldByLaw as held:
-                waiting.append((row.ref, f"held by law until {held.until.date()}"))
-            except NotErased as left:
-                waiting.append((row.ref, f"rows came in meanwhile: {left}"))
-            except Exception as error:
-                # By its type alone: what it says may quote the person. It is tried again next time.
-                SERVICE.warning("a request failed", exc_info=error)
-                waiting.append((row.ref, type(error).__name__))
+        except NoSuchRequest:
+            continue  # taken back, verified or closed since this round began
+        except HeldByLaw as held:
+            waiting.append((row.ref, f"held by law until {held.until.date()}"))
+        except NotErased as left:
+            waiting.append((row.ref, f"rows came in meanwhile: {left}"))
+        except Exception as error:
+            # By its type alone: what it says may quote the person. It is tried again next time.
+            SERVICE.warning("a request failed", exc_info=error)
+            waiting.append((row.ref, type(error).__name__))
     return Advanced(done, lapsed, alarms, tuple(waiting))
+
+
+def _step_of(row: Request, *, now: datetime) -> Step:
+    times = Times(Kind(row.kind), row.received_at, row.verified_at, row.runs_at)
+    return clock.next_step(times, now=now)
+
+
+def _still(ref: UUID, step: Step, *, now: datetime) -> Request:
+    """The row, locked, if this is what is to be done with it: it was read before. Raises NoSuchRequest."""
+    row = _open_row(ref)
+    if _step_of(row, now=now) is not step:
+        raise NoSuchRequest
+    return row
+
+
+def _lapse(ref: UUID, *, now: datetime) -> None:
+    with writing():
+        row = _still(ref, Step.LAPSE, now=now)
+        _close(row, Outcome.LAPSED, now=now, told=None, kind=Record.REQUEST_LAPSED)
 
 
 # --- running
 
 
 def run_request(deployment: Deployment, ref: UUID) -> None:
-    """Do now what was verified. Raises NoSuchRequest, HeldByLaw, NotErased, ValueError."""
-    row = Request.objects.filter(ref=ref, closed_at=None).exclude(verified_at=None).first()
-    if row is None:
-        raise NoSuchRequest
+    """Do now what was verified; what fails is tried again in the next round.
+
+    Raises NoSuchRequest, HeldByLaw, NotErased, ValueError.
+    """
+    with writing():
+        row = _open_row(ref)
+        if row.verified_at is None:
+            raise NoSuchRequest
+        row.runs_at = deployment.now()
+        row.save(update_fields=["runs_at"])
     _run(deployment, row)
 
 
@@ -216,14 +241,7 @@ def _restrict(row: Request, kind: Kind, *, now: datetime) -> None:
 
 def _run_erasure(deployment: Deployment, row: Request) -> None:
     with writing():
-        erasure, _ = Erasure.objects.get_or_create(
-            request=row,
-            defaults={
-                "subject_id": row.subject_id,
-                "person": row.subject_id or 0,
-                "begun_at": deployment.now(),
-            },
-        )
+        erasure = _begin_erasure(row.ref, now=deployment.now())
     email = row.email
     erase_person(deployment, erasure)
     with writing():
@@ -242,6 +260,20 @@ def _run_erasure(deployment: Deployment, row: Request) -> None:
             done.save(update_fields=["done_at", "entry"])
             notify(Told.ERASED, email=email, about={"path": receipt_path(fresh.ref)}, now=now)
             _shut(fresh, Outcome.DONE, now=now)
+
+
+def _begin_erasure(ref: UUID, *, now: datetime) -> Erasure:
+    """From here on it cannot be taken back, so all that may stop it is asked first, under the row's lock.
+
+    Raises NoSuchRequest, HeldByLaw.
+    """
+    row = _still(ref, Step.RUN, now=now)
+    begun = Erasure.objects.filter(request=row).first()
+    if begun is not None:
+        return begun
+    person = row.subject_id or 0
+    check_holds(person, now=now)
+    return Erasure.objects.create(request=row, subject_id=row.subject_id, person=person, begun_at=now)
 
 
 # --- closing
