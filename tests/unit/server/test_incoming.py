@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muniment.server.accounts.addresses import change_address
 from muniment.server.accounts.models import Account, Profile
+from muniment.server.accounts.visits import Visit
 from muniment.server.deployment import Deployment
 from muniment.server.mail.bounces import take_in_bounce
 from muniment.server.mail.models import Mail
@@ -24,7 +26,13 @@ from muniment.server.privacy.requests.incoming import (
     take_in,
     take_in_mail,
 )
-from muniment.server.privacy.requests.machine import WORDS, advance_requests, take_back
+from muniment.server.privacy.requests.machine import (
+    WORDS,
+    NamesNobody,
+    advance_requests,
+    take_back,
+    verify_request,
+)
 from muniment.server.privacy.requests.models import Channel, Kind, Outcome, Request
 from muniment.server.transactions import writing
 from tests.support.domain import Clock, Member
@@ -105,6 +113,32 @@ def test_a_late_link_erases_nobody_and_asking_again_gets_one_that_works(
     with writing():
         take_back(ref, subject=member.account, now=clock())
     assert Account.objects.filter(pk=member.account.pk).exists()
+
+
+@pytest.mark.parametrize("kind", [Kind.ERASE, Kind.RECTIFY, Kind.RESTRICT, Kind.ACCESS])
+def test_the_link_to_an_address_dies_when_its_account_leaves_it(
+    deployment: Deployment, member: Member, clock: Clock, kind: Kind
+) -> None:
+    """Whoever still reads mail there, or does now, has no word in the account; of themselves they may ask."""
+    before, after = member.account.email, some_address()
+    with writing():
+        ref = take_in(kind, channel=Channel.PAGE, email=before, now=clock())
+    change_address(member.account, after, visit=Visit.of("192.0.2.1", "x"), now=clock())
+    with pytest.raises(LinkDead):
+        open_link(token_of(ref), now=clock())
+    with pytest.raises(LinkDead):
+        confirm_link(token_of(ref), kind=kind, now=clock())
+    with pytest.raises(NamesNobody), writing():
+        verify_request(ref, now=clock())
+    with writing():
+        other = take_in(kind, channel=Channel.PAGE, email=before, now=clock())
+    assert confirm_link(mailed(before).rpartition("/")[2], kind=kind, now=clock()).ref == other
+    clock.turn(days=3)
+    advance_requests(deployment)
+    assert (row(ref).verified_at, row(other).subject) == (None, None)
+    assert Account.objects.filter(pk=member.account.pk).exists()
+    change_address(member.account, before, visit=Visit.of("192.0.2.1", "x"), now=clock())
+    assert open_link(token_of(ref), now=clock()).ref == ref, "it is theirs again"
 
 
 def test_asking_twice_mails_twice_and_asks_once(deployment: Deployment, clock: Clock) -> None:

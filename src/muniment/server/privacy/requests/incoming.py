@@ -5,7 +5,7 @@
 
 Anybody can write any address into a form or onto a mail. So nothing is done before the link that was mailed
 there is used; the clock of ten days runs all the same, from receipt. Nothing about links is stored: one dies
-when its request is verified or closed.
+when its request is verified or closed, or its account has another address.
 """
 
 from __future__ import annotations
@@ -26,7 +26,15 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 
 from muniment.server.privacy.ports import Told, notify
 from muniment.server.privacy.requests.clock import link_dies_at
-from muniment.server.privacy.requests.machine import WORDS, account_of, open_request, verify_request
+from muniment.server.privacy.requests.machine import (
+    WORDS,
+    NamesNobody,
+    NoSuchRequest,
+    account_of,
+    open_request,
+    says_whose,
+    verify_request,
+)
 from muniment.server.privacy.requests.models import Channel, Kind, Request, TakenIn
 from muniment.server.transactions import writing
 
@@ -105,8 +113,8 @@ def take_in(
     """
     email = email.strip().lower()
     unverified = Request.objects.filter(email=email, kind=kind, closed_at=None, verified_at=None)
-    waiting = unverified.order_by("-received", "-id").first()
-    if waiting is not None and now >= link_dies_at(kind, received_at=waiting.received_at):
+    waiting = unverified.select_related("subject").order_by("-received", "-id").first()
+    if waiting is not None and not _link_lives(waiting, kind, now=now):
         waiting = None
     if email and waiting is not None and dict(waiting.details) == dict(details or {}):
         ref = waiting.ref
@@ -176,22 +184,32 @@ def open_link(token: str, *, now: datetime, kind: Kind | None = None) -> Request
     """The request that waits for this link; `kind` if the person says that it is another. Raises LinkDead."""
     name, _, mark = token.partition("-")
     try:
-        row = Request.objects.filter(ref=UUID(hex=name), closed_at=None, verified_at=None).first()
+        row = (
+            Request.objects.select_related("subject")
+            .filter(ref=UUID(hex=name), closed_at=None, verified_at=None)
+            .first()
+        )
     except ValueError as error:
         raise LinkDead from error
     if row is None or not constant_time_compare(mark, _mark(row)):
         raise LinkDead
-    asked = {Kind(row.kind), kind or Kind(row.kind)}
-    if any(now >= link_dies_at(one, received_at=row.received_at) for one in asked):
+    if not all(_link_lives(row, one, now=now) for one in {Kind(row.kind), kind or Kind(row.kind)}):
         raise LinkDead
     return row
+
+
+def _link_lives(row: Request, kind: Kind, *, now: datetime) -> bool:
+    return says_whose(row) and now < link_dies_at(kind, received_at=row.received_at)
 
 
 def confirm_link(token: str, *, kind: Kind, now: datetime) -> Request:
     """It was they who asked, and `kind` is what they want. Raises LinkDead, also the second time."""
     with writing():
         row = open_link(token, now=now, kind=kind)
-        return verify_request(row.ref, now=now, kind=kind)
+        try:
+            return verify_request(row.ref, now=now, kind=kind)
+        except (NoSuchRequest, NamesNobody) as error:  # since the link was looked at
+            raise LinkDead from error
 
 
 def _mark(row: Request) -> str:

@@ -47,6 +47,10 @@ class TooLate(Exception):
     """It runs already."""
 
 
+class NamesNobody(Exception):
+    """It does not say whose data it is about; an address that its account has left says that no more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Advanced:
     """What one round did; `waiting` are requests that something stopped, with the reason."""
@@ -88,10 +92,12 @@ def verify_request(ref: UUID, *, now: datetime, kind: Kind | None = None, by: An
     """It is known to come from whom it is about. Again changes nothing. Only inside `writing()`.
 
     `kind` is what the person says it is, where a letter or mail left that open; `by`: who vouches.
-    Raises NoSuchRequest.
+    Raises NoSuchRequest, NamesNobody.
     """
     row = _open_row(ref)
     if row.verified_at is None:
+        if not says_whose(row):
+            raise NamesNobody
         kind = kind or Kind(row.kind)
         row.kind, row.verified_at, row.vouched_by = kind, now, by
         row.subject = row.subject or account_of(row.email)
@@ -100,6 +106,14 @@ def verify_request(ref: UUID, *, now: datetime, kind: Kind | None = None, by: An
         _record(Record.REQUEST_VERIFIED, kind, ref, now=now, subject=row.subject, **_said_of(by))
         _tell(Told.RECEIVED, row, now=now)
     return row
+
+
+def says_whose(row: Request) -> bool:
+    """Whether it is known whose data it is about, before it is verified.
+
+    An account that changed its address since is not for whoever reads mail at the one that it left.
+    """
+    return row.subject is None or row.email in ("", row.subject.email)
 
 
 def take_back(ref: UUID, *, subject: Subject | None, now: datetime) -> None:
