@@ -12,8 +12,9 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import connection
 
-from muniment.server.accounts.addresses import ask_change
+from muniment.server.accounts.addresses import ask_change, change_address
 from muniment.server.accounts.models import Account
+from muniment.server.accounts.visits import Visit
 from muniment.server.deployment import Deployment
 from muniment.server.jobs.timetable import TIMETABLE
 from muniment.server.mail.models import Mail
@@ -25,6 +26,7 @@ from muniment.server.privacy.ledger.verification import verify_document
 from muniment.server.privacy.requests import erasing, machine
 from muniment.server.privacy.requests.erasing import Replayed, left_of, replay_erasures, retry_replays
 from muniment.server.privacy.requests.holds import place_hold
+from muniment.server.privacy.requests.incoming import confirm_link, link_of, take_in
 from muniment.server.privacy.requests.machine import (
     TooLate,
     advance_requests,
@@ -39,6 +41,7 @@ from muniment.server.privacy.statement import read_statement
 from muniment.server.transactions import writing
 from muniment.server.vaults.models import Vault
 from tests.support.domain import Clock, Member
+from tests.support.pages import Person
 
 DAY = timedelta(days=1)
 
@@ -205,6 +208,94 @@ def test_the_receipt_goes_out_though_the_run_stopped_just_before_it(
     assert Request.objects.get(ref=ref).outcome == Outcome.DONE
     assert Mail.objects.filter(to=email, text__contains=receipt_path(ref)).count() == 1
     assert not Request.objects.filter(email=email).exists()
+
+
+def ask_by_address(email: str, clock: Clock) -> UUID:
+    """Somebody without an account, who used the mailed link."""
+    with writing():
+        ref = take_in(Kind.ERASE, channel=Channel.PAGE, email=email, now=clock())
+    confirm_link(link_of(Request.objects.get(ref=ref)), kind=Kind.ERASE, now=clock())
+    return ref
+
+
+def said_erased(email: str) -> bool:
+    return Mail.objects.filter(to=email, text__contains="held about you is deleted").exists()
+
+
+def test_an_account_that_was_made_meanwhile_is_never_called_deleted_and_has_its_own_three_days(
+    deployment: Deployment, clock: Clock
+) -> None:
+    people = [Person(deployment), Person(deployment)]
+    refs = [ask_by_address(person.email, clock) for person in people]
+    for person in people:
+        person.join()
+    clock.turn(days=3)
+    waiting = dict(advance_requests(deployment).waiting)
+    for person, ref in zip(people, refs, strict=True):
+        assert ref in waiting
+        assert not said_erased(person.email)
+        asked = Request.objects.get(ref=ref)
+        assert (asked.subject_id, asked.runs_at) == (person.account.pk, clock() + 3 * DAY)
+        told = Mail.objects.filter(to=person.email).order_by("-id")[0].text
+        assert f"{asked.runs_at:%-d %B %Y, %H:%M}" in told
+        assert "/requests" in told
+    with writing():
+        take_back(refs[0], subject=people[0].account, now=clock())
+    clock.turn(days=3)
+    advance_requests(deployment)
+    assert Account.objects.filter(email=people[0].email).exists()
+    assert not Account.objects.filter(email=people[1].email).exists()
+    assert said_erased(people[1].email)
+    assert Erasure.objects.get(request__ref=refs[1]).deleted["accounts.Account"] == 1
+
+
+def test_an_account_that_nobody_confirmed_goes_with_its_address(deployment: Deployment, clock: Clock) -> None:
+    """It is nobody's; and whoever fills the form again and again must not keep the owner's from going."""
+    person = Person(deployment)
+    ref = ask_by_address(person.email, clock)
+    person.register()
+    clock.turn(days=3)
+    advance_requests(deployment)
+    assert Request.objects.get(ref=ref).outcome == Outcome.DONE
+    assert not Account.objects.filter(email=person.email).exists()
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_an_account_that_is_made_while_its_address_is_erased_is_never_called_deleted(
+    deployment: Deployment, clock: Clock, monkeypatch: pytest.MonkeyPatch, confirmed: bool
+) -> None:
+    person = Person(deployment)
+    ref = ask_by_address(person.email, clock)
+    clock.turn(days=3)
+    real = machine.erase_person
+
+    def erase_person(deployment: Deployment, erasure: Erasure) -> None:
+        real(deployment, erasure)
+        if erasure.request.ref == ref:
+            person.join() if confirmed else person.register()
+
+    monkeypatch.setattr(machine, "erase_person", erase_person)
+    assert ref in dict(advance_requests(deployment).waiting)
+    monkeypatch.undo()
+    assert not said_erased(person.email)
+    advance_requests(deployment)
+    assert Account.objects.filter(email=person.email).exists() is confirmed
+    assert said_erased(person.email) is not confirmed
+    assert Erasure.objects.filter(request__ref=ref).exists() is not confirmed
+
+
+def test_the_receipt_follows_its_owner_to_another_address(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    before, after = member.account.email, f"{uuid4().hex}@example.org"
+    ask_erasure(deployment, member)
+    change_address(member.account, after, visit=Visit.of("192.0.2.1", "x"), now=clock())
+    other = Person(deployment, email=before).join()
+    clock.turn(days=3)
+    advance_requests(deployment)
+    assert said_erased(after)
+    assert not said_erased(before)
+    assert Account.objects.filter(pk=other.account.pk).exists()
 
 
 @pytest.mark.clause("P46")

@@ -109,6 +109,11 @@ class Account(AbstractBaseUser, PermissionsMixin):
     class Meta:
         indexes = [models.Index(fields=["confirmed_at", "created_at"], name="unconfirmed_accounts")]
 
+    @property
+    def is_unconfirmed(self) -> bool:
+        """Nobody showed that the address is theirs: anybody can write any into a form. Nobody's account."""
+        return self.confirmed_at is None and self.made_by == Origin.SELF
+
 
 class Profile(models.Model):
     """What the account's owner told us beyond what signing in takes. Empty means not told."""

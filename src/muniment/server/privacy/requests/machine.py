@@ -47,6 +47,10 @@ class TooLate(Exception):
     """It runs already."""
 
 
+class Postponed(Exception):
+    """An account came under the address since it was verified; its owner has three days, too."""
+
+
 class NamesNobody(Exception):
     """It does not say whose data it is about; an address that its account has left says that no more."""
 
@@ -172,6 +176,8 @@ def advance_requests(deployment: Deployment) -> Advanced:
             continue  # taken back, verified or closed since this round began
         except HeldByLaw as held:
             waiting.append((row.ref, f"held by law until {held.until.date()}"))
+        except Postponed:
+            waiting.append((row.ref, "an account was made meanwhile: three days to take it back"))
         except NotErased as left:
             waiting.append((row.ref, f"rows came in meanwhile: {left}"))
         except Exception as error:
@@ -206,7 +212,7 @@ def _lapse(ref: UUID, *, now: datetime) -> None:
 def run_request(deployment: Deployment, ref: UUID) -> None:
     """Do now what was verified; what fails is tried again in the next round.
 
-    Raises NoSuchRequest, HeldByLaw, NotErased, ValueError.
+    Raises NoSuchRequest, HeldByLaw, NotErased, Postponed, ValueError.
     """
     with writing():
         row = _open_row(ref)
@@ -256,11 +262,15 @@ def _restrict(row: Request, kind: Kind, *, now: datetime) -> None:
 def _run_erasure(deployment: Deployment, row: Request) -> None:
     with writing():
         erasure = _begin_erasure(row.ref, now=deployment.now())
-    email = row.email
+    if erasure is None:
+        raise Postponed
+    email = erasure.request.email
     erase_person(deployment, erasure)
     with writing():
         now = deployment.now()
         fresh = Request.objects.select_for_update().get(pk=row.pk)
+        if not erasure.person and account_of(email) is not None:
+            raise NotErased([get_user_model()._meta.label])  # signed up meanwhile: to begin anew
         done = Erasure.objects.select_for_update().get(pk=erasure.pk)
         if done.done_at is None:
             done.done_at = now
@@ -276,18 +286,38 @@ def _run_erasure(deployment: Deployment, row: Request) -> None:
             _shut(fresh, Outcome.DONE, now=now)
 
 
-def _begin_erasure(ref: UUID, *, now: datetime) -> Erasure:
+def _begin_erasure(ref: UUID, *, now: datetime) -> Erasure | None:
     """From here on it cannot be taken back, so all that may stop it is asked first, under the row's lock.
 
-    Raises NoSuchRequest, HeldByLaw.
+    None where it is postponed. Raises NoSuchRequest, HeldByLaw.
     """
     row = _still(ref, Step.RUN, now=now)
-    begun = Erasure.objects.filter(request=row).first()
-    if begun is not None:
+    begun = Erasure.objects.select_related("request").filter(request=row).first()
+    if begun is not None and begun.person:
         return begun
-    person = row.subject_id or 0
-    check_holds(person, now=now)
-    return Erasure.objects.create(request=row, subject_id=row.subject_id, person=person, begun_at=now)
+    account = row.subject or account_of(row.email)
+    if row.subject is None and account is not None and not account.is_unconfirmed:
+        if begun is not None:
+            begun.delete()
+        _postpone(row, account, now=now)
+        return None
+    if account is not None:
+        check_holds(account.pk, now=now)
+        row.email = account.email  # the receipt goes where its owner reads mail now
+        row.save(update_fields=["email"])
+    erasure = begun or Erasure(request=row, begun_at=now)
+    erasure.request, erasure.subject, erasure.person = row, account, 0 if account is None else account.pk
+    erasure.save()
+    return erasure
+
+
+def _postpone(row: Request, account: Any, *, now: datetime) -> None:
+    """The account was made after the request was verified, and nobody's goes before they could say no."""
+    row.subject, row.verified_at = account, now
+    row.runs_at = clock.runs_at(Kind(row.kind), verified_at=now)
+    row.save(update_fields=["subject", "verified_at", "runs_at"])
+    _record(Record.REQUEST_VERIFIED, Kind(row.kind), row.ref, now=now, subject=account)
+    _tell(Told.RECEIVED, row, now=now)
 
 
 # --- closing
