@@ -12,8 +12,10 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from muniment.server.accounts.addresses import change_address
 from muniment.server.accounts.enrolment import create_account
 from muniment.server.accounts.models import Account, Profile
+from muniment.server.accounts.visits import Visit
 from muniment.server.deployment import Deployment
 from muniment.server.mail.models import Mail
 from muniment.server.privacy.export import export_archive, read_archive
@@ -22,7 +24,7 @@ from muniment.server.privacy.requests.asking import ask
 from muniment.server.privacy.requests.holds import place_hold
 from muniment.server.privacy.requests.incoming import take_in
 from muniment.server.privacy.requests.machine import advance_requests
-from muniment.server.privacy.requests.models import Channel, Kind, Outcome, Request, TakenIn
+from muniment.server.privacy.requests.models import Channel, Erasure, Kind, Outcome, Request, TakenIn
 from muniment.server.privacy.requests.queue import (
     NotForStaff,
     OwnLetter,
@@ -30,6 +32,7 @@ from muniment.server.privacy.requests.queue import (
     Waiting,
     carry_out,
     enter_post,
+    name_sender,
     queue,
     read_letter,
     turn_down,
@@ -149,7 +152,8 @@ def test_a_correction_in_words_is_made_by_staff(deployment: Deployment, member: 
 
 def test_the_queue_says_what_each_waits_for(deployment: Deployment, member: Member, clock: Clock) -> None:
     refs = {
-        Stage.LETTER: letter(Kind.ACCESS, clock),
+        Stage.LETTER: letter(Kind.ACCESS, clock, email="somebody@example.org"),
+        Stage.NAMELESS: letter(Kind.ACCESS, clock),
         Stage.ITSELF: letter(Kind.ERASE, clock, email=member.account.email),
         Stage.STAFF: letter(Kind.PUBLIC_REMOVAL, clock, days=9, words="the entry of May"),
     }
@@ -170,6 +174,59 @@ def test_the_queue_says_what_each_waits_for(deployment: Deployment, member: Memb
     assert said[Stage.STAFF].words == "the entry of May"
     order = [one.request.due for one in queue(now=clock()).lines]
     assert order == sorted(order)
+
+
+@pytest.mark.parametrize("kind", [Kind.ERASE, Kind.ACCESS, Kind.RESTRICT, Kind.RECTIFY])
+def test_a_letter_that_names_nobody_is_not_called_done(
+    deployment: Deployment, clock: Clock, kind: Kind
+) -> None:
+    """Not even one that was vouched for when that could be."""
+    details = {"words": "my name is wrong"} if kind is Kind.RECTIFY else {}
+    ref, old = letter(kind, clock, **details), letter(kind, clock, **details)
+    Request.objects.filter(ref=old).update(verified_at=clock(), vouched_by=colleague(clock), runs_at=clock())
+    for one in (ref, old):
+        with pytest.raises(NotForStaff):
+            vouch_for(one, by=colleague(clock), now=clock())
+        with pytest.raises(NotForStaff):
+            carry_out(one, changes={"city": "Cork"}, by=colleague(clock), now=clock())
+    assert "names nobody" in dict(advance_requests(deployment).waiting)[old]
+    for one in (ref, old):
+        assert (row(one).outcome, Erasure.objects.filter(request__ref=one).exists()) == (Outcome.OPEN, False)
+        turn_down(one, reason="We found no account of this name.", by=colleague(clock), now=clock())
+        assert row(one).outcome == Outcome.REFUSED
+
+
+def test_staff_name_the_account_of_a_letter_and_others_vouch_for_it(
+    deployment: Deployment, staff: Person, other: Person, clock: Clock, member: Member
+) -> None:
+    ref, email = letter(Kind.ERASE, clock), member.account.email
+    assert "whose account it is about" in text(staff.get("/console/requests"))
+    staff.post(f"/console/requests/{ref}/name", email="nobody")
+    assert "no e-mail address" in text(staff.get("/console/requests"))
+    staff.post(f"/console/requests/{ref}/name", email=email.upper())
+    assert (row(ref).email, row(ref).subject_id) == (email, member.account.pk)
+    assert "/privacy/request/" in Mail.objects.filter(to=email).order_by("-id")[0].text
+    with pytest.raises(NotForStaff):
+        name_sender(ref, email=staff.email, by=other.account, now=clock())
+    with pytest.raises(OwnLetter):
+        vouch_for(ref, by=staff.account, now=clock())
+    vouch_for(ref, by=other.account, now=clock())
+    clock.turn(days=3)
+    advance_requests(deployment)
+    assert not Account.objects.filter(email=email).exists()
+
+
+def test_a_letter_from_an_address_that_its_account_left_is_named_anew(
+    deployment: Deployment, clock: Clock, member: Member
+) -> None:
+    ref, after = letter(Kind.RESTRICT, clock, email=member.account.email), f"{uuid4().hex}@example.org"
+    change_address(member.account, after, visit=Visit.of("192.0.2.1", "x"), now=clock())
+    with pytest.raises(NotForStaff):
+        vouch_for(ref, by=colleague(clock), now=clock())
+    name_sender(ref, email=after, by=colleague(clock), now=clock())
+    vouch_for(ref, by=colleague(clock), now=clock())
+    advance_requests(deployment)
+    assert row(ref).outcome == Outcome.DONE
 
 
 def test_what_anybody_can_send_has_a_list_of_its_own(

@@ -69,7 +69,7 @@ console/orders|console/orders/<uuid:ref>/approve|console/orders/<uuid:ref>/docum
 |console/breaches/<uuid:ref>/notice|console/breaches/<uuid:ref>/reported|console/breaches/<uuid:ref>/widen
 |console/orders/<uuid:ref>/read|console/requests/<uuid:ref>/read
 |console/orders/<uuid:ref>/refuse|console/requests|console/requests/<uuid:ref>/done
-|console/requests/<uuid:ref>/refuse|console/requests/<uuid:ref>/vouch
+|console/requests/<uuid:ref>/name|console/requests/<uuid:ref>/refuse|console/requests/<uuid:ref>/vouch
 """
 _LISTS = {
     Who.EVERYBODY: _OPEN, Who.LINK: _LINKS, Who.RECEIPT: _RECEIPTS, Who.OWNER: _OWNER, Who.FRESH: _FRESH,

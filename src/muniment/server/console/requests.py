@@ -11,6 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST
 
+from muniment.server.accounts.forms import EmailForm
 from muniment.server.accounts.profile import DETAILS
 from muniment.server.console.access import staff_only
 from muniment.server.portal.access import owner_of
@@ -30,7 +31,8 @@ class LetterForm(AskForm):
     email = forms.EmailField(
         label="E-mail address of the sender",
         required=False,
-        help_text="Then a link goes there, and nothing is done before it is used.",
+        help_text="Then a link goes there. Without one nobody can vouch for it, unless it is about what is "
+        "public.",
     )
     received = forms.DateField(label="Came on", widget=forms.DateInput(attrs={"type": "date"}))
 
@@ -66,6 +68,21 @@ def read(request: HttpRequest, ref: UUID) -> HttpResponse:
         messages.error(request, f"{error}.".capitalize(), extra_tags="bad")
         return _page(request, LetterForm(), status=422)
     return _page(request, LetterForm(), letter=letter, of=ref)
+
+
+@require_POST
+@staff_only
+def name(request: HttpRequest, ref: UUID) -> HttpResponse:
+    form = EmailForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, "That is no e-mail address.", extra_tags="bad")
+        return redirect("console_requests")
+    email, by = form.cleaned_data["email"], owner_of(request)
+    return _acted(
+        request,
+        lambda: queue.name_sender(ref, email=email, by=by, now=now()),
+        "A link goes there. Somebody else can compare the letter, too.",
+    )
 
 
 @require_POST

@@ -37,6 +37,7 @@ urlpatterns = [
     path("console/hand-over/<uuid:ref>/delivered", succession.deliver_file, name="deliver_hand_over"),
     path("console/requests", requests.requests, name="console_requests"),
     path("console/requests/<uuid:ref>/read", requests.read, name="read_request"),
+    path("console/requests/<uuid:ref>/name", requests.name, name="name_sender"),
     path("console/requests/<uuid:ref>/vouch", requests.vouch, name="vouch_for_request"),
     path("console/requests/<uuid:ref>/done", requests.done, name="carry_out_request"),
     path("console/requests/<uuid:ref>/refuse", requests.refuse, name="turn_down_request"),

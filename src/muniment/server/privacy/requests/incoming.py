@@ -123,10 +123,14 @@ def take_in(
             kind, channel=channel, email=email, now=now, subject=account_of(email), details=details,
             received_at=received_at,
         )  # fmt: skip
-    row = Request.objects.get(ref=ref)
-    about = {"kind": kind.label, "due_at": row.due_at, "path": f"/privacy/request/{link_of(row)}"}
-    notify(Told.VERIFY, email=email, about=about, now=now)
+    mail_link(Request.objects.get(ref=ref), now=now)
     return ref
+
+
+def mail_link(row: Request, *, now: datetime) -> None:
+    """To the address on it, if there is one: whoever opens it reads mail there. Only inside `writing()`."""
+    about = {"kind": Kind(row.kind).label, "due_at": row.due_at, "path": f"/privacy/request/{link_of(row)}"}
+    notify(Told.VERIFY, email=row.email, about=about, now=now)
 
 
 def take_in_mail(content: bytes, *, now: datetime) -> UUID:

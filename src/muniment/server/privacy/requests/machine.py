@@ -113,11 +113,14 @@ def verify_request(ref: UUID, *, now: datetime, kind: Kind | None = None, by: An
 
 
 def says_whose(row: Request) -> bool:
-    """Whether it is known whose data it is about, before it is verified.
+    """Whether it is known whose data it is about; before that nobody verifies it, and no program runs it.
 
-    An account that changed its address since is not for whoever reads mail at the one that it left.
+    An account that changed its address since is not for whoever reads mail at the one that it left. What is
+    public stands where the words say, whoever wrote it.
     """
-    return row.subject is None or row.email in ("", row.subject.email)
+    if row.subject is None:
+        return bool(row.email) or row.kind == Kind.PUBLIC_REMOVAL
+    return row.verified_at is not None or row.email in ("", row.subject.email)
 
 
 def take_back(ref: UUID, *, subject: Subject | None, now: datetime) -> None:
@@ -178,6 +181,8 @@ def advance_requests(deployment: Deployment) -> Advanced:
             waiting.append((row.ref, f"held by law until {held.until.date()}"))
         except Postponed:
             waiting.append((row.ref, "an account was made meanwhile: three days to take it back"))
+        except NamesNobody:
+            waiting.append((row.ref, "names nobody: staff say whom it is about, or refuse it"))
         except NotErased as left:
             waiting.append((row.ref, f"rows came in meanwhile: {left}"))
         except Exception as error:
@@ -212,7 +217,7 @@ def _lapse(ref: UUID, *, now: datetime) -> None:
 def run_request(deployment: Deployment, ref: UUID) -> None:
     """Do now what was verified; what fails is tried again in the next round.
 
-    Raises NoSuchRequest, HeldByLaw, NotErased, Postponed, ValueError.
+    Raises NoSuchRequest, NamesNobody, HeldByLaw, NotErased, Postponed, ValueError.
     """
     with writing():
         row = _open_row(ref)
@@ -231,6 +236,8 @@ def _run(deployment: Deployment, row: Request) -> None:
     now, said = deployment.now(), ""
     with writing():
         fresh = _open_row(row.ref)
+        if not says_whose(fresh):
+            raise NamesNobody
         if kind is Kind.RECTIFY and fresh.subject_id is not None:
             correct(fresh.subject_id, fresh.details, now=now)
         elif kind in (Kind.RESTRICT, Kind.OBJECT) and fresh.subject_id is not None:
@@ -289,12 +296,14 @@ def _run_erasure(deployment: Deployment, row: Request) -> None:
 def _begin_erasure(ref: UUID, *, now: datetime) -> Erasure | None:
     """From here on it cannot be taken back, so all that may stop it is asked first, under the row's lock.
 
-    None where it is postponed. Raises NoSuchRequest, HeldByLaw.
+    None where it is postponed. Raises NoSuchRequest, NamesNobody, HeldByLaw.
     """
     row = _still(ref, Step.RUN, now=now)
     begun = Erasure.objects.select_related("request").filter(request=row).first()
     if begun is not None and begun.person:
         return begun
+    if not says_whose(row):
+        raise NamesNobody
     account = row.subject or account_of(row.email)
     if row.subject is None and account is not None and not account.is_unconfirmed:
         if begun is not None:

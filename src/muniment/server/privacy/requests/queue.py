@@ -18,12 +18,14 @@ from muniment.server.privacy.ports import correct
 from muniment.server.privacy.purposes import Purpose, purpose
 from muniment.server.privacy.requests.clock import ALARM_DAYS
 from muniment.server.privacy.requests.holds import hold_on, people_on_hold
-from muniment.server.privacy.requests.incoming import take_in
+from muniment.server.privacy.requests.incoming import mail_link, take_in
 from muniment.server.privacy.requests.machine import (
     WORDS,
     NoSuchRequest,
+    account_of,
     fulfil_request,
     refuse_request,
+    says_whose,
     verify_request,
 )
 from muniment.server.privacy.requests.models import Channel, Kind, Request, TakenIn
@@ -42,6 +44,7 @@ class Stage(Enum):
 
     SENDER = "its sender to use the mailed link"
     LETTER = "its sender to use the mailed link, or for you to compare the letter with what we know"
+    NAMELESS = "you to say whose account it is about"
     ITSELF = "its time: it runs by itself"
     STAFF = "you"
 
@@ -109,7 +112,7 @@ def unverified(*, now: datetime, page: int = 1) -> Listed:
 def _listed(rows: QuerySet[Request], *, page: int, now: datetime) -> Listed:
     page = min(max(page, 1), _MOST_PAGES)
     first = (page - 1) * AT_ONCE
-    waiting = rows.filter(closed_at=None).select_related(*_DID).order_by("due", "id")
+    waiting = rows.filter(closed_at=None).select_related("subject", *_DID).order_by("due", "id")
     found = list(waiting[first : first + AT_ONCE + 1])
     held = set(people_on_hold(now=now))
     lines = [
@@ -152,6 +155,8 @@ def read_letter(ref: UUID, *, reason: str, now: datetime) -> Letter:
 
 
 def stage_of(row: Request) -> Stage:
+    if row.channel == Channel.POST and not says_whose(row):
+        return Stage.NAMELESS
     if row.verified_at is None:
         return Stage.LETTER if row.channel == Channel.POST else Stage.SENDER
     return Stage.STAFF if row.runs_at is None else Stage.ITSELF
@@ -175,10 +180,27 @@ def enter_post(
 
 
 @purpose(Purpose.REQUESTS)
+def name_sender(ref: UUID, *, email: str, by: Any, now: datetime) -> None:
+    """Say which address the account of a letter has, as it says none that is one's now. A link goes there.
+
+    Whoever names it has entered it, and does not vouch for it. Raises NoSuchRequest; NotForStaff: it has one.
+    """
+    with writing():
+        row = _found(ref)
+        if stage_of(row) is not Stage.NAMELESS:
+            raise NotForStaff
+        row.email, row.entered_by = email.strip().lower(), by
+        row.subject = account_of(row.email)
+        row.verified_at = row.runs_at = row.vouched_by = None  # before, nobody knew of whom
+        row.save(update_fields=["email", "entered_by", "subject", "verified_at", "runs_at", "vouched_by"])
+        mail_link(row, now=now)
+
+
+@purpose(Purpose.REQUESTS)
 def vouch_for(ref: UUID, *, by: Any, now: datetime) -> None:
     """Somebody compared the letter with what we know, and somebody else than entered it.
 
-    Raises NoSuchRequest; NotForStaff: it was no letter; OwnLetter.
+    Raises NoSuchRequest; NotForStaff: it was no letter, or says nobody's address; OwnLetter.
     """
     with writing():
         row = _found(ref)
@@ -208,7 +230,8 @@ def carry_out(ref: UUID, *, changes: Mapping[str, str], by: Any, now: datetime) 
 def turn_down(ref: UUID, *, reason: str, by: Any, now: datetime) -> None:
     """Tell the person why not. Raises NoSuchRequest, NotForStaff; ValueError: no reason."""
     with writing():
-        _for_staff(ref)
+        if stage_of(_found(ref)) not in (Stage.STAFF, Stage.NAMELESS):
+            raise NotForStaff
         refuse_request(ref, reason=reason, now=now, by=by)
 
 
@@ -220,7 +243,8 @@ def _for_staff(ref: UUID) -> Request:
 
 
 def _found(ref: UUID) -> Request:
-    row = Request.objects.select_for_update().filter(ref=ref, closed_at=None).first()
+    rows = Request.objects.select_for_update(of=("self",)).select_related("subject")
+    row = rows.filter(ref=ref, closed_at=None).first()
     if row is None:
         raise NoSuchRequest
     return row
