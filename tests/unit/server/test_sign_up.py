@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from statistics import median
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from muniment.server.privacy.forms import DeclaredForm, FormField, declared_form
 from muniment.server.privacy.ledger.entries import entries_of
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.registry import data_map
+from muniment.server.privacy.requests.holds import place_hold
 from muniment.server.privacy.requests.incoming import confirm_link, link_of, take_in
 from muniment.server.privacy.requests.machine import advance_requests
 from muniment.server.privacy.requests.models import Channel, Erasure, Request
@@ -260,6 +262,22 @@ def test_signing_up_again_replaces_what_nobody_confirmed(deployment: Deployment,
     assert not attacker.is_signed_in()
 
 
+def test_what_nobody_confirmed_is_not_replaced_while_the_law_keeps_it(
+    deployment: Deployment, clock: Clock
+) -> None:
+    first, second = Person(deployment), Person(deployment)
+    second.email = first.email
+    first.register()
+    held = first.account
+    with writing():
+        place_hold(held, reason="a court asked", until=clock() + timedelta(days=20), now=clock())
+    second.register()
+    assert Account.objects.get(email=first.email) == held
+    clock.turn(days=20)
+    second.register()
+    assert Account.objects.get(email=first.email) != held
+
+
 @pytest.mark.parametrize("weak", ["password1234", "qwertyuiop", "short", "aaaaaaaaaaaaaaa", "iloveyou2023"])
 @pytest.mark.clause("P15")
 def test_passwords_that_others_lost_are_refused_offline(deployment: Deployment, weak: str) -> None:
@@ -305,6 +323,25 @@ class TestMinors:
         assert not Account.objects.filter(email=teen.email).exists()
         assert not Guardianship.objects.filter(email=guardian.email).exists()
         assert teen.mails("Your account was not made")
+
+    def test_a_guardians_no_waits_for_a_hold_and_says_so(self, deployment: Deployment, clock: Clock) -> None:
+        teen, guardian = Person(deployment), Person(deployment)
+        teen.register(year=2009, guardian=guardian.email)
+        teen.confirm()
+        held = teen.account
+        with writing():
+            place_hold(held, reason="a court asked", until=clock() + timedelta(days=20), now=clock())
+        path = guardian.link("Somebody under 18 asks for your word")
+        assert "The law makes us keep" in text(guardian.post(path, answer="refuse"))
+        assert guardian.post(path, answer="agree").status_code == 410
+        (told,) = teen.mails("Your account was not made")
+        assert "The law makes us keep" in str(told.get_content())
+        teen.sign_in()
+        assert not teen.is_signed_in()
+        for days, is_there in ((19, True), (1, False)):
+            clock.turn(days=days)
+            forget_unconfirmed(now=clock())
+            assert Account.objects.filter(pk=held.pk).exists() is is_there
 
     @pytest.mark.clause("P16")
     @pytest.mark.parametrize("has_account", [True, False])

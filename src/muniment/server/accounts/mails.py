@@ -85,6 +85,8 @@ class GuardianAgreed(ServiceMail):
 class GuardianRefused(ServiceMail):
     subject: ClassVar[str] = "Your account was not made"
     template: ClassVar[str] = "accounts/mail/guardian_refused.txt"
+    is_held: bool = False
+    """The law makes us keep it for now."""
 
 
 @dataclass(frozen=True)

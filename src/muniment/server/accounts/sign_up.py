@@ -30,6 +30,7 @@ from muniment.server.accounts.visits import Visit
 from muniment.server.mail.send import send
 from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind
+from muniment.server.privacy.requests.holds import hold_on, people_on_hold
 from muniment.server.privacy.versions.acceptance import Method
 from muniment.server.transactions import writing
 
@@ -69,7 +70,8 @@ def sign_up(wish: SignUp, *, visit: Visit, now: datetime) -> None:
     hashed = make_password(wish.password)
     with writing():
         # An address that nobody confirmed belongs to nobody: who comes later may be its owner.
-        Account.objects.with_address(email).filter(confirmed_at=None, made_by=Origin.SELF).delete()
+        unconfirmed = Account.objects.with_address(email).filter(confirmed_at=None, made_by=Origin.SELF)
+        unconfirmed.exclude(pk__in=people_on_hold(now=now)).delete()
         known = Account.objects.with_address(email).first()
         if known is not None:
             note(Event.SIGN_UP_REPEATED, account=known, visit=visit, now=now)
@@ -140,13 +142,22 @@ def guardian_agrees(account: Account, *, visit: Visit, now: datetime) -> None:
         send(mails.GuardianAgreed(), to=account, now=now)
 
 
-def guardian_refuses(account: Account, *, now: datetime) -> None:
-    """Nothing of the minor's is kept: the account never could be used."""
+def guardian_refuses(account: Account, *, now: datetime) -> bool:
+    """Nothing of the minor's is kept: the account never could be used. False where the law keeps it for now.
+
+    Then nobody can use it either, and `forget_unconfirmed` deletes it once it may.
+    """
     email = account.email
     with writing():
-        account.delete()
+        is_held = hold_on(account.pk, now=now) is not None
+        if is_held:
+            account.is_active = False
+            account.save(update_fields=["is_active"])
+        else:
+            account.delete()
         record(Kind.GUARDIAN_REFUSED, clause="P49", payload={"answer": "refused"}, now=now)
-        send(mails.GuardianRefused(), to=email, now=now)
+        send(mails.GuardianRefused(is_held=is_held), to=email, now=now)
+    return not is_held
 
 
 def waits_for_guardian(account: Account) -> bool:

@@ -190,14 +190,15 @@ def guardian(request: HttpRequest, token: str) -> HttpResponse:
     opened = _opened(LinkKind.GUARDIAN, token)
     if opened is None:
         return _dead(request)
-    answer = request.POST.get("answer", "")
+    answer, kept = request.POST.get("answer", ""), False
     if answer == "agree":
         guardian_agrees(opened.account, visit=visit_of(request), now=now())
     elif answer == "refuse":
-        guardian_refuses(opened.account, now=now())
+        kept = not guardian_refuses(opened.account, now=now())
     else:
         return render(request, "accounts/guardian.html", {"child": opened.account.email})
-    return render(request, "accounts/guardian_answered.html", {"agreed": answer == "agree"})
+    said = {"agreed": answer == "agree", "kept": kept}
+    return render(request, "accounts/guardian_answered.html", said)
 
 
 @bound_posts
