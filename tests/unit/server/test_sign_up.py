@@ -324,6 +324,19 @@ class TestMinors:
         assert not Guardianship.objects.filter(email=guardian.email).exists()
         assert teen.mails("Your account was not made")
 
+    def test_a_guardians_link_outlives_a_new_password_and_their_answer_ends_it(
+        self, deployment: Deployment
+    ) -> None:
+        teen, guardian = Person(deployment), Person(deployment)
+        teen.register(year=2009, guardian=guardian.email)
+        teen.confirm()
+        teen.post("/accounts/password/reset", email=teen.email)
+        chosen = {"password": "four words nobody combined"}
+        assert teen.post(teen.link("Set a new password"), **chosen).status_code == 200
+        path = guardian.link("Somebody under 18 asks for your word")
+        assert guardian.post(path, answer="agree").status_code == 200
+        assert guardian.post(path, answer="refuse").status_code == 410
+
     def test_a_guardians_no_waits_for_a_hold_and_says_so(self, deployment: Deployment, clock: Clock) -> None:
         teen, guardian = Person(deployment), Person(deployment)
         teen.register(year=2009, guardian=guardian.email)

@@ -1,7 +1,8 @@
 """Links that prove who opens them: sealed, bound to one purpose, dead once they did their work or got old.
 
 A link holds the account's opaque ref and a hash of what it may change (password, address, state): when
-that changes, by the link itself or otherwise, the link fits no more. Nothing about links is stored, and
+that changes, by the link itself or otherwise, the link fits no more. A guardian's is about no password, and
+there is no second one: it stays when the minor chooses another. Nothing about links is stored, and
 nothing can be read in one: addresses of pages get into histories and logs.
 """
 
@@ -17,6 +18,7 @@ from uuid import UUID
 from cryptography.fernet import InvalidToken
 
 from muniment.server.accounts.models import Account
+from muniment.server.privacy.purposes import Purpose, purpose
 from muniment.server.sealing import box_for
 
 DAY = 86400
@@ -47,7 +49,7 @@ class Opened:
 
 
 def make_token(kind: LinkKind, account: Account, *, email: str, now: datetime) -> str:
-    content = json.dumps([account.ref.hex, email, _fingerprint(account)]).encode()
+    content = json.dumps([account.ref.hex, email, _fingerprint(kind, account)]).encode()
     return box_for(f"link/{kind.word}").encrypt_at_time(content, int(now.timestamp())).decode().rstrip("=")
 
 
@@ -60,13 +62,19 @@ def open_token(kind: LinkKind, token: str, *, now: datetime) -> Opened:
         account = Account.objects.get(ref=UUID(hex=ref))
     except (InvalidToken, ValueError, Account.DoesNotExist) as error:
         raise LinkDead from error
-    if fingerprint != _fingerprint(account) or not account.is_active:
+    if fingerprint != _fingerprint(kind, account) or not account.is_active:
         raise LinkDead
     return Opened(account, email)
 
 
-def _fingerprint(account: Account) -> str:
-    guardianship = getattr(account, "guardianship", None)
-    agreed_at = None if guardianship is None else guardianship.agreed_at
-    state = f"{account.password}\0{account.email}\0{account.confirmed_at}\0{agreed_at}"
+def _fingerprint(kind: LinkKind, account: Account) -> str:
+    password = "" if kind is LinkKind.GUARDIAN else account.password
+    state = f"{password}\0{account.email}\0{account.confirmed_at}\0{_agreed_at(account)}"
     return hashlib.sha256(state.encode()).hexdigest()[:24]
+
+
+@purpose(Purpose.MINORS)
+def _agreed_at(account: Account) -> datetime | None:
+    """When a minor's guardian agreed. A link tells nothing of it, whatever the page is for that makes one."""
+    guardianship = getattr(account, "guardianship", None)
+    return None if guardianship is None else guardianship.agreed_at
