@@ -13,7 +13,7 @@ import pytest
 from django.db import connection
 
 from muniment.server.accounts.addresses import ask_change, change_address
-from muniment.server.accounts.models import Account
+from muniment.server.accounts.models import Account, Guardianship
 from muniment.server.accounts.visits import Visit
 from muniment.server.deployment import Deployment
 from muniment.server.jobs.timetable import TIMETABLE
@@ -36,7 +36,15 @@ from muniment.server.privacy.requests.machine import (
 )
 from muniment.server.privacy.requests.models import Channel, Erasure, Kind, Outcome, Request
 from muniment.server.privacy.requests.receipts import NoReceipt, find_receipt, receipt_path
-from muniment.server.privacy.requests.tombstones import FILE, KEPT, bury, clear_old, names, tomb_of
+from muniment.server.privacy.requests.tombstones import (
+    FILE,
+    KEPT,
+    bury,
+    bury_address,
+    clear_old,
+    names,
+    tomb_of,
+)
 from muniment.server.privacy.statement import read_statement
 from muniment.server.transactions import writing
 from muniment.server.vaults.models import Vault
@@ -332,6 +340,59 @@ def test_a_restored_database_is_erased_again(deployment: Deployment, member: Mem
     assert replay_erasures(deployment) == Replayed(erased=1)
     assert left_of(member.account.pk) == []
     assert replay_erasures(deployment) == Replayed()
+
+
+def guardians_address(member: Member, clock: Clock, email: str) -> Guardianship:
+    return Guardianship.objects.create(account=member.account, email=email, asked_at=clock())
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_a_restored_database_forgets_again_what_was_erased_by_address(
+    deployment: Deployment, member: Member, clock: Clock, is_asked: bool
+) -> None:
+    """The backup is from before it was confirmed, or from before it was asked."""
+    email = f"{uuid4().hex}@example.org"
+    held = guardians_address(member, clock, email)
+    ref = ask_by_address(email, clock)
+    clock.turn(days=3)
+    advance_requests(deployment)
+    held.refresh_from_db()
+    assert held.email == ""
+    assert email not in (deployment.config.data / FILE).read_text()
+    Guardianship.objects.filter(pk=held.pk).update(email=email)
+    assert replay_erasures(deployment) == Replayed(), "it is known here: what came since stays"
+    held.refresh_from_db()
+    assert held.email == email
+    Erasure.objects.filter(request__ref=ref).delete()
+    Request.objects.filter(ref=ref).delete()
+    if is_asked:
+        with writing():
+            again = take_in(Kind.ERASE, channel=Channel.PAGE, email=email, now=clock())
+            Request.objects.filter(ref=again).update(ref=ref)
+    assert replay_erasures(deployment) == Replayed(erased=1)
+    held.refresh_from_db()
+    assert held.email == ""
+    asked = Request.objects.get(ref=ref)
+    assert (asked.outcome, asked.email) == (Outcome.DONE, "")
+    Guardianship.objects.filter(pk=held.pk).update(email=email)
+    assert replay_erasures(deployment) == Replayed(), "once, not whenever the server starts"
+    held.refresh_from_db()
+    assert held.email == email
+
+
+def test_what_the_law_keeps_under_an_address_waits_after_a_restore(
+    deployment: Deployment, member: Member, clock: Clock
+) -> None:
+    owner, ref = Person(deployment).join(), uuid4()
+    held = guardians_address(member, clock, owner.email)
+    bury_address(deployment.config.data, owner.email, request=ref, now=clock())
+    with writing():
+        place_hold(owner.account, reason="a court asked", until=clock() + DAY, now=clock())
+    for expected in (owner.email, ""):
+        replay_erasures(deployment)
+        held.refresh_from_db()
+        assert held.email == expected
+        clock.turn(days=1)
 
 
 def test_whoever_cannot_be_erased_again_is_signed_out_and_keeps_nobody_from_being_served(

@@ -10,9 +10,10 @@ declared cannot be forgotten here.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Protocol
 from uuid import UUID
@@ -26,9 +27,17 @@ from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind as Record
 from muniment.server.privacy.ports import erasers
 from muniment.server.privacy.registry import Erase, Personal
-from muniment.server.privacy.requests.holds import check_holds
-from muniment.server.privacy.requests.models import Erasure, Request
-from muniment.server.privacy.requests.tombstones import bury, clear_old, names, tomb_of
+from muniment.server.privacy.requests.holds import check_holds, hold_on
+from muniment.server.privacy.requests.models import Channel, Erasure, Kind, Outcome, Request
+from muniment.server.privacy.requests.tombstones import (
+    addresses,
+    bury,
+    bury_address,
+    clear_old,
+    names,
+    tomb_of,
+    tomb_of_address,
+)
 from muniment.server.privacy.rows_about import SELF, Addressed, PersonalTable, tables_about, tables_by_address
 from muniment.server.transactions import writing
 
@@ -87,13 +96,7 @@ class NotErased(Exception):
 def erase_person(deployment: Deployment, erasure: Erasure) -> None:
     """Run the erasure up to where nothing is left. Raises HeldByLaw, NotErased, and what erasers raise."""
     asked: Request = erasure.request
-    _erase(
-        deployment,
-        erasure.person,
-        counts=_Kept(erasure.pk),
-        asked_by=erasure.request_id,
-        asked_from=asked.email,
-    )
+    _erase(deployment, erasure.person, counts=_Kept(erasure.pk), asked=asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,8 @@ def replay_erasures(deployment: Deployment) -> Replayed:
     cannot be erased now keeps nobody else from being served.
     """
     clear_old(deployment.config.data, now=deployment.now())
-    return _replay(deployment, get_user_model()._default_manager.all())
+    people = _replay(deployment, get_user_model()._default_manager.all())
+    return replace(people, erased=people.erased + _replay_addresses(deployment))
 
 
 def retry_replays(deployment: Deployment) -> Replayed:
@@ -143,11 +147,66 @@ def _replay(deployment: Deployment, accounts: models.QuerySet[Any]) -> Replayed:
 
 def _erase_again(deployment: Deployment, person: int) -> None:
     deleted: Counter[str] = Counter()
-    _erase(deployment, person, counts=_Passing(deleted), asked_by=None)
+    _erase(deployment, person, counts=_Passing(deleted))
     with writing():
-        record(
-            Record.ERASURE_REPLAYED, clause="P46", now=deployment.now(), payload={"deleted": dict(deleted)}
+        _record_replay(deleted, now=deployment.now())
+
+
+def _record_replay(deleted: Counter[str], *, now: datetime) -> None:
+    record(Record.ERASURE_REPLAYED, clause="P46", now=now, payload={"deleted": dict(deleted)})
+
+
+def _replay_addresses(deployment: Deployment) -> int:
+    """Erase by address again where the database does not know that the request was verified: it is older.
+
+    Where it knows, the request itself goes on, or is done, and what came under the address since stays.
+    """
+    buried = defaultdict[UUID, set[str]](set)
+    for ref, tomb in addresses(deployment.config.data):
+        buried[ref].add(tomb)
+    known = Request.objects.filter(ref__in=buried).exclude(verified_at=None)
+    forgotten = set(buried) - set(known.values_list("ref", flat=True))
+    risen = _addresses_of(set().union(*(buried[ref] for ref in forgotten))) if forgotten else {}
+    erased = 0
+    for ref in forgotten:
+        found = [email for tomb in buried[ref] for email in risen.get(tomb, ())]
+        if not any(_is_held(email, now=deployment.now()) for email in found):
+            erased += _erase_addresses_again(found, ref, now=deployment.now())
+    return erased
+
+
+def _addresses_of(tombs: set[str]) -> dict[str, set[str]]:
+    """What stands anywhere in the database and is buried, by its tomb."""
+    found = defaultdict[str, set[str]](set)
+    for table in tables_by_address():
+        for email in table.model._default_manager.values_list(table.by.column, flat=True).distinct():
+            if tomb_of_address(email) in tombs:
+                found[tomb_of_address(email)].add(email)
+    return found
+
+
+def _is_held(email: str, *, now: datetime) -> bool:
+    account = get_user_model()._default_manager.with_address(email).first()
+    return account is not None and hold_on(account.pk, now=now) is not None
+
+
+def _erase_addresses_again(emails: list[str], ref: UUID, *, now: datetime) -> bool:
+    """Whether anything was there. The request is entered as done, so that this happens once."""
+    deleted: Counter[str] = Counter()
+    for email in emails:
+        for table in tables_by_address():
+            _erase_by_address(table, email, counts=_Passing(deleted), asked_by=None)
+    done = {"verified_at": now, "outcome": Outcome.DONE, "closed_at": now}
+    came = int(now.timestamp())
+    asked = {"kind": Kind.ERASE, "channel": Channel.PAGE, "received": came, "due": came}
+    with writing():
+        request, _ = Request.objects.update_or_create(
+            ref=ref, defaults=done, create_defaults={**asked, **done}
         )
+        Erasure.objects.create(request=request, person=0, begun_at=now, done_at=now, deleted=dict(deleted))
+        if deleted:
+            _record_replay(deleted, now=now)
+    return bool(deleted)
 
 
 def left_of(person: int) -> list[str]:
@@ -155,12 +214,14 @@ def left_of(person: int) -> list[str]:
     return [table.label for table in tables_about() if table.about(person).exists()]
 
 
-def _erase(
-    deployment: Deployment, person: int, *, counts: _Counts, asked_by: int | None, asked_from: str = ""
-) -> None:
+def _erase(deployment: Deployment, person: int, *, counts: _Counts, asked: Request | None = None) -> None:
     check_holds(person, now=deployment.now())
     account: Any = get_user_model()._default_manager.filter(pk=person).first()
-    addresses = {asked_from.lower(), "" if account is None else account.email} - {""}
+    asked_by, asked_from = (None, "") if asked is None else (asked.pk, asked.email.lower())
+    emails = {asked_from, "" if account is None else account.email} - {""}
+    if asked is not None:
+        for email in emails:
+            bury_address(deployment.config.data, email, request=asked.ref, now=deployment.now())
     if account is not None:
         ref: UUID = account.ref
         bury(deployment.config.data, ref, now=deployment.now())
@@ -170,7 +231,7 @@ def _erase(
             with writing():
                 counts.state({f"{eraser.name}: {what}": number for what, number in deleted.items()})
     for held in tables_by_address():
-        for email in addresses:
+        for email in emails:
             _erase_by_address(held, email, counts=counts, asked_by=asked_by)
     if account is not None:
         for table in _children_first(tables_about()):
@@ -180,7 +241,7 @@ def _erase(
     left = left_of(person) + [
         held.model._meta.label
         for held in tables_by_address()
-        if any(_under(held, email, asked_by).exists() for email in addresses)
+        if any(_under(held, email, asked_by).exists() for email in emails)
     ]
     if left:
         raise NotErased(left)
