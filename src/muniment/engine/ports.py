@@ -334,7 +334,7 @@ class Excludes(Protocol):
 
     @property
     def tag_files(self) -> Collection[bytes]:
-        """Names whose presence excludes the directory that holds them (`CACHEDIR.TAG`, `.nobackup`)."""
+        """Names that exclude what their directory holds, unless it is a root: `CACHEDIR.TAG`, `.nobackup`."""
 
     def is_tagged(self, directory: Directory, names: Collection[bytes]) -> str | None:
         """The tag that excludes this directory's content, if any (of CACHEDIR.TAG, the signature counts)."""

@@ -89,6 +89,7 @@ class _Frame:
 
     It has no path of its own, only how much of the trail is its: ten thousand directories one in the other
     would hold ten thousand paths. `whole`: all of it belongs to the set; else only what leads to roots.
+    `is_root`: it was named as one.
     `device` is the only one entered under `MountRule.STAY` (None above the roots).
     """
 
@@ -101,6 +102,7 @@ class _Frame:
     whole: bool
     trust: Trust
     device: int | None
+    is_root: bool = False
     is_open: bool = True
     below: list[bytes] = field(default_factory=list)
     failed: dict[bytes, OSError] = field(default_factory=dict)
@@ -164,6 +166,7 @@ class Walk:
             whole=self._roots.whole,
             trust=self._roots.trust,
             device=None,
+            is_root=self._roots.whole,
         )
         stack = self._stack
         stack.append(top)
@@ -214,7 +217,9 @@ class Walk:
         else:
             trust, device = frame.trust, frame.device
         whole = node.whole or (frame.whole and name not in frame.passages)
-        return _Frame(*place, handle, node.children, whole=whole, trust=trust, device=device)
+        return _Frame(
+            *place, handle, node.children, whole=whole, trust=trust, device=device, is_root=node.whole
+        )
 
     def _spare_descriptors(self) -> None:
         place = len(self._stack) - 1 - _KEEP_OPEN
@@ -257,8 +262,9 @@ class Walk:
         frame.below.reverse()
 
     def _is_tagged(self, frame: _Frame, names: list[bytes]) -> bool:
-        tags = self._excludes.tag_files
-        present = [tag for tag in tags if tag in names] if tags and not frame.roots else []
+        # Who names a directory as a root wants what is in it, whatever somebody put there.
+        tags = () if frame.is_root or frame.roots else self._excludes.tag_files
+        present = [tag for tag in tags if tag in names]
         rule = self._excludes.is_tagged(frame.handle, present) if present else None
         if rule is not None:
             self._tally.left_out(frame.path[:-1], rule)

@@ -80,6 +80,20 @@ def test_who_names_a_root_in_scratch_space_gets_it() -> None:
     assert rules.rules_for(b"/tmp/", [b"other"], directories=[b"other"]) == {b"other": "//tmp/*"}
 
 
+@pytest.mark.parametrize("root", [b"/tmp", b"/var/tmp", b"/run", b"/var/tmp/"])
+def test_who_names_scratch_space_itself_gets_what_is_in_it(root: bytes) -> None:
+    top = root.rstrip(b"/") + b"/"
+    rules = ExclusionRules(DEFAULT_RULES, roots=[root, b"/"])
+    assert rules.rules_for(top, [b"a", b".cache"], directories=[b"a", b".cache"]) == {b".cache": ".cache/"}
+    assert rules.rules_for(top + b"a/", [b"b"], directories=[]) == {}
+
+
+def test_ones_own_rule_for_all_of_a_root_holds() -> None:
+    rules = ["//home/me/*", "!//home/me/letters"]
+    assert excluded(rules, b"/home/me/a") == "//home/me/*"
+    assert excluded(rules, b"/home/me/letters") is None
+
+
 def test_a_rule_without_meaning_is_refused() -> None:
     with pytest.raises(UsageError):
         ExclusionRules(["a/***/[", "!"], roots=[b"/"])

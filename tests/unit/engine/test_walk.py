@@ -83,6 +83,18 @@ def test_a_tagged_directory_is_kept_empty_and_told(bench: Bench, root: Path) -> 
     assert bench.progress.left_out == {b"/root/work": ".nobackup"}
 
 
+def test_a_root_is_backed_up_whatever_tag_it_has(bench: Bench, root: Path) -> None:
+    make(root, "work/.nobackup", "work/file", "work/deep/.nobackup", "work/deep/file", "other/file")
+    bench.excludes = NamedExcludes(tag_files={b".nobackup"})
+    bench.back_up(root / "work")
+    assert set(bench.below()) == {"work", "work/.nobackup", "work/file", "work/deep"}
+    bench.back_up(root, root / "work")
+    assert set(bench.below()) == {
+        "work", "work/.nobackup", "work/file", "work/deep", "other", "other/file",
+    }  # fmt: skip
+    assert bench.progress.left_out == {b"/root/work/deep": ".nobackup"}
+
+
 class TwoFileSystems(SpoiledDisk):
     """A machine where what lies below `mounted` is another file system."""
 

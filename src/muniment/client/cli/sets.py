@@ -168,7 +168,8 @@ def _show(invocation: Invocation, backup_set: BackupSet) -> None:
     lines.append("Left out:" if rules else "Nothing is left out by rule.")
     lines += [f"  {rule}" for rule in rules]
     lines.append(
-        "Directories with a CACHEDIR.TAG or a .nobackup file are left out, and named in each run's result."
+        "Directories with a CACHEDIR.TAG or a .nobackup file are left out and named in each run's result, but"
+        " none of the roots above."
     )
     invocation.output.result(_document(backup_set) | {"rules": list(rules)}, lines)
 

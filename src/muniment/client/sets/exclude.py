@@ -2,8 +2,9 @@
 
 A rule is matched against the path below the set's root, as git matches one against the path below the
 repository. A rule that begins with the path of a root, or with ``//``, is meant from the top of the file
-system (``//proc/*``); it never reaches a root or what contains one: who
-names `/tmp/x` as a root wants it.
+system (``//proc/*``); it never reaches a root or what contains one: who names `/tmp/x` as a root wants it.
+For the same reason a built-in rule for all that is in a directory (``//tmp/*``) is none below that directory
+as a root, and a tag counts below a root only.
 
 The syntax is pathspec's affair. What is ours is speed: a directory's names are first held against what the
 last component of every rule could be, in a handful of calls, and only what passes is matched for real.
@@ -209,7 +210,7 @@ def _below(text: str, root: str) -> str | None:
         if place >= len(wanted) or not fnmatch.fnmatchcase(part, wanted[place]):
             return None
     rest = [part for part in wanted[len(parts) :] if part]
-    if not rest:
+    if not rest or (rest == ["*"] and text in DEFAULT_RULES):
         return None
     return mark + "/" + "/".join(rest) + ("/" if rule.endswith("/") else "")
 
