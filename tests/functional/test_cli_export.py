@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -91,19 +92,93 @@ def test_a_kit_exports_too_and_nothing_is_readable(machine: Machine, tree: Path,
     assert differences(tree, target / tree.relative_to("/")) == []
 
 
-def test_a_damaged_pack_stops_the_export(machine: Machine, tmp_path: Path, shared_server: Served) -> None:
-    victim = max(
-        (path for path in (shared_server.data / "objects").rglob("*") if path.is_file()),
-        key=lambda p: p.stat().st_size,
-    )
-    sound = victim.read_bytes()
-    victim.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Machine, Path, Served]]:
+    """A vault with a pack of data, and one of pages, from each of three runs."""
+    place = tmp_path_factory.mktemp("grown")
+    served = Served(place / "server").start()
     try:
-        ran = machine.run("export", tmp_path / "export")
+        machine = Machine(place / "home").connect(served.url, served.create_account("grown@example.org"))
+        tree = place / "tree"
+        tree.mkdir()
+        for number in range(3):
+            (tree / f"file{number}").write_bytes(os.urandom(100_000 + number))
+            machine.done("backup", tree)
+        yield machine, tree, served
+    finally:
+        served.close()
+
+
+def pack_of_data(served: Served) -> Path:
+    """Where the server keeps what the first run stored. Later ones wrote all pages anew."""
+    packs = [path for path in (served.data / "objects").rglob("*") if path.is_file()]
+    of_data = (path for path in packs if path.stat().st_size > 100_000)
+    return min(of_data, key=lambda pack: pack.stat().st_mtime_ns)
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_damaged_pack_costs_what_needs_it_alone(
+    grown: tuple[Machine, Path, Served], tmp_path: Path, is_gone: bool
+) -> None:
+    machine, tree, served = grown
+    machine.done("export", tmp_path / "whole")
+    packs = {path.name for path in (tmp_path / "whole" / "packs").rglob("*/*")}
+    victim = pack_of_data(served)
+    sound = victim.read_bytes()
+    place = tmp_path / "export"
+    try:
+        if is_gone:
+            victim.unlink()
+        else:
+            victim.write_bytes(sound[:50_000] + b"overwrit" + sound[50_008:])
+        ran = machine.run("export", place)
     finally:
         victim.write_bytes(sound)
-    assert (ran.code, ran.result["error"]) == (5, "DamagedObject")
-    assert not (tmp_path / "export" / "vault.json").exists()
+    assert (ran.code, len(ran.result["damaged"])) == (5, 1), ran.said
+    damaged = ran.result["damaged"][0]
+    assert {path.name for path in (place / "packs").rglob("*/*")} == (packs - {damaged}) | (
+        set() if is_gone else {f"{damaged}.damaged"}
+    )
+    assert len(list((place / "heads").iterdir())) == len(list((place / "sets").iterdir())) == 3
+    assert (place / "vault.json").exists()
+
+    lost = restored_but(place, tmp_path / "out")
+    assert len(lost) == 1
+    for file in tree.iterdir():
+        twin = tmp_path / "out" / file.relative_to("/")
+        assert twin.exists() != (str(file.relative_to("/")) in lost)
+        assert not twin.exists() or twin.read_bytes() == file.read_bytes()
+
+    assert machine.done("export", place)["damaged"] == []
+    assert {path.name for path in (place / "packs").rglob("*/*")} == packs
+
+
+def test_damaged_packs_are_named_to_people(grown: tuple[Machine, Path, Served], tmp_path: Path) -> None:
+    machine, _, served = grown
+    victim = pack_of_data(served)
+    sound = victim.read_bytes()
+    victim.write_bytes(bytes(len(sound)))
+    try:
+        damaged = machine.run("export", tmp_path / "export").result["damaged"]
+        said = machine.told("export", tmp_path / "export")
+    finally:
+        victim.write_bytes(sound)
+    assert said.code == 5
+    assert len(damaged) == 1
+    assert damaged[0] in said.out
+
+
+def restored_but(place: Path, target: Path) -> set[str]:
+    """The paths that the stand-alone restorer names as lost."""
+    done = subprocess.run(
+        [sys.executable, RESTORER, place, target],
+        env={"PATH": os.environ["PATH"], "MUNIMENT_PASSPHRASE": PASSPHRASE},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 3, done.stderr
+    return {line.split(":")[0] for line in done.stderr.splitlines()}
 
 
 def test_an_export_is_for_its_owner_alone(machine: Machine, tmp_path: Path) -> None:

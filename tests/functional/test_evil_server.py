@@ -417,6 +417,7 @@ def test_export_opens_packs_rather_than_believe_the_hash_beside_them(
     """One bit in the first block: the server gives the hash of what it gives."""
     _, victim = packs_of_tree(attacked)
     false = flip(attacked.pack(victim), 200)
+    place = tmp_path / "export"
 
     def give(exchange: Exchange) -> None:
         if exchange.ids["pack"] == victim:
@@ -432,10 +433,37 @@ def test_export_opens_packs_rather_than_believe_the_hash_beside_them(
     with Evil(attacked.url) as evil:
         evil.alter("get_pack", give)
         evil.rewrite("snapshot_packs", wire.SnapshotPacks, vouch)
+        ran = alice.muniment("export", place, server=evil.url)
+        assert (ran.result["damaged"], ran.code) == ([victim], 5), ran
+        pack = place / "packs" / victim[:2] / victim
+        assert not pack.exists()
+        pack.write_bytes(b"torn")
+        assert alice.muniment("export", place, server=evil.url).expect(5).result["damaged"] == [victim]
+        assert not pack.exists()
+        # What an earlier export has right is kept, whatever the server says now.
+        pack.write_bytes(attacked.pack(victim))
+        assert alice.muniment("export", place, server=evil.url).expect(0).result["damaged"] == []
+    assert pack.read_bytes() == attacked.pack(victim)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_damage_does_not_hide_what_a_set_leaves_out(
+    attacked: AttackedVault, alice: Machine, tmp_path: Path, place: int
+) -> None:
+    """Of every pack but two the server gives zeros; what the rest proves to be lacking is named still."""
+    kept = set(packs_of_tree(attacked))
+
+    def spoil(exchange: Exchange) -> None:
+        if exchange.ids["pack"] not in kept:
+            exchange.content, exchange.tricked = bytes(len(exchange.content)), True
+
+    with Evil(attacked.url) as evil:
+        evil.alter("get_pack", spoil)
+        evil.rewrite("snapshot_packs", wire.SnapshotPacks, lambda said: without_pack(place)(attacked, said))
         ran = alice.muniment("export", tmp_path / "export", server=evil.url)
     assert (ran.error, ran.code) == ("DamagedObject", 5), ran
-    assert victim in ran.result["message"]
-    assert not (tmp_path / "export" / "packs" / victim[:2] / victim).exists()
+    assert packs_of_tree(attacked)[place] in ran.result["message"]
+    assert not (tmp_path / "export" / "vault.json").exists()
 
 
 def test_export_takes_more_than_is_needed(attacked: AttackedVault, alice: Machine, tmp_path: Path) -> None:

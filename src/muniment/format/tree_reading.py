@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Protocol
 
 from muniment.crypto.digests import page_id
@@ -87,11 +87,16 @@ class TreeReader:
         if end != entry.size:
             raise _damaged(entry.extent_tree, "its extents do not add up to the file's size")
 
-    def reachable_packs(self, root: PageRef | None, memo: PackMemo) -> frozenset[PackId]:
-        """The reference set of a tree: every pack that it needs, its own pages' packs among them."""
+    def reachable_packs(
+        self, root: PageRef | None, memo: PackMemo, *, lost: Collection[PackId] = ()
+    ) -> frozenset[PackId]:
+        """The reference set of a tree: every pack that it needs, its own pages' packs among them.
+
+        A page in a pack of `lost` that cannot be read is passed over, and with it what is under it.
+        """
         if root is None:
             return frozenset()
-        return self._packs_under(root, memo) | {root.block.pack_id}
+        return self._packs_under(root, memo, lost) | {root.block.pack_id}
 
     def children(self, ref: PageRef, *, after: bytes = b"") -> InteriorPage:
         """One interior page, verified; all keys under it are greater than `after`."""
@@ -174,26 +179,32 @@ class TreeReader:
             raise _damaged(ref, "it is not what its reference describes")
         return page
 
-    def _packs_under(self, ref: PageRef, memo: PackMemo) -> frozenset[PackId]:
+    def _packs_under(self, ref: PageRef, memo: PackMemo, lost: Collection[PackId]) -> frozenset[PackId]:
         known = memo.packs_of(ref.page_id)
         if known is not None:
             return known
-        packs: set[PackId] = set()
-        if ref.level:
-            page = self.children(ref)
-            packs |= page.packs
-            for child in page.children:
-                packs |= self._packs_under(child, memo)
-        elif ref.page_type is PageType.LEAF:
-            leaf = self.load_leaf(ref)
-            packs |= leaf.packs
-            for tree in leaf.extent_trees():
-                packs |= self._packs_under(tree, memo)
-        else:
-            packs |= self._load_extents(ref).packs
+        try:
+            named, below = self._named_by(ref)
+        except DamagedObject:
+            if ref.block.pack_id not in lost:
+                raise
+            return frozenset()
+        packs = set(named)
+        for page in below:
+            packs |= self._packs_under(page, memo, lost)
         result = frozenset(packs)
         memo.note_packs(ref.page_id, result)
         return result
+
+    def _named_by(self, ref: PageRef) -> tuple[Iterable[PackId], Iterable[PageRef]]:
+        """The packs that one page names, and the pages directly under it."""
+        if ref.level:
+            page = self.children(ref)
+            return page.packs, page.children
+        if ref.page_type is PageType.LEAF:
+            leaf = self.load_leaf(ref)
+            return leaf.packs, leaf.extent_trees()
+        return self._load_extents(ref).packs, ()
 
 
 def subtree_range(directory: bytes) -> tuple[bytes, bytes]:

@@ -37,10 +37,19 @@ def export(
         "fetched": report.fetched,
         "bytes": report.bytes,
         "left_out": [one.snapshot.hex for one in report.set_aside],
+        "damaged": [pack.hex for pack in report.damaged],
     }
     snapshots, packs = plural(report.snapshots, "snapshot"), plural(report.packs, "pack")
     lines = [f"The vault is in {directory}, still sealed: {snapshots} in {packs}."]
     lines.append(f"Fetched {plural(report.fetched, 'pack')}, {human_size(report.bytes)}.")
+    if report.damaged:
+        lines.append("Damaged packs: " + ", ".join(pack.hex for pack in report.damaged))
+        lines.append(
+            "What needs them cannot be restored whole from here, all else can. Tell the operator; the same"
+            " export again fetches only these."
+        )
     invocation.output.result(document, lines)
+    if report.damaged:
+        raise typer.Exit(int(Outcome.INTEGRITY))
     if report.set_aside:
         raise typer.Exit(int(Outcome.INCOMPLETE))

@@ -10,13 +10,14 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
+from muniment.client.spool.uploads import VaultPacks
 from muniment.client.state.known_heads import OpenedHead
 from muniment.client.state.page_cache import decode_packs, encode_packs
 from muniment.client.telling.output import iso_time
@@ -28,9 +29,9 @@ from muniment.client.vault.slots import WAYS_IN, SeenList, check_wrapped_slots, 
 from muniment.format.pack import check_pack, open_block
 from muniment.format.tree import TreeReader
 from muniment.model.entry import PageRef
-from muniment.model.errors import DamagedObject, Interrupted, TargetFull
+from muniment.model.errors import DamagedObject, Interrupted, MunimentError, TargetFull
 from muniment.model.ids import PackId, PageId, SlotId, SnapshotId
-from muniment.model.packs import PACK_CEILING, BlockRole, is_permitted_size
+from muniment.model.packs import PACK_CEILING, BlockAddress, BlockRole, is_permitted_size
 from muniment.wire import messages as wire
 
 FORMAT = 1
@@ -51,7 +52,8 @@ vault.json   which vault this is
 slots/       the list of key slots, and the wrapped keys
 heads/       one sealed record per snapshot, named by its id
 sets/        the packs each snapshot needs: their ids, 16 bytes each, sorted
-packs/       sealed packs, by the first two digits of their ids
+packs/       sealed packs, by the first two digits of their ids; ID.damaged is one that was not whole on the
+             server, as it came: what is whole in it can be restored
 """
 
 
@@ -64,6 +66,8 @@ class ExportReport:
     """Of packs fetched by this export."""
     set_aside: tuple[SetAside, ...] = ()
     """Snapshots that the export does not hold, because they cannot be read."""
+    damaged: list[PackId] = field(default_factory=list)
+    """Packs that the server does not give whole: all else is exported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,8 @@ class Exporter:
     stop: Callable[[], bool]
 
     def export(self) -> ExportReport:
-        """Raises TargetFull; RollbackDetected and DamagedObject where the server hides or alters what a
-        restore would need."""
+        """Raises TargetFull; RollbackDetected and DamagedObject where the server hides or alters what every
+        restore would need. Packs that are damaged are reported, and cost what is in them alone."""
         try:
             return self._export()
         except OSError as error:
@@ -108,7 +112,7 @@ class Exporter:
         self._fetch_all(needed, report)
         memo = _PackMemo()
         for opened in listed:
-            self._check_set(opened, memo)
+            self._check_set(opened, memo, damaged=report.damaged)
         _sync(*(self.place / "packs").iterdir(), self.place / "packs")
         # Only now, and on the disk one after the other: a head promises its set, and a set its packs.
         for opened in listed:
@@ -146,10 +150,10 @@ class Exporter:
         """A snapshot's set, until all its packs are there."""
         return self.place / "sets" / f".{snapshot.hex}.listed"
 
-    def _check_set(self, opened: OpenedHead, memo: _PackMemo) -> None:
+    def _check_set(self, opened: OpenedHead, memo: _PackMemo, *, damaged: Collection[PackId]) -> None:
         """What a snapshot needs, its own sealed pages say: read from the export, which so proves it has them.
 
-        More than that in the server's list does no harm.
+        More than that in the server's list does no harm. Pages lost with a damaged pack prove nothing.
         """
         listed = decode_packs(self._listed_path(opened.snapshot).read_bytes())
 
@@ -158,21 +162,36 @@ class Exporter:
             block = ref.block
             if block.pack_id not in listed:
                 raise _left_out(opened.snapshot, block.pack_id)
-            with self._path_of(block.pack_id).open("rb") as file:
-                file.seek(block.offset)
-                sealed = file.read(block.length)
+            sealed = self._read(block, is_damaged=block.pack_id in damaged)
             return bytes(open_block(sealed, block, BlockRole.PAGE, self.vault.keys))
 
-        lacking = TreeReader(self.vault.keys, load).reachable_packs(opened.head.root, memo) - listed
+        reader = TreeReader(self.vault.keys, load)
+        lacking = reader.reachable_packs(opened.head.root, memo, lost=damaged) - listed
         if lacking:
             raise _left_out(opened.snapshot, min(lacking))
 
+    def _read(self, block: BlockAddress, *, is_damaged: bool) -> bytes:
+        path = self._path_of(block.pack_id)
+        try:
+            with (_as_it_came(path) if is_damaged else path).open("rb") as file:
+                file.seek(block.offset)
+                return file.read(block.length)
+        except FileNotFoundError:
+            if not is_damaged:
+                raise
+            raise DamagedObject(f"pack {block.pack_id}", why="the server gave nothing of it") from None
+
     def _fetch_all(self, needed: dict[PackId, wire.PackInfo], report: ExportReport) -> None:
         with ThreadPoolExecutor(FETCHES, thread_name_prefix="export") as pool:
-            pending = [pool.submit(self._fetch, pack, info) for pack, info in sorted(needed.items())]
+            pending = {pack: pool.submit(self._fetch, pack, info) for pack, info in sorted(needed.items())}
             try:
-                for future in pending:
-                    size = future.result()
+                for pack, future in pending.items():
+                    try:
+                        size = future.result()
+                    except DamagedObject:
+                        # It costs what needs it. Whoever leaves must not lose all else with it.
+                        report.damaged.append(pack)
+                        continue
                     report.fetched += size > 0
                     report.bytes += size
             except BaseException:
@@ -180,7 +199,7 @@ class Exporter:
                 raise
 
     def _fetch(self, pack: PackId, info: wire.PackInfo) -> int:
-        """Bytes fetched; 0 where the file is there and right."""
+        """Bytes fetched; 0 where the file is there and right. DamagedObject where it cannot be had whole."""
         self._heed_stop()
         path = self._path_of(pack)
         path.parent.mkdir(mode=_DIRECTORY, exist_ok=True)
@@ -188,16 +207,43 @@ class Exporter:
         if path.exists() and _hash_of(path) == info.sha256:
             self.progress.found(files=1, content=info.size)
             return 0
-        if not is_permitted_size(info.size) or info.size > PACK_CEILING:
-            raise DamagedObject(f"pack {pack}", why=f"the server says that it has {info.size} bytes")
-        content = self.vault.server.read_pack(self.vault.vault, pack, offset=0, length=info.size)
-        if hashlib.sha256(content).digest() != info.sha256:
-            raise DamagedObject(f"pack {pack}", why="what the server gave has another hash")
-        # The hash is the server's own word. What a restore will read must open, down to each chunk.
-        check_pack(self.vault.keys, content, pack_id=pack)
+        try:
+            content = self._whole(pack, info)
+        except DamagedObject:
+            # An export made while the server had it right is not given up for what it says now.
+            if not self._opens(pack):
+                path.unlink(missing_ok=True)
+                raise
+            self.progress.found(files=1, content=info.size)
+            return 0
         self._write(path, content)
+        _as_it_came(path).unlink(missing_ok=True)
         self.progress.found(files=1, content=info.size)
         return info.size
+
+    def _whole(self, pack: PackId, info: wire.PackInfo) -> bytes:
+        """A pack that opens in all its parts; one that does not is left beside its place."""
+        if not is_permitted_size(info.size) or info.size > PACK_CEILING:
+            raise DamagedObject(f"pack {pack}", why=f"the server says that it has {info.size} bytes")
+        content = VaultPacks(self.vault.server, self.vault.vault, None).read(pack, offset=0, length=info.size)
+        try:
+            if hashlib.sha256(content).digest() != info.sha256:
+                raise DamagedObject(f"pack {pack}", why="what the server gave has another hash")
+            # The hash is the server's own word. What a restore will read must open, down to each chunk.
+            check_pack(self.vault.keys, content, pack_id=pack)
+        except DamagedObject:
+            # Its other blocks may be whole, and whoever reads an export checks every one.
+            self._write(_as_it_came(self._path_of(pack)), content)
+            raise
+        return content
+
+    def _opens(self, pack: PackId) -> bool:
+        """Whether what an earlier export left under this id is that pack."""
+        try:
+            check_pack(self.vault.keys, self._path_of(pack).read_bytes(), pack_id=pack)
+        except (FileNotFoundError, MunimentError):
+            return False
+        return True
 
     def _path_of(self, pack: PackId) -> Path:
         return self.place / "packs" / pack.hex[:2] / pack.hex
@@ -229,6 +275,11 @@ class _PackMemo:
 
     def note_packs(self, page: PageId, packs: frozenset[PackId]) -> None:
         self._packs[page] = packs
+
+
+def _as_it_came(path: Path) -> Path:
+    """Where what the server gave of a damaged pack is: under its id there are only whole ones."""
+    return path.with_name(path.name + ".damaged")
 
 
 def _left_out(snapshot: SnapshotId, pack: PackId) -> DamagedObject:
