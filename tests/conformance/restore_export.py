@@ -42,6 +42,9 @@ except ImportError:
 
 MAX_PLAIN = 8 << 20
 LEAF, INTERIOR, EXTENT_LEAF, EXTENT_INTERIOR = range(4)
+SEPARATOR = b"\0"
+"""Between the names of a key."""
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
@@ -231,115 +234,168 @@ class Vault:
         )
         return content
 
-    def leaves(self, pack: list, place: list, page_id: bytes, page_type: int, level: int):
-        """The leaf pages under a page, in key order."""
-        demand(
-            level <= 8 and (level > 0) == (page_type in (INTERIOR, EXTENT_INTERIOR)), "a tree is impossible"
-        )
+    def leaves(self, pack: list, place: list, page_id: bytes, page_type: int, level: int, lost=None):
+        """The leaf pages under a page, in key order.
+
+        A page below it that cannot be read is told to `lost`, with its last key and how many entries are
+        under it; without `lost` it ends all.
+        """
         page = self.page(tuple(pack), place, page_id, page_type)
+        yield from self.leaves_under(page, page_type, level, lost)
+
+    def leaves_under(self, page: list, page_type: int, level: int, lost):
+        is_possible = level <= 24 and (level > 0) == (page_type in (INTERIOR, EXTENT_INTERIOR))
+        demand(is_possible, "a tree is impossible")
         if level == 0:
             yield page
             return
         below = page_type if level > 1 else page_type - 1
-        for _, child_level, at, ordinal, offset, length, name, _, _ in page[3]:
+        for last_key, child_level, at, ordinal, offset, length, name, entries, _ in page[3]:
             demand(child_level == level - 1, "a tree is impossible")
-            yield from self.leaves(page[2][at], [ordinal, offset, length], name, below, child_level)
+            try:
+                child = self.page(tuple(page[2][at]), [ordinal, offset, length], name, below)
+            except (Broken, OSError) as error:
+                if lost is None:
+                    raise
+                lost(last_key, entries, error)
+            else:
+                yield from self.leaves_under(child, below, child_level, lost)
 
 
 # --- writing
 
 
+def is_there(at: int, name: bytes) -> bool:
+    try:
+        os.stat(name, dir_fd=at, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 class Target:
-    """The directory restored into. Every directory in it was made by us, so that no link leads out of it."""
+    """The directory restored into, by descriptors: a path may be longer than the system takes in one piece.
+
+    It was empty, and no link in it is followed: nothing is made outside.
+    """
 
     def __init__(self, vault: Vault, path: Path) -> None:
-        self.vault, self.path = vault, path
+        self.vault = vault
         path.mkdir(parents=True, exist_ok=True)
         demand(not any(path.iterdir()), f"{path} is not empty")
-        self.made = {b""}
-        self.links: dict[int, bytes] = {}
-        self.last: list[tuple[bytes, list, dict]] = []
+        self.handle = os.open(path, DIRECTORY)
+        self.key, self.here = b"", []
+        self.links: dict[int, tuple[bytes, bytes]] = {}
+        self.last: list[tuple[bytes, bytes, list, dict]] = []
         self.notes: list[str] = []
         self.files = self.bytes = 0
 
-    def at(self, path: bytes) -> bytes:
-        return os.path.join(os.fsencode(self.path), path)
+    def note(self, directory: bytes, name: bytes, complaint: object) -> None:
+        self.notes.append(f"{os.fsdecode(directory.replace(SEPARATOR, b'/') + name)}: {complaint}")
 
-    def directory(self, key: bytes) -> bytes:
-        """The path of a directory's key, made as far as it is missing."""
-        path = b""
-        for part in key.split(b"\0")[:-1]:
-            demand(part not in (b"", b".", b"..") and b"/" not in part, f"an unsafe path: {key!r}")
-            path = os.path.join(path, part)
-            if path not in self.made:
-                os.mkdir(self.at(path), 0o700)
-                self.made.add(path)
-        return path
+    def lost(self, last_key: bytes, entries: int, error: Exception) -> None:
+        directory, _, name = last_key.rpartition(SEPARATOR)
+        self.note(directory, name, f"about {entries} entries up to this one are lost: {error}")
+
+    def enter(self, directory: bytes) -> int:
+        """A directory by its key, made as far as it is missing; open until another one is entered."""
+        if directory == self.key:
+            return self.handle
+        parts = directory.split(SEPARATOR)
+        demand(parts.pop() == b"", f"an unsafe path: {directory!r}")
+        for part in parts:
+            demand(part not in (b"", b".", b"..") and b"/" not in part, f"an unsafe path: {directory!r}")
+        self.key = None  # for as long as it is somewhere between
+        common = 0
+        while common < min(len(parts), len(self.here)) and parts[common] == self.here[common]:
+            common += 1
+        while len(self.here) > common:
+            self.step(b"..")
+            self.here.pop()
+        for part in parts[common:]:
+            try:
+                self.step(part)
+            except FileNotFoundError:
+                os.mkdir(part, 0o700, dir_fd=self.handle)
+                self.step(part)
+            self.here.append(part)
+        self.key = directory
+        return self.handle
+
+    def step(self, part: bytes) -> None:
+        before, self.handle = self.handle, os.open(part, DIRECTORY, dir_fd=self.handle)
+        os.close(before)
 
     def restore_leaf(self, page: list) -> None:
         _, _, packs, blocks, owners, runs = page
         for directory, _, *columns, extras in runs:
-            parent = self.directory(directory)
             for number, row in enumerate(zip(*columns, strict=True)):
-                name = row[0]
-                safe = name not in (b"", b".", b"..") and b"/" not in name and b"\0" not in name
-                demand(safe, f"an unsafe name: {name!r}")
-                path = os.path.join(parent, name)
                 try:
-                    self.restore(path, row, owners, extras.get(number, {}), packs, blocks)
+                    self.restore(directory, row, owners, extras.get(number, {}), packs, blocks)
                 except (Broken, OSError) as error:
-                    self.notes.append(f"{os.fsdecode(path)}: {error}")
+                    self.note(directory, row[0], error)
 
-    def restore(self, path: bytes, row: tuple, owners: list, extra: dict, packs: list, blocks: list) -> None:
-        _, mode, size, mtime, _, _, owner, contents = row
-        kind, at = stat.S_IFMT(mode), self.at(path)
-        entry = [mode, mtime, owners[owner]]
+    def restore(
+        self, directory: bytes, row: tuple, owners: list, extra: dict, packs: list, blocks: list
+    ) -> None:
+        name, mode, size, mtime, _, _, owner, contents = row
+        is_safe = name not in (b"", b".", b"..") and b"/" not in name and SEPARATOR not in name
+        demand(is_safe, f"an unsafe name: {name!r}")
+        kind, entry = stat.S_IFMT(mode), [mode, mtime, owners[owner]]
         xattrs = {
-            name: value if isinstance(value, bytes) else b"".join(self.pieces(value, packs, blocks))
-            for name, value in extra.get(3, [])
+            attribute: value if isinstance(value, bytes) else b"".join(self.pieces(value, packs, blocks))
+            for attribute, value in extra.get(3, [])
         }
-        if kind == stat.S_IFDIR:
-            if path not in self.made:
-                os.mkdir(at, 0o700)
-                self.made.add(path)
-            self.last.append((path, entry, xattrs))
-            return
         group = extra.get(4, 0)
         if group and group in self.links:
-            os.link(self.at(self.links[group]), at, follow_symlinks=False)
+            self.link(self.links[group], directory, name)
+            return
+        at = self.enter(directory)
+        if kind == stat.S_IFDIR:
+            os.mkdir(name, 0o700, dir_fd=at)
+            self.last.append((directory, name, entry, xattrs))
             return
         if kind == stat.S_IFREG:
             demand(contents is not None or size == 0, "its content was never read")
-            self.write(at, size, contents, packs, blocks)
+            self.write(at, name, size, self.pieces(contents, packs, blocks))
             self.files += 1
             self.bytes += size
         elif kind == stat.S_IFLNK:
-            os.symlink(extra[1], at)
+            os.symlink(extra[1], name, dir_fd=at)
         elif kind == stat.S_IFIFO:
-            os.mkfifo(at, 0o600)
+            os.mkfifo(name, 0o600, dir_fd=at)
         else:
-            self.notes.append(f"{os.fsdecode(path)}: sockets and devices are not made")
+            self.note(directory, name, "sockets and devices are not made")
             return
         if group:
-            self.links[group] = path
-        self.describe(at, entry, xattrs)
+            self.links[group] = (directory, name)
+        self.describe(directory, name, entry, xattrs)
 
-    def write(self, at: bytes, size: int, contents: list | dict | None, packs: list, blocks: list) -> None:
+    def link(self, first: tuple[bytes, bytes], directory: bytes, name: bytes) -> None:
+        """One more name of a file that is there."""
+        source = os.dup(self.enter(first[0]))
+        try:
+            at = self.enter(directory)
+            os.link(first[1], name, src_dir_fd=source, dst_dir_fd=at, follow_symlinks=False)
+        finally:
+            os.close(source)
+
+    def write(self, at: int, name: bytes, size: int, pieces) -> None:
         """A file appears under its name only when all of its content has been verified."""
-        partial = at[: at.rfind(b"/") + 1] + b".restoring-" + str(os.getpid()).encode()
-        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        partial = b".restoring-%d" % os.getpid()
+        handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=at)
         try:
             offset = 0
-            for piece in self.pieces(contents, packs, blocks):
+            for piece in pieces:
                 if isinstance(piece, bytes):
                     os.pwrite(handle, piece, offset)
                 offset += piece if isinstance(piece, int) else len(piece)
             demand(offset == size, "its content has another size")
             os.ftruncate(handle, size)
-            demand(not os.path.lexists(at), "it exists already")
-            os.rename(partial, at)
+            demand(not is_there(at, name), "it exists already")
+            os.rename(partial, name, src_dir_fd=at, dst_dir_fd=at)
         except BaseException:
-            os.unlink(partial)
+            os.unlink(partial, dir_fd=at)
             raise
         finally:
             os.close(handle)
@@ -354,26 +410,32 @@ class Target:
         for row in contents or []:
             yield self.vault.extent(row, packs, blocks)
 
-    def describe(self, at: bytes, entry: list, xattrs: dict[bytes, bytes]) -> None:
+    def describe(self, directory: bytes, name: bytes, entry: list, xattrs: dict[bytes, bytes]) -> None:
         """Owner, attributes, mode, time, in this order; what the system refuses is noted."""
-        mode, mtime, (uid, gid, _, _) = entry
-        link = stat.S_ISLNK(mode)
-        steps = [lambda: os.chown(at, uid, gid, follow_symlinks=False)] if os.geteuid() == 0 else []
-        for name, value in xattrs.items():
-            steps.append(lambda name=name, value=value: os.setxattr(at, name, value, follow_symlinks=False))
-        steps += [] if link else [lambda: os.chmod(at, stat.S_IMODE(mode) & 0o1777)]
-        steps += [lambda: os.utime(at, ns=(mtime, mtime), follow_symlinks=False)]
+        at, (mode, mtime, (uid, gid, _, _)) = self.enter(directory), entry
+        # Attributes have no call that is relative to a directory.
+        path = b"/proc/self/fd/%d/" % at + name
+        own = {"dir_fd": at, "follow_symlinks": False}
+        steps = [lambda: os.chown(name, uid, gid, **own)] if os.geteuid() == 0 else []
+        for attribute, value in xattrs.items():
+            steps.append(lambda a=attribute, v=value: os.setxattr(path, a, v, follow_symlinks=False))
+        if not stat.S_ISLNK(mode):
+            steps.append(lambda: os.chmod(name, stat.S_IMODE(mode) & 0o1777, dir_fd=at))
+        steps.append(lambda: os.utime(name, ns=(mtime, mtime), **own))
         for step in steps:
             try:
                 step()
             except OSError as error:
-                self.notes.append(
-                    f"{os.fsdecode(at)}: not all of its metadata could be set: {error.strerror}"
-                )
+                self.note(directory, name, f"not all of its metadata could be set: {error.strerror}")
 
     def finish(self) -> None:
-        for path, entry, xattrs in reversed(self.last):
-            self.describe(self.at(path), entry, xattrs)
+        """Directories last: what is put into one changes its time, and may need more than its mode allows."""
+        for directory, name, entry, xattrs in reversed(self.last):
+            try:
+                self.describe(directory, name, entry, xattrs)
+            except OSError as error:
+                self.note(directory, name, f"its metadata could not be set: {error.strerror}")
+        os.close(self.handle)
 
 
 def choose_head(vault: Vault, wanted: str | None) -> dict:
@@ -391,13 +453,16 @@ def restore_export(export: Path, target: Path, secret: str, wanted: str | None) 
     vault = Vault(export, secret)
     head = choose_head(vault, wanted)
     place = Target(vault, target)
-    if head["root"] is not None:
-        pack, kind, epoch, ordinal, offset, length, page_id, page_type, level, *_ = head["root"]
-        for leaf in vault.leaves([pack, kind, epoch], [ordinal, offset, length], page_id, page_type, level):
-            place.restore_leaf(leaf)
-    place.finish()
-    for note in place.notes:
-        print(note, file=sys.stderr)
+    try:
+        if head["root"] is not None:
+            pack, kind, epoch, *address, page_id, page_type, level, _, _, _ = head["root"]
+            root = ([pack, kind, epoch], address, page_id, page_type, level)
+            for leaf in vault.leaves(*root, lost=place.lost):
+                place.restore_leaf(leaf)
+    finally:
+        place.finish()
+        for note in place.notes:
+            print(note, file=sys.stderr)
     print(json.dumps({"files": place.files, "bytes": place.bytes, "errors": len(place.notes)}))
     return 3 if place.notes else 0
 

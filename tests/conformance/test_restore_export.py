@@ -10,13 +10,19 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from muniment.model.entry import Entry, PageRef
+from tests.golden import sample
 from tests.golden.make import COMPRESSED, HERE, STORED
-from tests.golden.sample import IMAGE, KIT, NANOSECOND, PASSPHRASE, SMALL, TEXT
+from tests.golden.sample import IMAGE, KIT, NANOSECOND, PASSPHRASE, SMALL, TEXT, Sample
+
+Extended = Callable[[Path, Callable[[Entry, Entry], list[Entry]]], Sample]
 
 RESTORER = Path(__file__).with_name("restore_export.py")
 PUBLIC = {
@@ -110,6 +116,110 @@ def test_restorer_imports_public_libraries_only() -> None:
     modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     roots = {module.split(".")[0] for module in modules}
     assert roots - set(sys.stdlib_module_names) - PUBLIC == set()
+
+
+@pytest.fixture
+def extended(monkeypatch: pytest.MonkeyPatch) -> Extended:
+    """Writes an export of the golden sample with more entries, made like a directory and a file of it."""
+
+    def write(place: Path, more: Callable[[Entry, Entry], list[Entry]]) -> Sample:
+        plain = sample.sample_entries
+
+        def entries(packer: sample.Packer, image: PageRef) -> list[Entry]:
+            found = plain(packer, image)
+            directory = next(one for one in found if one.name == b"many")
+            file = next(one for one in found if one.name == b"readme.txt")
+            return sorted([*found, *more(directory, file)], key=lambda one: one.key)
+
+        monkeypatch.setattr(sample, "sample_entries", entries)
+        made = sample.make_snapshot("extended", compressor=sample.Stored(), counter=1, parent=None)
+        for path, content in sample.export_files(made).items():
+            (place / path).parent.mkdir(parents=True, exist_ok=True)
+            (place / path).write_bytes(content)
+        return made
+
+    return write
+
+
+UNREAD = {f"home/ada/rare/{name}" for name in ("block", "character", "socket", "unread")}
+HOME = b"home\0ada\0"
+
+
+def test_paths_longer_than_the_system_takes_are_restored(tmp_path: Path, extended: Extended) -> None:
+    """Forty directories of 200 bytes each, one in the other, and what comes after them in key order."""
+    names = [b"%02d" % depth + b"d" * 198 for depth in range(40)]
+
+    def nested(directory: Entry, file: Entry) -> list[Entry]:
+        made = []
+        for depth, name in enumerate(names):
+            above = HOME + b"".join(one + b"\0" for one in names[:depth])
+            made.append(replace(directory, directory=above, name=name, mode=stat.S_IFDIR | 0o555))
+            made.append(replace(file, directory=above, name=b"leaf"))
+        first, group = HOME + b"".join(one + b"\0" for one in names), {"link_group": 77}
+        made += [replace(file, directory=place, name=b"twin", **group) for place in (first, HOME + b"zz\0")]
+        return [*made, replace(directory, directory=HOME, name=b"zz")]
+
+    extended(tmp_path / "export", nested)
+    done = run(tmp_path / "export", tmp_path / "target", stdin=KIT.text())
+    assert done.returncode == 3, done.stderr
+    assert {line.split(":")[0] for line in done.stderr.splitlines()} == UNREAD
+    home = tmp_path / "target" / "home" / "ada"
+    check_restored(home)
+    at = os.open(home, os.O_RDONLY)
+    for name in names:
+        with open(os.open("leaf", os.O_RDONLY, dir_fd=at), "rb") as leaf:
+            assert leaf.read() == SMALL[b"readme.txt"]
+        at, above = os.open(name, os.O_RDONLY, dir_fd=at), at
+        os.close(above)
+        status = os.stat(at)
+        assert (stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (0o555, NANOSECOND)
+    deep = os.stat("twin", dir_fd=at)
+    os.close(at)
+    assert deep.st_ino == (home / "zz" / "twin").stat().st_ino
+    assert os.getxattr(home / "zz" / "twin", "user.large") == SMALL[b"attribute value"]
+
+
+def test_a_lost_page_costs_what_it_names_alone(tmp_path: Path, extended: Extended) -> None:
+    def many(directory: Entry, file: Entry) -> list[Entry]:
+        more = [
+            replace(file, directory=HOME + b"more\0", name=b"%05d" % n, large_xattrs=()) for n in range(5000)
+        ]
+        return [replace(directory, directory=HOME, name=b"more"), *more]
+
+    made = extended(tmp_path / "export", many)
+    assert made.head.root is not None
+    assert made.head.root.level == 1
+    leaf = sorted(made.pages.values(), key=lambda block: block.length)[-2]
+    path = tmp_path / "export" / "packs" / leaf.pack_id.hex[:2] / leaf.pack_id.hex
+    content = bytearray(path.read_bytes())
+    content[leaf.offset + leaf.length // 2] ^= 1
+    path.write_bytes(content)
+    done = run(tmp_path / "export", tmp_path / "target", stdin=KIT.text())
+    assert done.returncode == 3, done.stderr
+    (said,) = [line for line in done.stderr.splitlines() if "are lost" in line]
+    home = tmp_path / "target" / "home" / "ada"
+    held = {str(one.relative_to(tmp_path / "target")) for one in home.rglob("*")}
+    wanted = {os.fsdecode(one.path) for one in made.entries if one.directory.startswith(HOME)}
+    missing = sorted(wanted - held - UNREAD)
+    assert f"about {len(missing)} entries" in said
+    assert said.split(":")[0] == missing[-1]
+    # Times of directories come last of all, and came.
+    assert home.stat().st_mtime_ns == -1
+
+
+def test_what_cannot_be_made_costs_itself_alone(tmp_path: Path, extended: Extended) -> None:
+    """A file where the tree has a directory, as no honest client writes it."""
+
+    def blocked(directory: Entry, file: Entry) -> list[Entry]:
+        below = [replace(file, directory=HOME + b"door\0", name=name) for name in (b"one", b"two")]
+        return [replace(file, directory=HOME, name=b"door"), *below]
+
+    extended(tmp_path / "export", blocked)
+    done = run(tmp_path / "export", tmp_path / "target", stdin=KIT.text())
+    assert done.returncode == 3, done.stderr
+    named = {line.split(":")[0] for line in done.stderr.splitlines()}
+    assert named == UNREAD | {"home/ada/door/one", "home/ada/door/two"}
+    check_restored(tmp_path / "target" / "home" / "ada")
 
 
 @pytest.mark.parametrize("seed", range(40))
