@@ -174,9 +174,14 @@ class _Restore:
             self._publish()
 
     def _publish(self) -> None:
+        failed = set()
         for directory, name, why in self._target.publish():
             self._tell.failed(self._selection.path_of(directory, name), Problem.WRITE, why)
             self._made.leave_alone(child_directory(directory, name))
+            failed.add((directory, name))
+        if failed:
+            # What has such a name now is not ours: the next name of its group is written anew.
+            self._links = {group: first for group, first in self._links.items() if first not in failed}
         self._batch_bytes = self._batch_objects = 0
         self._made.finish_before(self._position)
         self._at = None

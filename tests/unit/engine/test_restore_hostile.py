@@ -14,8 +14,11 @@ import pytest
 from backports import zstd
 
 import muniment.client.disk.target as target_module
+import muniment.engine.pieces as pieces_module
+import muniment.engine.restore as restore_module
+from muniment.client.disk.staging import Staging
 from muniment.engine.blocks import BlockFetcher
-from muniment.engine.ports import Overwrite, Problem, Special
+from muniment.engine.ports import Overwrite, Placement, Problem, Special
 from muniment.engine.restore import RestoreReport
 from muniment.format.page import encode_interior
 from muniment.format.tree import TreeReader
@@ -208,6 +211,28 @@ def test_a_hard_link_group_joins_nothing_outside(ground: Ground) -> None:
     assert os.stat(ground.outside / "precious").st_nlink == links_before
     assert os.lstat(ground.target / "a").st_ino == os.lstat(ground.target / "b").st_ino
     assert (ground.target / "z").read_bytes() == b"evil content"
+
+
+def test_a_hard_link_group_joins_no_file_that_came_between(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else takes the first name before its batch is placed; later names are in later batches."""
+    monkeypatch.setattr(pieces_module, "_WINDOW_PIECES", 1)
+    monkeypatch.setattr(restore_module, "BATCH_OBJECTS", 1)
+    place = Staging.place
+
+    def late(self: Staging, staged: bytes, *, directory: int, name: bytes, placement: Placement) -> None:
+        if name == b"a":
+            (ground.target / "a").write_text("not ours")
+        place(self, staged, directory=directory, name=name, placement=placement)
+
+    monkeypatch.setattr(Staging, "place", late)
+    report, problems = ground.restore([file(name, ground.evil, link_group=9) for name in (b"a", b"b", b"c")])
+    assert problems == {b"a": Problem.WRITE}
+    assert report.errors == 1
+    assert (ground.target / "a").read_text() == "not ours"
+    assert (ground.target / "b").read_bytes() == b"evil content"
+    assert (ground.target / "b").stat().st_ino == (ground.target / "c").stat().st_ino
 
 
 def test_a_group_whose_members_differ_is_no_group(ground: Ground) -> None:
