@@ -155,6 +155,15 @@ def test_changing_the_passphrase_adds_now_and_removes_later(
     assert machine.done("status")["pending"] == again["requests"]
 
 
+def test_a_new_passphrase_that_nobody_gives_is_asked_for_by_its_variable(machine: Machine) -> None:
+    """The old one, which is set, is not what the command lacks."""
+    ran = machine.run("keys", "change-passphrase")
+    assert (ran.code, ran.result["error"]) == (2, "UsageError")
+    assert "MUNIMENT_NEW_PASSPHRASE," in ran.result["advice"]
+    assert "a new passphrase" in ran.result["message"]
+    assert "MUNIMENT_PASSPHRASE" not in ran.result["advice"]
+
+
 def test_revoking_needs_the_owner(
     machine: Machine, shared_server: Served, tree: Path, tmp_path: Path, email: str
 ) -> None:

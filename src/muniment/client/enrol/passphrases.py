@@ -11,7 +11,6 @@ from pathlib import Path
 
 from muniment.model.errors import UsageError
 
-_SOURCES = "Set MUNIMENT_PASSPHRASE, or the same with _FILE or _COMMAND, or run this at a terminal."
 _MOST = 64 * 1024
 
 
@@ -35,7 +34,7 @@ def ask_passphrase(question: str = "Passphrase of the vault: ") -> str:
     found = passphrase_from_environment()
     if found is not None:
         return found
-    _need_terminal()
+    _need_terminal("a passphrase", "MUNIMENT_PASSPHRASE")
     return _usable(getpass.getpass(question), "the passphrase")
 
 
@@ -44,7 +43,7 @@ def ask_new_passphrase(prefix: str = "MUNIMENT_PASSPHRASE") -> str:
     found = passphrase_from_environment(prefix)
     if found is not None:
         return found
-    _need_terminal()
+    _need_terminal("a new passphrase", prefix)
     first = _usable(getpass.getpass("New passphrase for the vault: "), "the passphrase")
     if getpass.getpass("Once more: ") != first:
         raise UsageError("the two passphrases differ; nothing was changed")
@@ -92,9 +91,12 @@ def _why(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _need_terminal() -> None:
+def _need_terminal(what: str, prefix: str) -> None:
     if not sys.stdin.isatty():
-        raise UsageError("a passphrase is needed and nobody is here to type one", advice=_SOURCES)
+        raise UsageError(
+            f"{what} is needed and nobody is here to type one",
+            advice=f"Set {prefix}, or the same with _FILE or _COMMAND, or run this at a terminal.",
+        )
 
 
 def _usable(text: str, source: str) -> str:
