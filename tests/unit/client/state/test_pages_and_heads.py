@@ -12,6 +12,7 @@ from muniment.client.state import known_heads, page_cache
 from muniment.client.state.database import Database
 from muniment.client.state.known_heads import KnownHeads, OpenedHead
 from muniment.client.state.page_cache import KEEP_RUNS, LocalPageCache
+from muniment.client.vault.history import check_history
 from muniment.crypto.keys import VaultKeys
 from muniment.format.head import seal_head, snapshot_id
 from muniment.model.errors import RollbackDetected
@@ -189,6 +190,19 @@ def test_what_another_device_has_seen_counts_even_at_first_sight(database: Datab
         known.check([replaced, witness], history=no_history)
     with pytest.raises(RollbackDetected):
         known.check([witness], history=no_history)
+
+
+def test_a_whole_history_holds_what_other_devices_vouch_for() -> None:
+    """Also where the device in question went on: its newest number alone would agree."""
+    first = made_head(1)
+    vouched = made_head(2, parent=first)
+    witness = made_head(1, device=b"b", seen=known_heads.testimony([vouched], besides=DeviceId(b"b" * 16)))
+    check_history([first, vouched, made_head(3, parent=vouched), witness], newest=[])
+    replaced = OpenedHead(SnapshotId(b"x" * 32), vouched.head, 2.0)
+    fork = [first, replaced, made_head(3, parent=replaced), witness]
+    known_heads.check_testimony(fork[2:])
+    with pytest.raises(RollbackDetected):
+        check_history(fork, newest=[])
 
 
 def test_reference_sets_are_kept_for_the_newest(database: Database) -> None:
