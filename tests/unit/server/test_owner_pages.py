@@ -221,7 +221,7 @@ def test_an_old_session_keeps_nothing_that_its_owner_wants_gone(
     assert owner.mails("Your request was taken back")
 
 
-def test_what_was_asked_with_an_old_session_is_done_after_the_fresh_sign_in(
+def test_what_was_asked_with_an_old_session_is_asked_for_once_more_after_the_fresh_sign_in(
     deployment: Deployment, member: Member, owner: Person
 ) -> None:
     owner.post("/profile/delete")
@@ -229,8 +229,12 @@ def test_what_was_asked_with_an_old_session_is_done_after_the_fresh_sign_in(
     later = Person(deployment, email=owner.email)
     later.browser.force_login(member.account, backend=BACKEND)
     asked = f"/requests/{erasure.ref}/take-back"
-    later.post(asked)
-    later.post("/accounts/again", password="quiet lantern harbour", next=asked)
+    assert later.post(asked).headers["location"] == "/accounts/again?next=%2Frequests"
+    again = later.post("/accounts/again", password="quiet lantern harbour", next="/requests")
+    assert again.headers["location"] == "/requests"
+    erasure.refresh_from_db()
+    assert erasure.closed_at is None
+    assert later.submit("/requests", later.get("/requests"), asked).status_code == 302
     erasure.refresh_from_db()
     assert erasure.outcome == "withdrawn"
 

@@ -6,7 +6,8 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from urllib.parse import urlencode
+from uuid import UUID, uuid4
 
 import pytest
 from allauth.mfa.models import Authenticator
@@ -36,6 +37,7 @@ from tests.support.pages import Person, some_address, text
 from tests.support.visitor import PASSWORD
 
 WRONG = "not this one at all"
+NOBODYS = UUID(int=7)
 
 
 def visit(address: str) -> Visit:
@@ -204,6 +206,42 @@ def test_danger_takes_a_fresh_sign_in_that_lasts_five_minutes(deployment: Deploy
     assert "not your password" in text(owner.prove(WRONG))
     owner.prove()
     assert owner.get(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "page"),
+    [("/profile/security/password", "/profile/security/password"),
+     ("/profile/security/app/add", "/profile/security/app/add"),
+     ("/requests/export", "/requests/copy"),
+     (f"/confirmations/{NOBODYS}/refuse", "/confirmations")],
+)  # fmt: skip
+def test_what_a_stale_session_sends_is_kept_nowhere(deployment: Deployment, path: str, page: str) -> None:
+    """Nobody may find tomorrow, in a copy of the database, the password somebody wanted today."""
+    owner = Person(deployment).join()
+    before = dict(owner.browser.session)
+    asked = owner.post(path, password="another quiet harbour", code="another quiet harbour")
+    assert asked.headers["location"] == f"/accounts/again?{urlencode({'next': page})}"
+    assert dict(owner.browser.session) == before
+    back = owner.post("/accounts/again", password=PASSWORD, next=page)
+    assert back.headers["location"] == page
+    assert owner.get(page).status_code == 200
+    assert owner.account.check_password(PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("path", "page"),
+    [("/console/requests", "/console/requests"),
+     (f"/console/orders/{NOBODYS}/approve", "/console/orders"),
+     ("/console/recipients/carrier/named", "/console/recipients"),
+     (f"/console/hand-over/{NOBODYS}/delivered", "/console")],
+)  # fmt: skip
+def test_staff_who_were_away_come_back_to_the_list(deployment: Deployment, path: str, page: str) -> None:
+    staff = Person(deployment).join()
+    Account.objects.filter(pk=staff.account.pk).update(is_staff=True)
+    TOTP.activate(staff.account, generate_totp_secret())
+    asked = staff.post(path, words="what somebody wrote in a letter")
+    assert asked.headers["location"] == f"/accounts/again/code?{urlencode({'next': page})}"
+    assert "letter" not in str(dict(staff.browser.session))
 
 
 @pytest.mark.parametrize("path", ["/devices/code", "/profile/security/password"])

@@ -16,6 +16,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "muniment.server.accounts.middleware.AskAgain",
     "muniment.server.accounts.middleware.watch_sessions",
 ]
 

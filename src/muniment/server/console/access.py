@@ -9,15 +9,16 @@ from typing import Any, TypeVar, cast
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.urls import Resolver404, resolve
 
 from muniment.server.accounts.adapter import has_second_factor
-from muniment.server.portal.access import freshly_signed_in, owner_of
+from muniment.server.portal.access import fresh_with, owner_of
 
 V = TypeVar("V", bound=Callable[..., HttpResponseBase])
 
 
 def staff_only(view: V) -> V:
-    fresh = freshly_signed_in(view)
+    fresh = fresh_with(view, _page_of)
 
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -28,3 +29,19 @@ def staff_only(view: V) -> V:
         return fresh(request, *args, **kwargs)
 
     return cast(V, guarded)
+
+
+def _page_of(request: HttpRequest) -> str:
+    """What is sent about one thing comes from the list of them: the nearest page above."""
+    if request.method != "POST" or request.resolver_match is None or not request.resolver_match.kwargs:
+        return request.get_full_path()
+    parts = request.path.strip("/").split("/")[:-1]
+    return next(path for end in range(len(parts), 0, -1) if _is_there(path := "/" + "/".join(parts[:end])))
+
+
+def _is_there(path: str) -> bool:
+    try:
+        resolve(path)
+    except Resolver404:
+        return False
+    return True

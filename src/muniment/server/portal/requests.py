@@ -10,7 +10,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from muniment.server.portal.access import freshly_signed_in, owner_of, signed_in
+from muniment.server.portal.access import freshly_sent_from, freshly_signed_in, owner_of, signed_in
 from muniment.server.privacy.requests.asking import ask, change_mind, take_export, waiting_erasure
 from muniment.server.privacy.requests.machine import NoSuchRequest, TooLate, requests_of
 from muniment.server.privacy.requests.models import Kind
@@ -36,7 +36,7 @@ def show(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
-@freshly_signed_in
+@freshly_sent_from("take_copy")
 def export(request: HttpRequest) -> HttpResponseBase:
     """The copy, written while it is sent."""
     answer = StreamingHttpResponse(
@@ -76,7 +76,7 @@ def delete_account(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
-@freshly_signed_in
+@freshly_sent_from("requests")
 def take_back(request: HttpRequest, ref: UUID) -> HttpResponse:
     """As guarded as asking: whoever has a stolen session would keep what its owner wants gone."""
     try:

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from muniment.server.accounts.invitations import invite_device
 from muniment.server.mail.bounces import comes_back_since
 from muniment.server.portal import telling
-from muniment.server.portal.access import freshly_signed_in, owner_of, signed_in
+from muniment.server.portal.access import freshly_sent_from, freshly_signed_in, owner_of, signed_in
 from muniment.server.portal.calendar import calendar_of
 from muniment.server.portal.statement import statement_rows
 from muniment.server.privacy.requests.asking import erasure_time
@@ -122,7 +122,7 @@ def confirm_request(request: HttpRequest, ref: UUID) -> HttpResponse:
 
 
 @require_POST
-@freshly_signed_in
+@freshly_sent_from("confirmations")
 def refuse_request(request: HttpRequest, ref: UUID) -> HttpResponse:
     """As guarded as confirming: whoever has a stolen session would keep the device or key that is to go."""
     try:
