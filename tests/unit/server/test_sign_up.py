@@ -15,6 +15,7 @@ import pytest
 from django.test import Client
 
 from muniment.server.accounts import unconfirmed
+from muniment.server.accounts.attempts import Tried
 from muniment.server.accounts.models import Account, Guardianship, Profile, SecurityEvent
 from muniment.server.accounts.unconfirmed import forget_unconfirmed
 from muniment.server.deployment import Deployment
@@ -36,7 +37,7 @@ from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.versions.models import Acceptance
 from muniment.server.transactions import writing
 from tests.support.domain import Clock
-from tests.support.pages import Person, form_on, text
+from tests.support.pages import Person, form_on, some_address, text
 from tests.support.visitor import PASSWORD
 
 BUSINESS = {"company_name": "a reseller", "name": "its head"}
@@ -137,7 +138,8 @@ def test_nobody_signs_in_before_the_address_is_confirmed(deployment: Deployment)
     person = Person(deployment)
     person.register()
     early = person.sign_in()
-    assert (early.status_code, early.headers["location"]) == (302, "/accounts/confirm")
+    assert early.status_code == 200
+    assert "not confirmed yet" in text(early)
     assert not person.is_signed_in()
     path = person.link("Confirm your address")
     assert person.get(path).status_code == 200
@@ -148,6 +150,28 @@ def test_nobody_signs_in_before_the_address_is_confirmed(deployment: Deployment)
     assert person.is_signed_in()
     assert person.get(path).status_code == 410
     assert Kind.ADDRESS_CONFIRMED in {entry.leaf.kind for entry in entries_of(person.account)}
+
+
+def test_signing_up_and_in_with_an_address_does_not_tell_whether_it_has_an_account(
+    deployment: Deployment,
+) -> None:
+    """Same answer, word for word, and the same count of tries, whoever holds the address."""
+    answers, refused = [], []
+    for email in (Person(deployment).join().email, some_address()):
+        stranger = Person(deployment, email=email)
+        assert stranger.register(password="what a stranger picks").status_code == 302
+        told = [stranger.sign_in("what a stranger picks") for _ in range(Tried.SIGN_IN.by_account + 1)]
+        answers.append([(answer.status_code, without_token(text(answer), email)) for answer in told])
+        refused.append(SecurityEvent.objects.filter(account=stranger.account, kind="refused").count())
+        assert "do not go together" in text(told[0])
+        assert "Too many tries" in text(told[-1])
+    assert answers[0] == answers[1]
+    assert refused[0] == refused[1] == Tried.SIGN_IN.by_account
+
+
+def without_token(page: str, email: str) -> str:
+    """What differs between any two answers is taken out."""
+    return re.sub(r'name="csrfmiddlewaretoken" value="\w+"', "", page.replace(email, ""))
 
 
 @pytest.mark.clause("P11")

@@ -33,7 +33,7 @@ from muniment.server.web.timing import looks_up
 
 _STRONG = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
 _NOT_YET = {
-    Standing.UNCONFIRMED: "/accounts/confirm",
+    Standing.UNCONFIRMED: "/accounts/login",
     Standing.WAITS_FOR_GUARDIAN: "/accounts/guardian",
     Standing.CLOSED: "/accounts/login",
 }
@@ -42,7 +42,10 @@ _NOT_YET = {
 class AccountAdapter(DefaultAccountAdapter):
     error_messages = {  # noqa: RUF012, allauth's own name
         **DefaultAccountAdapter.error_messages,
-        "email_password_mismatch": "This address and password do not go together.",
+        "email_password_mismatch": (
+            "This address and password do not go together, or the address is not confirmed yet: "
+            "then a mail with a link waits there."
+        ),
         "incorrect_password": "This is not your password.",
         "too_many_login_attempts": (
             "Too many tries in a short time. Wait some minutes, or sign in with a passkey: that always works."
@@ -67,6 +70,19 @@ class AccountAdapter(DefaultAccountAdapter):
         except TooOften:
             raise self.validation_error("too_many_login_attempts") from None
         looks_up(request)
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> Account | None:
+        """An account that nobody confirmed is answered, and counted, as a wrong password is.
+
+        Anybody could sign up with somebody's address and then sign in with what they entered: another answer
+        would say that the address had no account before.
+        """
+        account: Account | None = super().authenticate(request, **credentials)
+        if account is None or standing_of(account) is not Standing.UNCONFIRMED or account == request.user:
+            return account
+        self.pre_authenticate(request, **credentials)
+        self.authentication_failed(request, **credentials)
+        return None
 
     def _rollback_login_failed_rl_usage(self) -> None:
         """It was no failure."""
