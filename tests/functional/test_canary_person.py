@@ -116,13 +116,15 @@ def live(served: Served) -> Visitor:
     link = link_in(served, EMAIL, "Was it you who asked?")
     assert stranger.submit(stranger.get(link), kind="public_removal").status_code == 200
     Visitor(served).sign_in(EMAIL, "not the password 7799")
+    visitor.add_app()
+    assert Visitor(served).sign_in(EMAIL).headers["location"] == "/accounts/login/second"  # and no further
     Visitor(served).get(f"/{EMAIL}?who={EMAIL}")
     return visitor
 
 
 def erase(served: Served, visitor: Visitor) -> str:
     """Ask for it, and let the three days pass; returns the link of the receipt."""
-    visitor.submit(visitor.sign_in_afresh("/profile/delete"))
+    visitor.submit(visitor.get("/profile/delete"))
     page = visitor.get("/requests").text
     return str(visitor.get(page.split('href="')[1:][_receipt(page)].split('"')[0]).headers["location"])
 
@@ -201,6 +203,7 @@ def test_every_column_has_a_token_and_every_token_was_seen(life: Life) -> None:
     assert {(name, name) for name in planted} - life.in_rows == set()
     lived = set(LIVED) - set(NEVER_HELD)
     assert lived <= {name for name, _ in life.in_rows}
+    assert ("address", "accounts.WebSession.session_data") in life.in_rows  # of who stopped half-way
 
 
 @pytest.mark.clause("P16")

@@ -13,6 +13,8 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.db.models import F
 
+from muniment.server.accounts.models import WebSession
+from muniment.server.accounts.sessions import SessionStore
 from muniment.server.mail.delivery import deliver_due
 from muniment.server.mail.models import Mail
 from muniment.server.privacy.rows_about import PersonalTable, tables_about
@@ -145,10 +147,12 @@ def _some(field: Any, at: datetime) -> Any:
 
 
 def rows() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every row of every table, as (table, {column: value})."""
+    """Every row of every table, as (table, {column: value}); sessions with what is packed in them."""
     for model in apps.get_models(include_auto_created=True):
         if model._meta.managed and not model._meta.proxy:
             for row in model._default_manager.values():
+                if model is WebSession:
+                    row["session_data"] = [row["session_data"], SessionStore().decode(row["session_data"])]
                 yield model._meta.label, row
 
 

@@ -25,12 +25,12 @@ from muniment.server.accounts.models.sign_in import KEY_BYTES
 from muniment.server.accounts.recovery import set_password
 from muniment.server.accounts.settings import FRESH_SECONDS
 from muniment.server.accounts.visits import Visit, browser_family
-from muniment.server.accounts.web_sessions import forget_ended_sessions
+from muniment.server.accounts.web_sessions import forget_ended_sessions, open_sessions
 from muniment.server.deployment import Deployment
 from muniment.server.jobs.timetable import TIMETABLE
 from muniment.server.mail.models import Mail
 from muniment.server.privacy.addresses import NetworkAddress
-from muniment.server.web.context import deploy
+from muniment.server.web.context import deploy, now
 from muniment.server.web.hosts import served_names
 from tests.support.domain import Clock
 from tests.support.pages import Person, some_address, text
@@ -282,6 +282,28 @@ def test_sessions_are_listed_and_ended(deployment: Deployment) -> None:
     assert owner.post(f"/profile/security/sessions/{other.ref}/end").status_code == 302
     assert not elsewhere.is_signed_in()
     assert owner.is_signed_in()
+
+
+def test_a_session_that_stopped_half_way_is_its_accounts_and_no_sign_in(deployment: Deployment) -> None:
+    """It holds the address; so it goes with the account, and with other browsers when those are ended."""
+    owner = Person(deployment).join()
+    TOTP.activate(owner.account, generate_totp_secret())
+    half = Person(deployment, email=owner.email)
+    half.sign_in()
+    assert WebSession.objects.filter(account=owner.account).count() == 2
+    listed = open_sessions(owner.account, current_key=owner.browser.session.session_key, now=now())
+    assert [one.is_this for one in listed] == [True]
+    assert owner.post("/profile/security/sessions/end").status_code == 302
+    assert WebSession.objects.filter(account=owner.account).count() == 1
+    assert "Code" not in text(half.browser.get("/accounts/login/second", follow=True))
+
+
+def test_a_session_that_waits_for_a_guardian_is_its_accounts(deployment: Deployment) -> None:
+    minor = Person(deployment)
+    minor.register(year=2009, guardian=some_address())
+    assert minor.confirm().headers["location"] == "/accounts/guardian"
+    assert not minor.is_signed_in()
+    assert WebSession.objects.filter(account=minor.account).exists()
 
 
 def test_cookies_are_kept_as_hashes_only(deployment: Deployment) -> None:

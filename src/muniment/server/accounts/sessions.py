@@ -17,10 +17,18 @@ from django.utils import timezone
 
 from muniment.server.accounts.models import WebSession
 
+_PROVED_BY = "account_authentication_methods_user"
+"""Where allauth keeps whose password was right; from then on a session tells about that person."""
+
 
 def session_hash(key: str) -> str:
     """Keys are 160 random bits, so a plain hash cannot be searched."""
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def is_signed_in(row: WebSession) -> bool:
+    """Not one that stopped at the second factor, or before a guardian agreed."""
+    return SESSION_KEY in SessionStore().decode(row.session_data)
 
 
 class SessionStore(DatabaseStore):
@@ -54,7 +62,7 @@ class SessionStore(DatabaseStore):
         values = {
             "session_data": self.encode(data),
             "expire_date": self.get_expiry_date(),
-            "account_id": data.get(SESSION_KEY),
+            "account_id": data.get(SESSION_KEY) or data.get(_PROVED_BY),
             "seen_at": now,
         }
         try:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from muniment.server.accounts.models import Account, SecurityEvent, WebSession
 from muniment.server.accounts.security_log import note
-from muniment.server.accounts.sessions import session_hash
+from muniment.server.accounts.sessions import is_signed_in, session_hash
 from muniment.server.accounts.visits import Visit
 from muniment.server.transactions import writing
 
@@ -36,6 +36,7 @@ def open_sessions(account: Account, *, current_key: str | None, now: datetime) -
     return [
         OpenSession(row.ref, row.made_at, row.seen_at, row.network, row.browser, row.session_key == mine)
         for row in rows
+        if is_signed_in(row)
     ]
 
 
