@@ -12,10 +12,19 @@ from typing import Any
 import pytest
 from django.db import connection, connections
 
-from muniment.server.accounts.models import Account, Device
+from muniment.server.accounts import acceptance
+from muniment.server.accounts.correcting import ProfileCorrector
+from muniment.server.accounts.models import Account, Device, Profile
+from muniment.server.accounts.profile import change_details
 from muniment.server.deployment import Deployment
+from muniment.server.privacy.consent import choices
+from muniment.server.privacy.consent.choices import Subject, choose
+from muniment.server.privacy.consent.effect import State
+from muniment.server.privacy.consent.notices import notice_for
+from muniment.server.privacy.consent.preferences import keep_preferences
 from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind
+from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.succession import handing_over
 from muniment.server.privacy.succession.handing_over import announce, tell_everybody
 from muniment.server.refusals import Refusal
@@ -139,6 +148,46 @@ def test_what_is_recorded_of_somebody_waits_for_their_row_before_it_holds_the_le
             record(Kind.OPTED_OUT, clause="P44", payload={}, now=clock(), subject=member.account)
 
     assert at_once(lambda: note(somebody_waits), lambda: note(changing.is_set)) == ["done", "done"]
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("first", ["details", "correction"])
+def test_a_profile_changes_beside_what_its_owner_chooses(
+    deployment: Deployment, member: Member, clock: Clock, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """One changes the profile and records that; the other records first and then empties the profile."""
+    account, subject = member.account, Subject(member.account)
+    changes = {"name": "a name", "phone": "5550100"}
+    with writing():
+        Profile.objects.get_or_create(account=account)
+        notice = notice_for(read_statement().purposes["demographics"], gpc=False)
+        choose(subject, "demographics", State.WITHDRAWN, notice=notice, method="test", now=clock())
+    has_profile, has_ledger = threading.Event(), threading.Event()
+    agree, empty = acceptance.choose, choices.take_away
+
+    def agree_slowly(*words: Any, **named: Any) -> int:
+        has_profile.set()
+        wait_until(lambda: has_ledger.is_set() or somebody_waits())
+        return agree(*words, **named)
+
+    def empty_slowly(*words: Any, **named: Any) -> None:
+        has_ledger.set()
+        empty(*words, **named)
+
+    def change() -> None:
+        if first == "details":
+            change_details(account, changes, now=clock())
+            return
+        with writing():
+            ProfileCorrector().correct(account.pk, changes, now=clock())
+
+    def choose_otherwise() -> None:
+        assert has_profile.wait(30)
+        keep_preferences(subject, {"demographics": State.DENIED}, gpc=False, now=clock())
+
+    monkeypatch.setattr(acceptance, "choose", agree_slowly)
+    monkeypatch.setattr(choices, "take_away", empty_slowly)
+    assert at_once(change, choose_otherwise) == ["done", "done"]
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from muniment.server.accounts.acceptance import choose_optional
 from muniment.server.accounts.models import Account, Profile
 from muniment.server.accounts.profile import DETAILS, profile_of
+from muniment.server.privacy.holding import hold_person
 
 
 class ProfileCorrector:
@@ -19,6 +20,7 @@ class ProfileCorrector:
         """Only inside `writing()`. ValueError says what cannot be."""
         for name, value in changes.items():
             check_detail(name, value)
+        hold_person(account)
         owner = Account.objects.get(pk=account)
         profile = profile_of(owner)
         for name, value in changes.items():

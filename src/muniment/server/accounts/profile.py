@@ -15,6 +15,7 @@ from django.db import models
 from muniment.server.accounts.acceptance import choose_optional
 from muniment.server.accounts.countries import country_names
 from muniment.server.accounts.models import Account, Guardianship, Profile
+from muniment.server.privacy.holding import hold_person
 from muniment.server.privacy.registry import Personal
 from muniment.server.privacy.statement import read_statement
 from muniment.server.transactions import writing
@@ -52,6 +53,7 @@ def held_about(account: Account) -> list[Held]:
 def change_details(account: Account, details: Mapping[str, str], *, now: datetime) -> None:
     """Write columns of Profile; emptying one takes it back."""
     with writing():
+        hold_person(account.pk)
         profile = profile_of(account)
         for name in DETAILS:
             if name in details:

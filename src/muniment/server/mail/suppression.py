@@ -15,6 +15,7 @@ from muniment.server.mail.models import Mail, Suppression
 from muniment.server.privacy.consent.choices import Subject, choose, is_granted
 from muniment.server.privacy.consent.effect import State
 from muniment.server.privacy.consent.notices import notice_for
+from muniment.server.privacy.holding import hold_person
 from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.statement import read_statement
@@ -64,6 +65,8 @@ def opt_out(token: str, *, now: datetime) -> None:
     """
     recipient = _open(token)
     with writing():
+        if recipient.account is not None:
+            hold_person(recipient.account.pk)
         _, is_new = Suppression.objects.get_or_create(address=_hash(recipient.email), defaults={"at": now})
         Mail.objects.filter(to__iexact=recipient.email).exclude(message_class="service").delete()
         if recipient.account is not None:

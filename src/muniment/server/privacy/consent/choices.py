@@ -24,6 +24,7 @@ from muniment.server.privacy.consent.effect import (
 from muniment.server.privacy.consent.models import ConsentEvent
 from muniment.server.privacy.consent.notices import Notice
 from muniment.server.privacy.consent.withdrawal import take_away
+from muniment.server.privacy.holding import hold_person
 from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ledger.leaves import Json
@@ -98,6 +99,8 @@ def choose(
         raise NotAsked(purpose)
     if mentions_gpc and not notice.mentions_gpc:
         raise ValueError("the notice does not speak of Global Privacy Control")
+    if subject.account is not None:
+        hold_person(subject.account.pk)  # it is recorded first here, and others change their profile first
     kept_with = subject if subject.account is None else Subject(subject.account)
     before = _events(kept_with).filter(purpose=purpose, recipient=recipient).last()
     if state is State.DENIED and before is not None and before.state == State.GRANTED:
@@ -119,7 +122,10 @@ def choose(
 @purpose(Purpose.AGREEMENT)
 def honour_signal(subject: Subject, *, now: datetime) -> int | None:
     """Keep, once for each account, that its browser sent Global Privacy Control. Only inside `writing()`."""
-    if subject.account is None or was_signalled(subject):
+    if subject.account is None:
+        return None
+    hold_person(subject.account.pk)
+    if was_signalled(subject):
         return None
     for declared in read_statement().purposes.values():
         if declared.gpc:
