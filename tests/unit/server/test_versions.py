@@ -265,7 +265,7 @@ def test_a_correction_does_not_bring_a_pending_change_along(clock: Clock, member
     assert version_numbered(3).is_material
 
 
-def test_who_registers_meanwhile_accepted_knowing_and_others_keep_theirs(clock: Clock) -> None:
+def test_who_registers_meanwhile_is_told_as_long_before_as_others(clock: Clock) -> None:
     early = _account(clock)
     clock.turn(days=1)
     post_statement(*texts(2, widen=WIDER), now=clock())
@@ -276,12 +276,51 @@ def test_who_registers_meanwhile_accepted_knowing_and_others_keep_theirs(clock: 
     spend(clock, 3)
     assert in_force(clock()).number == 2
     assert in_force_for(early, clock()).number == 2
+    assert in_force_for(late, clock()).number == 1
+    assert in_force_for(_account(clock), clock()).number == 2
+    spend(clock, NOTICE_DAYS - 4)
+    assert in_force_for(late, clock()).number == 1
+    spend(clock, 2)
     assert in_force_for(late, clock()).number == 2
     untold = _account(clock, made_at=clock() - timedelta(days=200))
     assert in_force_for(untold, clock()).number == 1
     with writing():
         accept(untold, 2, method=Method.BANNER, now=clock())
     assert in_force_for(untold, clock()).number == 2
+
+
+def test_who_registers_between_the_last_notices_and_the_turn_is_told_afterwards(clock: Clock) -> None:
+    _account(clock)
+    post_statement(*texts(2, widen=WIDER), now=clock())
+    spend(clock, NOTICE_DAYS)
+    clock.turn(days=1)
+    give_notices(Post(), now=clock())
+    clock.turn(minutes=1)
+    late, post = _account(clock), Post()
+    clock.turn(minutes=1)
+    assert turn_versions(now=clock()) == 1
+    assert in_force_for(late, clock()).number == 1
+    _account(clock)
+    assert give_notices(post, now=clock()) == 1
+    assert post.told == [(late.email, 2)]
+    spend(clock, NOTICE_DAYS, post)
+    assert in_force_for(late, clock()).number == 2
+    assert len(post.told) == 1
+
+
+def test_a_correction_brings_no_change_to_whom_it_does_not_hold_for_yet(clock: Clock) -> None:
+    early = _account(clock)
+    post_statement(*texts(2, widen=WIDER), now=clock())
+    spend(clock, NOTICE_DAYS - 2)
+    late = _account(clock)
+    spend(clock, 3)
+    told_only = ("Please read what others promise", "Please do read what others promise")
+    post_statement(*texts(3, widen=WIDER, said=told_only), now=clock())
+    assert (in_force(clock()).number, in_force(clock()).is_material) == (3, False)
+    assert in_force_for(early, clock()).number == 3
+    assert in_force_for(late, clock()).number == 1
+    spend(clock, NOTICE_DAYS)
+    assert in_force_for(late, clock()).number == 3
 
 
 def _account(clock: Clock, made_at: datetime | None = None) -> Account:

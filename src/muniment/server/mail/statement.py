@@ -9,7 +9,7 @@ from muniment.server.deployment import Deployment
 from muniment.server.mail.messages import Message
 from muniment.server.mail.send import send
 from muniment.server.privacy.terms import MessageClass
-from muniment.server.privacy.versions.in_force import Version
+from muniment.server.privacy.versions.in_force import NOTICE, Version
 from muniment.server.privacy.versions.posting import give_notices, turn_versions
 
 
@@ -31,7 +31,8 @@ def advance_versions(deployment: Deployment) -> int:
     now = deployment.now()
 
     def tell(account: Any, version: Version) -> None:
-        effective = f"{version.effective_at.day} {version.effective_at:%B %Y}"
+        holds_at = max(version.effective_at, now + NOTICE)
+        effective = f"{holds_at.day} {holds_at:%B %Y}"
         send(StatementChanges(version.number, effective, version.changes), to=account, now=now)
 
     return give_notices(tell, now=now) + turn_versions(now=now)

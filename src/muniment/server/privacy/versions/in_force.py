@@ -1,7 +1,8 @@
 """Which version holds: for everybody, for one person, and which is to come.
 
-A version that changes what matters holds for a person who was there before it was posted only 30 days after
-that person was told, or once they accepted it. `now` is when it is asked.
+A version that changes what matters holds for a person only 30 days after that person was told, or once they
+accepted it; for who came when it was in force, at once. A correction holds with what it corrects. `now` is
+when it is asked.
 """
 
 from __future__ import annotations
@@ -44,8 +45,11 @@ def in_force(now: datetime) -> Version:
 
 def in_force_for(account: Any, now: datetime) -> Version:
     """What holds for this account: what it was told in time, or has accepted."""
-    for row in _held_ever():
-        if _holds_for(account, row, now=now):
+    held = list(_held_ever())
+    for place, row in enumerate(held):
+        # What it rests on: a correction brings no change along that does not hold for this person yet.
+        base = next((older for older in held[place:] if older.is_material), None)
+        if base is None or _holds_for(account, base, now=now):
             return version_of(row)
     return _shipped(now)
 
@@ -118,8 +122,13 @@ def _held_ever() -> QuerySet[StatementVersion]:
     return held.select_related("progress").order_by("-number")
 
 
+def newest_change_in_force() -> StatementVersion | None:
+    """The newest that holds and changed what matters: of it everybody is told who came before it held."""
+    return _held_ever().filter(is_material=True).first()
+
+
 def _holds_for(account: Any, row: StatementVersion, *, now: datetime) -> bool:
-    if not row.is_material or account.created_at >= row.posted_at:
+    if account.created_at >= row.progress.in_force_at:
         return True
     if Acceptance.objects.filter(account=account, version=row).exists():
         return True

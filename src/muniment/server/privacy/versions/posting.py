@@ -24,9 +24,14 @@ from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ledger.leaves import Json
 from muniment.server.privacy.statement import Statement, parse_statement, shipped_texts
 from muniment.server.privacy.terms import StatementRefused
-from muniment.server.privacy.versions.in_force import Version, newest_in_force, version_of
+from muniment.server.privacy.versions.in_force import (
+    Version,
+    newest_change_in_force,
+    newest_in_force,
+    version_of,
+)
 from muniment.server.privacy.versions.materiality import material_changes
-from muniment.server.privacy.versions.models import ChangeNotice, Progress, StatementVersion
+from muniment.server.privacy.versions.models import Acceptance, ChangeNotice, Progress, StatementVersion
 from muniment.server.transactions import writing
 
 NOTICE_DAYS = 30
@@ -125,13 +130,15 @@ def _post(posting: _Posting, *, now: datetime) -> None:
 def give_notices(tell: Tell, *, now: datetime) -> int:
     """Tell every account of versions that are to come; returns how many notices were given.
 
-    Stops and goes on where it was: each notice is recorded together with the mail that it hands over.
+    Stops and goes on where it was: each notice is recorded together with the mail that it hands over. Who
+    came between the last round and the moment a version came into force is told of it, too: for them it does
+    not hold yet.
     """
     given = 0
-    for progress in _coming():
+    for progress in [*_just_turned(), *_coming()]:
         while True:
             with writing():
-                untold = list(_untold(progress.version)[:_AT_ONCE])
+                untold = list(_untold(progress)[:_AT_ONCE])
                 for account in untold:
                     _give_notice(account, version_of(progress.version), tell, now=now)
                 if not untold and progress.told_at is None:
@@ -194,11 +201,20 @@ def _coming() -> list[Progress]:
     return list(waiting.select_related("version").order_by("version__number"))
 
 
-def _untold(version: StatementVersion) -> QuerySet[Any]:
-    told = ChangeNotice.objects.filter(version=version).values("account")
+def _just_turned() -> list[Progress]:
+    current = newest_change_in_force()
+    return [] if current is None else [current.progress]
+
+
+def _untold(progress: Progress) -> QuerySet[Any]:
+    told = ChangeNotice.objects.filter(version=progress.version).values("account")
     # Their rows before the first record, which takes the ledger's: docs/design/concurrency.md.
     people = get_user_model()._default_manager.select_for_update(no_key=True)
-    return people.exclude(pk__in=told).order_by("pk")
+    people = people.exclude(pk__in=told).order_by("pk")
+    if progress.in_force_at is None:
+        return people
+    agreed = Acceptance.objects.filter(version=progress.version).values("account")
+    return people.filter(created_at__lt=progress.in_force_at).exclude(pk__in=agreed)
 
 
 def _give_notice(account: Any, version: Version, tell: Tell, *, now: datetime) -> None:
