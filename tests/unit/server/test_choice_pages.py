@@ -22,6 +22,9 @@ from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ledger.models import LeafRow
 from muniment.server.privacy.ledger.verification import verify_document
 from muniment.server.privacy.registry import Erase
+from muniment.server.privacy.requests.asking import ask
+from muniment.server.privacy.requests.lifting import lift
+from muniment.server.privacy.requests.models import Kind as Asked
 from muniment.server.privacy.retention.rules import rules
 from muniment.server.privacy.statement import read_statement
 from muniment.server.web.choices import COOKIE, read_choices
@@ -367,6 +370,22 @@ def test_nothing_else_is_counted_and_nobody_is_named(visitor: Client, clock: Clo
     clock.turn(hours=1)
     visitor.get("/visit?page=editions")
     assert counted("editions") == before
+
+
+@pytest.mark.parametrize("kind", [Asked.OBJECT, Asked.RESTRICT])
+def test_whoever_had_it_stopped_is_not_counted_until_they_allow_it_again(
+    deployed: Deployment, owner: Client, member: Member, clock: Clock, kind: Asked
+) -> None:
+    answer(owner, "accept")
+    before = counted("editions")
+    details = {"purpose": "visits"} if kind is Asked.OBJECT else None
+    ask(deployed, member.account, kind, details=details)
+    assert "beacon" not in owner.get("/editions").content.decode()
+    owner.get("/visit?page=editions")
+    assert counted("editions") == before
+    lift(member.account, "visits" if details else "", now=clock())
+    owner.get("/visit?page=editions")
+    assert counted("editions") == before + 1
 
 
 def test_signing_up_begins_with_the_edition_that_was_looked_at(visitor: Client) -> None:

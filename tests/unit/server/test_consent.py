@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from django.db import IntegrityError, transaction
 
+from muniment.server.deployment import Deployment
 from muniment.server.privacy.consent import linking
 from muniment.server.privacy.consent.beacons import may_fire
 from muniment.server.privacy.consent.choices import (
@@ -32,6 +33,9 @@ from muniment.server.privacy.consent.receipts import consent_receipt
 from muniment.server.privacy.ledger.entries import entry_at
 from muniment.server.privacy.ledger.kinds import Kind
 from muniment.server.privacy.ledger.verification import verify_document
+from muniment.server.privacy.requests.asking import ask
+from muniment.server.privacy.requests.lifting import lift
+from muniment.server.privacy.requests.models import Kind as Asked
 from muniment.server.privacy.statement import Statement, read_statement
 from muniment.server.privacy.terms import Beacon, Recipient, RecipientKind
 from muniment.server.transactions import writing
@@ -195,6 +199,17 @@ def test_a_link_ends_with_the_agreement_and_with_the_signal(somebody: Subject, c
         honour_signal(somebody, now=clock())
     assert link_of(somebody, gpc=False, now=clock()) is None
     assert not LinkKey.objects.filter(subject=somebody.account).exists()
+
+
+def test_nothing_is_linked_of_whoever_had_it_stopped(
+    deployment: Deployment, somebody: Subject, member: Member, clock: Clock
+) -> None:
+    say(somebody, "personalise", State.GRANTED, clock)
+    ask(deployment, member.account, Asked.RESTRICT)
+    assert link_of(somebody, gpc=False, now=clock()) is None
+    assert not LinkKey.objects.filter(subject=somebody.account).exists()
+    lift(member.account, "", now=clock())
+    assert link_of(somebody, gpc=False, now=clock()) is not None
 
 
 def test_the_question_about_linking_says_that_nothing_links_yet() -> None:

@@ -10,13 +10,23 @@ import pytest
 
 from muniment.server.accounts.models import Device
 from muniment.server.deployment import Deployment
+from muniment.server.mail.suppression import may_send_marketing
 from muniment.server.portal import telling
 from muniment.server.portal.calendar import calendar_of
+from muniment.server.privacy.consent.choices import Subject, choose
+from muniment.server.privacy.consent.effect import State
+from muniment.server.privacy.consent.notices import notice_for
+from muniment.server.privacy.ledger.entries import entries_of
+from muniment.server.privacy.ledger.kinds import Kind as Ledger
 from muniment.server.privacy.requests.models import Request
+from muniment.server.privacy.requests.objecting import stands_against
+from muniment.server.privacy.statement import read_statement
 from muniment.server.refusals import Refusal
+from muniment.server.transactions import writing
 from muniment.server.vaults.confirmations import Operator, confirm
 from muniment.server.vaults.models import Confirmation, Run, Vault
 from muniment.server.vaults.overview import DayState, MachineState, overview_of
+from muniment.server.web.context import now
 from muniment.wire.errors import ErrorCode
 from tests.support.domain import Clock, Member, refusal_of
 from tests.support.pages import Person, text
@@ -145,6 +155,40 @@ def test_what_was_objected_to_is_not_asked_again_and_leaves_no_time_to_think(own
     assert "change your mind" not in text_of(letter)
     owner.post("/profile/delete")
     assert "change your mind" in text_of(owner.mails("We have your request")[-1])
+
+
+@pytest.mark.parametrize("stopped", ["security", ""])
+def test_what_was_stopped_is_allowed_again_by_its_owner_alone(
+    deployment: Deployment, member: Member, owner: Person, stopped: str
+) -> None:
+    owner.post("/requests/object", purpose=stopped)
+    assert "Allow it again" in text(owner.get("/requests"))
+    stolen = Person(deployment, email=owner.email)
+    stolen.browser.force_login(member.account, backend=BACKEND)
+    asked = stolen.post("/requests/allow", purpose=stopped)
+    assert asked.headers["location"] == "/accounts/again?next=%2Frequests"
+    assert stands_against(member.account.pk, "security")
+    assert owner.post("/requests/allow", purpose=stopped).status_code == 302
+    assert not stands_against(member.account.pk, "security")
+    assert "Allow it again" not in text(owner.get("/requests"))
+    [entry] = [one for one in entries_of(member.account) if one.leaf.kind == Ledger.USE_ALLOWED_AGAIN]
+    assert entry.said["purpose"] == stopped
+    assert owner.post("/requests/allow", purpose=stopped).status_code == 404
+
+
+def test_nothing_optional_is_mailed_while_all_use_is_restricted(member: Member, owner: Person) -> None:
+    notice = notice_for(read_statement().purposes["promotion"], gpc=False)
+    with writing():
+        choose(Subject(member.account), "promotion", State.GRANTED, notice=notice, method="test", now=now())
+
+    def may_send() -> bool:
+        return may_send_marketing(owner.email, member.account, purpose="promotion", now=now())
+
+    assert may_send()
+    owner.post("/requests/object")
+    assert not may_send()
+    owner.post("/requests/allow")
+    assert may_send()
 
 
 def test_the_overview_says_that_the_account_will_be_deleted(owner: Person) -> None:

@@ -60,7 +60,7 @@ _FRESH = """
 confirmations/<uuid:ref>/confirm|confirmations/<uuid:ref>/refuse|devices/<uuid:ref>/revoke|devices/code|profile/address|profile/delete
 |profile/security/app/add|profile/security/app/remove|profile/security/codes/new|profile/security/passkeys/<int:pk>/remove
 |profile/security/passkeys/<int:pk>/rename|profile/security/passkeys/add|profile/security/password|requests/copy
-|requests/export|requests/<uuid:ref>/take-back
+|requests/allow|requests/export|requests/<uuid:ref>/take-back
 """
 _STAFF = """
 console/orders|console/orders/<uuid:ref>/approve|console/orders/<uuid:ref>/document|console/orders/<uuid:ref>/delivered|console/orders/<uuid:ref>/export

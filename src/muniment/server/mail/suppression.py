@@ -18,6 +18,7 @@ from muniment.server.privacy.consent.notices import notice_for
 from muniment.server.privacy.holding import hold_person
 from muniment.server.privacy.ledger.entries import record
 from muniment.server.privacy.ledger.kinds import Kind
+from muniment.server.privacy.requests.objecting import stands_against
 from muniment.server.privacy.statement import read_statement
 from muniment.server.sealing import box_for
 from muniment.server.transactions import writing
@@ -47,8 +48,12 @@ def wants_no_marketing(email: str) -> bool:
 
 
 def may_send_marketing(email: str, account: Any, *, purpose: str, now: datetime) -> bool:
-    """Whether the account said yes to it, the address did not say no, and mails to it do not come back."""
+    """Whether the account said yes to it and did not have it stopped since, the address did not say no, and
+    mails to it do not come back.
+    """
     if account is None or wants_no_marketing(email) or comes_back_since(email, now=now):
+        return False
+    if stands_against(account.pk, purpose):
         return False
     return is_granted(Subject(account), purpose, gpc=False, now=now)
 

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from muniment.server.portal.access import freshly_sent_from, freshly_signed_in, owner_of, signed_in
 from muniment.server.privacy.requests.asking import ask, change_mind, take_export, waiting_erasure
+from muniment.server.privacy.requests.lifting import NoSuchRestriction, lift
 from muniment.server.privacy.requests.machine import NoSuchRequest, TooLate, requests_of
 from muniment.server.privacy.requests.models import Kind
 from muniment.server.privacy.requests.objecting import objectable, restrictions_of
@@ -62,6 +63,18 @@ def object_to(request: HttpRequest) -> HttpResponse:
     kind = Kind.OBJECT if purpose else Kind.RESTRICT
     ask(deployment(), owner_of(request), kind, details={"purpose": purpose} if purpose else None)
     messages.success(request, "Done. It holds from now on.", extra_tags="good")
+    return redirect("requests")
+
+
+@require_POST
+@freshly_sent_from("requests")
+def allow_again(request: HttpRequest) -> HttpResponse:
+    """As guarded as taking back: a stolen session must not open what its owner had stopped."""
+    try:
+        lift(owner_of(request), request.POST.get("purpose", ""), now=now())
+    except NoSuchRestriction:
+        raise Http404 from None
+    messages.success(request, "Done. It is allowed again.", extra_tags="good")
     return redirect("requests")
 
 

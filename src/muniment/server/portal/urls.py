@@ -28,6 +28,7 @@ urlpatterns = [
     path("requests/copy", _own_data(requests.take_copy), name="take_copy"),
     path("requests/export", _own_data(requests.export), name="export"),
     path("requests/object", _own_data(requests.object_to), name="object_to"),
+    path("requests/allow", _own_data(requests.allow_again), name="allow_again"),
     path("requests/<uuid:ref>/take-back", _own_data(requests.take_back), name="take_back"),
     path("requests/<uuid:ref>/receipt", _own_data(requests.receipt_link), name="receipt_link"),
     path("profile/security", security.show, name="mfa_index"),

@@ -12,6 +12,7 @@ from muniment.server.privacy.consent.choices import Subject, keep_signal, snapsh
 from muniment.server.privacy.consent.cookies import Asked, BrowserChoice, is_to_ask, optional_purposes
 from muniment.server.privacy.consent.effect import Consents
 from muniment.server.privacy.consent.notices import notice_for
+from muniment.server.privacy.requests.objecting import stands_against
 from muniment.server.privacy.statement import read_statement
 from muniment.server.web.context import now
 from muniment.server.web.middleware import Answer
@@ -74,9 +75,13 @@ def beacons(request: HttpRequest) -> dict[str, Any]:
 
 def may_fire_here(request: HttpRequest, beacon: str) -> bool:
     """Whether this beacon may fire for whoever asks."""
-    if not subject_of(request).is_anybody:
+    subject, statement = subject_of(request), read_statement()
+    if not subject.is_anybody:
         return False
-    return may_fire(beacon, read_statement(), consents_of(request), gpc=sends_gpc(request), now=now())
+    if not may_fire(beacon, statement, consents_of(request), gpc=sends_gpc(request), now=now()):
+        return False
+    purpose = statement.beacons[beacon].purpose
+    return subject.account is None or not stands_against(subject.account.pk, purpose)
 
 
 def first_layer(request: HttpRequest) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class Kind(StrEnum):
     REQUEST_LAPSED = "request_lapsed"
     REQUEST_ALARM = "request_alarm"
     USE_RESTRICTED = "use_restricted"
+    USE_ALLOWED_AGAIN = "use_allowed_again"
     HOLD_PLACED = "hold_placed"
     STAFF_READ = "staff_read"
     ERASED = "erased"

@@ -29,3 +29,9 @@ def objections(subject: int) -> tuple[bool, frozenset[str]]:
     """(all use restricted, purposes objected to): what the gate asks."""
     named = list(Restriction.objects.filter(subject=subject, ended_at=None).values_list("purpose", flat=True))
     return "" in named, frozenset(named) - {""}
+
+
+def stands_against(subject: int, purpose: str) -> bool:
+    """Whether the person restricted all use, or objects to this one: asked before any use of our own."""
+    is_restricted, objected = objections(subject)
+    return is_restricted or purpose in objected
