@@ -92,6 +92,25 @@ def test_links_work_once_and_not_for_ever(deployment: Deployment, clock: Clock) 
         confirm_link(old, kind=Kind.ACCESS, now=clock())
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [({"detail": "phone", "value": "<5550100>"}, ("Phone number", "&lt;5550100&gt;")),
+     ({"detail": "phone", "value": ""}, ("Phone number", "it is emptied")),
+     ({"words": "My firm is called 5550100."}, ("In these words", "My firm is called 5550100."))],
+)  # fmt: skip
+def test_whoever_confirms_a_correction_sees_what_it_would_write(
+    deployment: Deployment, member: Member, given: dict[str, str], shown: tuple[str, str]
+) -> None:
+    """Anybody can have asked, so the page says what; a mail would carry a stranger's words."""
+    email, stranger = member.account.email, Person(deployment)
+    assert stranger.post("/privacy/request", email=email, kind="rectify", **given).status_code == 200
+    letter = Mail.objects.filter(to=email).order_by("-id")[0]
+    assert "5550100" not in letter.subject + letter.text
+    page = text(Person(deployment).get(mailed(email)))
+    assert [said for said in shown if said not in page] == []
+    assert "What would be corrected" in page
+
+
 @pytest.mark.parametrize("guessed", [Kind.ERASE, Kind.ACCESS])
 def test_a_late_link_erases_nobody_and_asking_again_gets_one_that_works(
     deployment: Deployment, member: Member, clock: Clock, guessed: Kind

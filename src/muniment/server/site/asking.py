@@ -27,7 +27,8 @@ from muniment.server.privacy.requests.incoming import (
     open_link,
     take_in,
 )
-from muniment.server.privacy.requests.models import Channel, Kind
+from muniment.server.privacy.requests.machine import WORDS
+from muniment.server.privacy.requests.models import Channel, Kind, Request
 from muniment.server.transactions import writing
 from muniment.server.web.context import now
 from muniment.server.web.errors import error_page
@@ -105,8 +106,20 @@ def confirm_request(request: HttpRequest, token: str) -> HttpResponse:
         if request.method == "POST":
             form.refuse_others(request.POST)
         if not form.is_valid():
-            return render(request, "site/ask_confirm.html", {"form": form, "asked": row})
+            context = {"form": form, "asked": row, "changes": _changes(row)}
+            return render(request, "site/ask_confirm.html", context)
         row = confirm_link(token, kind=Kind(form.cleaned_data["kind"]), now=now())
     except LinkDead:
         return render(request, "site/ask_dead.html", status=410)
     return render(request, "site/ask_confirmed.html", {"asked": row})
+
+
+def _changes(asked: Request) -> list[tuple[str, str]]:
+    """What a correction would write, (what it is called, the new value): anybody can have asked for it.
+
+    Only here, before the one who reads mail at the address: a mail would carry what a stranger wrote.
+    """
+    if asked.kind != Kind.RECTIFY:
+        return []
+    called = {WORDS: "In these words", **dict(_COLUMNS)}
+    return [(called.get(name, name), str(value)) for name, value in asked.details.items()]
