@@ -6,6 +6,7 @@ Each rule yields complaints in words. They read values, not files: a planted sta
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -22,6 +23,8 @@ SPECIFIED = tuple(f"P{number}" for number in range(1, 89))
 MOST_NONE = 6
 ALWAYS_NONE = frozenset({"P29", "P74"})
 """Sentences that would be invalid: nothing may pretend to enforce them."""
+USED_BY_NOTHING_YET = frozenset({"P56"})
+"""What they allow is not built: nothing links visits, as the statement says. Asked by whatever will."""
 MAY_BE_PLANNED = frozenset(
     f"P{number}"
     for number in (21, 22, 27, 28, 32, 42, 43, 57, 58, 61, 62, 63, 64, 66, 67, 71, 73, 77, 78, 80, 81, 82)
@@ -77,6 +80,70 @@ def unfound(statement: Statement) -> Iterator[str]:
                 continue
             if not hasattr(found, "__code__"):
                 yield f"{clause.id} is enforced by {clause.enforce}, which is no function"
+
+
+def unused(statement: Statement, source: Path) -> Iterator[str]:
+    """Some other module under `source` uses it, itself or through what calls it: else only tests do."""
+    trees = {
+        ".".join(file.relative_to(source.parent).with_suffix("").parts): ast.parse(file.read_bytes())
+        for file in source.rglob("*.py")
+    }
+    named = {name: _names_in(tree) for name, tree in trees.items()}
+    for clause in statement.clauses.values():
+        if not clause.enforce or clause.id in USED_BY_NOTHING_YET:
+            continue
+        home = next((name for name in trees if clause.enforce.startswith(name + ".")), None)
+        if home is None:
+            continue  # `unfound` complains
+        ways = _ways_to(clause.enforce.removeprefix(home + ".").split("."), trees[home])
+        if ".templatetags." in home and ways & _tags_in(source):
+            continue
+        others = (names for name, names in named.items() if name != home and _knows(names, home))
+        if not any(ways & names for names in others):
+            yield f"{clause.id} is enforced by {clause.enforce}, which no other module uses"
+
+
+def _tags_in(source: Path) -> set[str]:
+    """The tags that templates use."""
+    templates = (file.read_text(encoding="utf-8") for file in source.rglob("templates/**/*.html"))
+    return {tag for text in templates for tag in re.findall(r"\{% *(\w+)", text)}
+
+
+def _ways_to(function: list[str], tree: ast.Module) -> set[str]:
+    """What leads to the function from outside: its own names, and whatever in its module mentions one."""
+    ways, before = set(function), 0
+    while len(ways) != before:
+        before = len(ways)
+        for node in tree.body:
+            made: list[str] = []
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                made = [node.name]
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                made = [target.id for target in targets if isinstance(target, ast.Name)]
+            if made and ways & _names_in(node):
+                ways.update(made)
+    return ways
+
+
+def _names_in(tree: ast.AST) -> set[str]:
+    """Every name that is read, every part of a dotted one, and modules that are imported or told in texts."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            names.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            names.add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            names.update(alias.name for alias in node.names)
+            names.update([node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)])
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "muniment." in node.value:
+            names.update([node.value, *node.value.rpartition(".")[::2]])
+    return names
+
+
+def _knows(names: set[str], module: str) -> bool:
+    return any(name == module or name.startswith(module + ".") for name in names)
 
 
 def enforcer(path: str) -> Callable[..., Any]:

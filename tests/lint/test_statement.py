@@ -21,6 +21,7 @@ from lint.statement_rules import (
     unplaced,
     unsaid,
     unshown,
+    unused,
 )
 from muniment.main.serve import set_up_django
 from muniment.server.config import ServerConfig
@@ -30,6 +31,7 @@ from muniment.server.privacy.statement import Statement, parse_statement, read_s
 from muniment.server.privacy.terms import CEILING_ASPECTS, Aspect, ClauseState, Modality, StatementBroken
 
 ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src/muniment"
 TESTS = sorted(path for path in (ROOT / "tests").rglob("test_*.py") if path.name != "test_statement.py")
 MARKS = marks_in(TESTS)
 
@@ -77,6 +79,7 @@ RULES: dict[str, Callable[[Statement], Iterator[str]]] = {
     "a sealed version never changes": lambda statement: resealed(statement, read_seals()),
     "all 88 are placed": unplaced,
     "enforcing functions exist": unfound,
+    "enforcing functions are used": lambda statement: unused(statement, SOURCE),
     "tests are marked": lambda statement: unmarked(statement, MARKS),
 }
 
@@ -122,6 +125,18 @@ def test_a_sentence_without_a_clause_is_caught() -> None:
 def test_a_clause_that_no_sentence_speaks_for_is_caught() -> None:
     silent = planted(said=(r"^Please read what others promise.*\n", ""))
     assert list(unsaid(silent)) == ["no sentence of the statement speaks for P9"]
+
+
+def test_a_clause_that_only_tests_enforce_is_caught(tmp_path: Path) -> None:
+    line = 'P7 = { modality = "N", topic = "t", state = "enforced", enforce = "muniment.server.lonely.%s" }'
+    server = tmp_path / "muniment/server"
+    server.mkdir(parents=True)
+    (server / "lonely.py").write_text("def held():\n    ...\n\ndef asked():\n    return held()\n")
+    (server / "busy.py").write_text("from muniment.server import other\n\nother.held()\n")
+    lonely = "P7 is enforced by muniment.server.lonely.held, which no other module uses"
+    assert list(unused(with_clause(line % "held"), tmp_path / "muniment")) == [lonely]
+    (server / "busy.py").write_text("from muniment.server.lonely import asked\n\nasked()\n")
+    assert list(unused(with_clause(line % "held"), tmp_path / "muniment")) == []
 
 
 def test_a_sentence_of_a_clause_that_does_not_exist_is_caught() -> None:
