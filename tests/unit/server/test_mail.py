@@ -23,7 +23,7 @@ from muniment.server.jobs.runner import Runner
 from muniment.server.jobs.standing import State as JobState
 from muniment.server.jobs.standing import standings
 from muniment.server.jobs.timetable import TIMETABLE
-from muniment.server.mail import checking, messages
+from muniment.server.mail import checking, delivery, messages
 from muniment.server.mail.checking import complaints, text_complaints
 from muniment.server.mail.delivery import as_html, deliver_due, letter
 from muniment.server.mail.mail_server import BadMailUrl, mail_server
@@ -374,6 +374,18 @@ def test_the_job_of_mail_shows_that_the_server_is_away_and_that_it_is_back(
     Runner(with_server(deployment, mail_to_take.port), timetable).run_due()
     assert state() == JobState.WAITING
     assert len(mail_to_take.taken) == 1
+
+
+def test_a_letter_to_many_keeps_no_service_mail_waiting(
+    deployment: Deployment, member: Member, mail_to_take: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Mail.objects.all().delete()
+    grant(member.account, deployment)
+    for message in (News(), News(), RequestDone(kind="a copy")):
+        post(message, member.account, deployment)
+    monkeypatch.setattr(delivery, "_AT_ONCE", 2)
+    assert deliver_due(with_server(deployment, mail_to_take.port)) == 2
+    assert [mail.message for mail in mails(member.account)] == ["News"]
 
 
 def test_a_server_that_breaks_off_at_one_mail_is_given_the_others(

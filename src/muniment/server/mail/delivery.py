@@ -19,6 +19,7 @@ from smtplib import SMTPDataError, SMTPNotSupportedError, SMTPRecipientsRefused
 
 from django.core.mail import EmailMultiAlternatives
 from django.core.mail.backends.smtp import EmailBackend
+from django.db.models import Case, When
 
 from muniment.server.deployment import Deployment
 from muniment.server.logs import SERVICE
@@ -50,9 +51,7 @@ def deliver_due(deployment: Deployment) -> int:
             old = deployment.now() - _KEPT_IN_MAILBOX
             Mail.objects.filter(queued_at__lt=old).delete()
         return 0
-    due = list(
-        Mail.objects.select_related("account").filter(next_at__lte=deployment.now()).order_by("id")[:_AT_ONCE]
-    )
+    due = _next_due(now=deployment.now())
     if not due:
         return 0
     try:
@@ -66,6 +65,13 @@ def deliver_due(deployment: Deployment) -> int:
 
 def mail_is_due(deployment: Deployment) -> bool:
     return bool(deployment.config.smtp_url) and Mail.objects.filter(next_at__lte=deployment.now()).exists()
+
+
+def _next_due(*, now: datetime) -> list[Mail]:
+    """A letter to many keeps nobody waiting for the link that they sign in with."""
+    is_service = Case(When(message_class=MessageClass.SERVICE.value, then=0), default=1)
+    rows = Mail.objects.select_related("account").filter(next_at__lte=now)
+    return list(rows.order_by(is_service, "id")[:_AT_ONCE])
 
 
 def letter(row: Mail, *, sender: str) -> EmailMultiAlternatives:
