@@ -17,6 +17,8 @@ from muniment.server.accounts.correcting import ProfileCorrector
 from muniment.server.accounts.models import Account, Device, Profile
 from muniment.server.accounts.profile import change_details
 from muniment.server.deployment import Deployment
+from muniment.server.mail import letters
+from muniment.server.mail.models import Letter, LetterClass, Mail
 from muniment.server.privacy.consent import choices
 from muniment.server.privacy.consent.choices import Subject, choose
 from muniment.server.privacy.consent.effect import State
@@ -285,3 +287,23 @@ def test_what_is_acknowledged_is_on_disk() -> None:
     with writing(), connection.cursor() as cursor:
         cursor.execute("SHOW transaction_isolation")
         assert cursor.fetchone() == ("read committed",)
+
+
+def test_two_processes_that_send_a_letter_send_everybody_one(
+    deployment: Deployment, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose lease ran out, and went on all the same, beside the one that took over."""
+    monkeypatch.setattr(letters, "_AT_ONCE", 2)
+    people = [Member.first(deployment).account for _ in range(5)]
+    notice = notice_for(read_statement().purposes["survey"], gpc=False)
+    with writing():
+        for account in people:
+            choose(Subject(account), "survey", State.GRANTED, notice=notice, method="test", now=clock())
+    ref = letters.write(
+        LetterClass.SURVEY, title="a question", text="How do we do?", by=people[0], now=clock()
+    )
+    letters.approve(ref, by=people[1], now=clock())
+    assert at_once(*[lambda: letters.send_letters(deployment)] * 3) == ["done"] * 3
+    found = Counter(Mail.objects.filter(message="Survey").values_list("account", flat=True))
+    assert [found[account.pk] for account in people] == [1] * 5
+    assert Letter.objects.get(ref=ref).queued == found.total()

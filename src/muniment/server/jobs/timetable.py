@@ -12,6 +12,7 @@ from muniment.server.deployment import Deployment
 from muniment.server.jobs.schedule import Daily, Every, Timed
 from muniment.server.mail.delivery import deliver_due, mail_is_due
 from muniment.server.mail.intake import take_in_new
+from muniment.server.mail.letters import send_letters
 from muniment.server.mail.statement import advance_versions
 from muniment.server.privacy.breaches.register import advance_breaches, people_wait
 from muniment.server.privacy.disclosures.orders import end_gags
@@ -53,12 +54,14 @@ def _at_its_time(work: Callable[..., int | None]) -> Work:
 
 
 _MAIL = (Purpose.SERVICE_MAIL,)
+_ASKED_FOR = (Purpose.ANNOUNCEMENT, Purpose.PROMOTION, Purpose.SURVEY)
 _RIGHTS = (Purpose.REQUESTS,)
 """Ending what is past its period is a right of people, too."""
 _VAULTS = (Purpose.BACKUP, Purpose.METERING)
 
 TIMETABLE: tuple[Timed, ...] = (
     Timed("mail", _OFTEN, deliver_due, _MAIL, sooner=mail_is_due),
+    Timed("letters", _OFTEN, send_letters, (*_ASKED_FOR, *_MAIL)),
     Timed("intake", _OFTEN, take_in_new, _RIGHTS),
     Timed("requests", _OFTEN, _advance_requests, _RIGHTS),
     Timed("gags", _OFTEN, end_gags, (Purpose.LEGAL_ORDER, *_MAIL)),

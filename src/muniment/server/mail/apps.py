@@ -25,4 +25,5 @@ class MailConfig(AppConfig):
         checks.register(check_messages)
         register_notifier(import_string("muniment.server.mail.requests.RequestMail")())
         register_grant_listener(import_string("muniment.server.mail.suppression.WelcomeBack")())
-        import_string("muniment.server.mail.statement.StatementChanges")  # so that the check knows it
+        for message in ("statement.StatementChanges", "letters.Announcement"):
+            import_string(f"muniment.server.mail.{message}")  # so that the check knows it

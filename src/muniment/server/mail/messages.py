@@ -28,6 +28,11 @@ class Message:
     subject: ClassVar[str]
     template: ClassVar[str]
 
+    @property
+    def headline(self) -> str:
+        """What stands in its subject line. Of nearly all messages that is the same for everybody."""
+        return self.subject
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "template" not in vars(cls):

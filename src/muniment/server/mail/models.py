@@ -6,8 +6,9 @@ from typing import Any, ClassVar, TypeVar
 
 from django.conf import settings
 from django.db import models
+from django.db.models import F, Q
 
-from muniment.server.privacy.registry import ByAddress, Erase, Placement, personal, public
+from muniment.server.privacy.registry import ByAddress, Erase, Placement, acted, personal, public
 
 Field = TypeVar("Field", bound="models.Field[Any, Any]")
 
@@ -47,6 +48,59 @@ class Mail(models.Model):
 
     class Meta:
         indexes: ClassVar = [models.Index(fields=["next_at"], name="mail_by_turn")]
+
+
+class LetterClass(models.TextChoices):
+    """The classes of messages that people must have asked for."""
+
+    ANNOUNCEMENT = "announcement", "News: new features and events"
+    PROMOTION = "promotion", "Offers"
+    SURVEY = "survey", "Surveys: questions about how we do"
+
+
+_SAME_FOR_ALL = "the operator's own words, the same for everybody who asked for them"
+_OURS = "when we did something for everybody at once"
+
+
+class Letter(models.Model):
+    """What the operator writes to everybody who asked for its class; nobody's name is in it.
+
+    To whom it went is not kept here: mails wait until they are sent, and each person's ledger has theirs.
+    """
+
+    subject_path: ClassVar[str] = ""
+    placement: ClassVar[Placement] = Placement.REGION
+
+    id = public(models.BigAutoField(primary_key=True), why="a row number, meaningless outside this database")
+    ref = public(models.UUIDField(unique=True, editable=False), why="a random name for the row")
+    message_class = public(models.CharField(max_length=15, choices=LetterClass), why=_SAME_FOR_ALL)
+    title = public(models.CharField(max_length=150), why=_SAME_FOR_ALL)
+    text = public(models.TextField(), why=_SAME_FOR_ALL)
+    written_at = public(models.DateTimeField(), why=_OURS)
+    # Both are empty once the account of who did is gone.
+    written_by = acted()
+    approved_at = public(models.DateTimeField(null=True), why=_OURS)
+    approved_by = acted()
+    # Accounts up to this row had their turn.
+    reached = public(
+        models.BigIntegerField(default=0),
+        why="how far sending came; it went to some on the way, and not to others",
+    )
+    queued = public(models.BigIntegerField(default=0), why="a total: nothing in it tells who")
+    ended_at = public(models.DateTimeField(null=True), why=_OURS)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=~Q(approved_by=F("written_by")), name="letter_of_two_people"),
+            models.CheckConstraint(
+                condition=Q(approved_at__isnull=False) | Q(ended_at=None, queued=0, reached=0),
+                name="letter_waits_for_approval",
+            ),
+            models.CheckConstraint(
+                condition=Q(message_class__in=("announcement", "promotion", "survey")),
+                name="letter_of_a_class_people_ask_for",
+            ),
+        ]
 
 
 class Stuck(models.Model):

@@ -49,7 +49,7 @@ def send(message: Message, *, to: AbstractBaseUser | str, now: datetime, caused_
     Mail.objects.create(
         account=account, caused_by=caused_by, to=email,
         message=type(message).__name__, message_class=declared.name.value,
-        subject=message.subject, text=_with_foot(_plain(message.template, context), unsubscribe),
+        subject=message.headline, text=_with_foot(_plain(message.template, context), unsubscribe),
         unsubscribe=unsubscribe, queued_at=now, next_at=now,
     )  # fmt: skip
     record(
