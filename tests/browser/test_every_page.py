@@ -21,6 +21,7 @@ ORDER = {
     "scope": "accounts.Account.email", "days": "10", "gag_days": "30",
 }  # fmt: skip
 BREACH = {"happened": "A disk was lost", "noticed": "2026-01-05T10:30", "categories": "contact"}
+LETTER = {"message_class": "promotion", "title": "Two vaults for one", "text": "Until Sunday.\n\nYours"}
 
 
 def whole_pages(client: httpx2.Client, *start: str) -> list[str]:
@@ -61,7 +62,7 @@ def owner(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Visitor:
 
 @pytest.fixture(scope="module")
 def staff(site: Site, owner: Visitor) -> Visitor:
-    """A member of staff, signed in just now, who has an order and a breach before them."""
+    """A member of staff, signed in just now, who has an order, a breach and a letter before them."""
     email = f"staff-{secrets.token_hex(4)}@example.org"
     visitor = Visitor(site.served)
     assert visitor.sign_up(email).status_code == 302
@@ -69,6 +70,7 @@ def staff(site: Site, owner: Visitor) -> Visitor:
     orders = visitor.get("/console/orders")
     assert visitor.submit(orders, **ORDER, email=email).status_code == 302
     assert visitor.submit(visitor.get("/console/breaches"), **BREACH).status_code == 302
+    assert visitor.submit(visitor.get("/console/letters"), **LETTER).status_code == 302
     return visitor
 
 
@@ -91,5 +93,6 @@ def test_pages_of_an_owner(browser: Browser, site: Site, sight: Sight, owner: Vi
 def test_pages_of_staff(browser: Browser, site: Site, sight: Sight, staff: Visitor) -> None:
     found = whole_pages(staff.client, "/console/orders", "/console/requests")
     paths = [path for path in found if path.startswith("/console")]
+    assert "/console/letters" in paths
     assert "a district court" in staff.get("/console/orders").text
     look_at(browser, site, sight, staff, paths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -31,12 +32,14 @@ def test_only_staff_have_a_way_to_the_console(shared_server: Served) -> None:
     assert 'href="/console"' not in person.get("/overview").text
     assert 'href="/console"' in staff.get("/overview").text
     assert staff.get("/console").headers["location"] == "/console/requests"
-    for path in ("/console", "/console/breaches", "/console/recipients", "/console/succession"):
+    for path in (
+        "/console", "/console/breaches", "/console/recipients", "/console/letters", "/console/succession",
+    ):  # fmt: skip
         assert person.get(path).status_code == 404, path
         assert Visitor(shared_server).get(path).status_code == 404, path
     for path in (
         "/console/requests", "/console/orders", "/console/breaches", "/console/recipients",
-        "/console/succession",
+        "/console/letters", "/console/succession",
     ):  # fmt: skip
         page = staff.get(path)
         assert page.status_code == 200
@@ -55,6 +58,19 @@ def test_a_buyer_is_declared_and_nothing_goes_at_once(shared_server: Served) -> 
     page = staff.get("/console/succession")
     assert "a company (IE)" in page.text
     assert "/hand-over" not in page.text
+
+
+def test_a_letter_takes_two_of_staff(shared_server: Served) -> None:
+    writer, other = (member_of_staff(shared_server, name) for name in ("writing", "approving"))
+    said = {"message_class": "announcement", "title": "Vaults that share", "text": "They are here.\r\nBye"}
+    assert writer.submit(writer.get("/console/letters"), **said).status_code == 302
+    assert "/approve" not in writer.get("/console/letters").text
+    found = re.search(r"/console/letters/[0-9a-f-]{36}/approve", other.get("/console/letters").text)
+    assert found is not None
+    assert other.submit(other.get("/console/letters"), found[0]).status_code == 302
+    page = writer.get("/console/letters").text
+    assert "Vaults that share" in page
+    assert "waits for approval" not in page
 
 
 def test_recipients_are_read_shown_told_and_listed(server: Served) -> None:

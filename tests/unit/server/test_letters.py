@@ -36,8 +36,9 @@ from muniment.server.privacy.requests.models import Restriction
 from muniment.server.privacy.statement import read_statement
 from muniment.server.transactions import writing
 from tests.support.domain import Clock, Member
-from tests.support.pages import some_address
+from tests.support.pages import Person, some_address, text
 
+PAGE = "/console/letters"
 CLASSES = tuple(LetterClass)
 
 
@@ -263,3 +264,59 @@ def test_a_letter_has_words_and_a_subject_of_one_line(deployment: Deployment, ti
     with pytest.raises(ValueError, match="one line"):
         write(LetterClass.SURVEY, title=title, text=said, by=None, now=deployment.now())
     assert not Letter.objects.exists()
+
+
+# --- the page
+
+
+@pytest.mark.clause("P20", aspect="allowed")
+def test_two_of_staff_send_a_letter(deployment: Deployment) -> None:
+    account = who_asked(deployment)
+    writer, other = (Person(deployment).join().become_staff() for _ in range(2))
+    assert "No letter was written" in text(writer.get(PAGE))
+    for wrong in ({"title": "a\nb"}, {"text": ""}, {"message_class": "service"}, {"title": "x" * 151}):
+        words = {"message_class": "promotion", "title": "20 % off", "text": "Until Sunday.", **wrong}
+        assert writer.post(PAGE, **words).status_code == 422
+    assert not Letter.objects.exists()
+    said = {"message_class": "promotion", "title": "20 % off", "text": "Until Sunday."}
+    assert writer.post(PAGE, **said).status_code == 302
+    ref = Letter.objects.get().ref
+    own = text(writer.get(PAGE))
+    assert "waits for approval" in own
+    assert f"{PAGE}/{ref}/approve" not in own
+    assert writer.post(f"{PAGE}/{ref}/approve").status_code == 302
+    assert "You wrote this letter." in text(writer.get(PAGE))
+    assert Letter.objects.get().approved_at is None
+
+    assert account.email not in text(other.get(PAGE))
+    assert other.submit(PAGE, other.get(PAGE), f"{PAGE}/{ref}/approve").status_code == 302
+    page = text(other.get(PAGE))
+    assert "going out" in page
+    assert f"{PAGE}/{ref}/take-back" not in page
+    assert other.post(f"{PAGE}/{ref}/take-back").status_code == 302
+    assert "It was approved, and goes out." in text(other.get(PAGE))
+    run_the_job(deployment)
+    assert len(got(account)) == 1
+    page = text(other.get(PAGE))
+    assert "sent</span> on " in page.replace("\n", "")
+    assert account.email not in page
+
+
+def test_a_letter_is_taken_back_on_the_page(deployment: Deployment) -> None:
+    staff = Person(deployment).join().become_staff()
+    ref = written(deployment, by=staff.account)
+    assert staff.submit(PAGE, staff.get(PAGE), f"{PAGE}/{ref}/take-back").status_code == 302
+    assert "Taken back. It went to nobody." in text(staff.get(PAGE))
+    for step in ("approve", "take-back"):
+        assert staff.post(f"{PAGE}/{ref}/{step}").status_code == 404
+
+
+def test_customers_find_no_letters(deployment: Deployment) -> None:
+    customer = Person(deployment).join()
+    customer.prove()
+    ref = written(deployment, by=None)
+    assert customer.get(PAGE).status_code == 404
+    assert customer.post(PAGE, message_class="promotion", title="x", text="x").status_code == 404
+    for step in ("approve", "take-back"):
+        assert customer.post(f"{PAGE}/{ref}/{step}").status_code == 404
+    assert Letter.objects.get().approved_at is None

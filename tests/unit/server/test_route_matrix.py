@@ -67,6 +67,7 @@ console/orders|console/orders/<uuid:ref>/approve|console/orders/<uuid:ref>/docum
 |console|console/hand-over/<uuid:ref>/file|console/hand-over/<uuid:ref>/delivered|console/recipients|console/recipients/<slug:name>/named|console/succession|console/succession/<uuid:ref>/hand-over
 |console/breaches|console/breaches/<uuid:ref>/close|console/breaches/<uuid:ref>/judge
 |console/breaches/<uuid:ref>/notice|console/breaches/<uuid:ref>/reported|console/breaches/<uuid:ref>/widen
+|console/letters|console/letters/<uuid:ref>/approve|console/letters/<uuid:ref>/take-back
 |console/orders/<uuid:ref>/read|console/requests/<uuid:ref>/read
 |console/orders/<uuid:ref>/refuse|console/requests|console/requests/<uuid:ref>/done
 |console/requests/<uuid:ref>/name|console/requests/<uuid:ref>/refuse|console/requests/<uuid:ref>/vouch

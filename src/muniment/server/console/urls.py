@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 from django.views.generic import RedirectView
 
-from muniment.server.console import breaches, orders, recipients, requests, succession
+from muniment.server.console import breaches, letters, orders, recipients, requests, succession
 from muniment.server.console.access import staff_only
 from muniment.server.privacy.purposes import Purpose
 from muniment.server.web.purposes import used_for
@@ -25,6 +25,9 @@ urlpatterns = [
     path("console/breaches/<uuid:ref>/notice", breaches.notice, name="breach_notice"),
     path("console/breaches/<uuid:ref>/reported", breaches.reported, name="breach_reported"),
     path("console/breaches/<uuid:ref>/widen", breaches.widen, name="widen_breach"),
+    path("console/letters", letters.letters, name="console_letters"),
+    path("console/letters/<uuid:ref>/approve", letters.approve_letter, name="approve_letter"),
+    path("console/letters/<uuid:ref>/take-back", letters.take_back_letter, name="take_back_letter"),
     path("console/recipients", recipients.recipients, name="console_recipients"),
     path("console/recipients/<slug:name>/named", recipients.fetch_file, name="fetch_named"),
     path("console/succession", succession.succession, name="console_succession"),
