@@ -1,4 +1,4 @@
-"""Tries to send a promotion, of which the product itself has none.
+"""Tries to send a promotion to one address, without the two people whom a letter takes.
 
     python -m tests.support.promoting EMAIL --data DIR      # prints true where it was queued, false where not
 
