@@ -283,7 +283,7 @@ class Target:
         self.vault = vault
         path.mkdir(parents=True, exist_ok=True)
         demand(not any(path.iterdir()), f"{path} is not empty")
-        self.handle = os.open(path, DIRECTORY)
+        self.handle = os.open(path, DIRECTORY & ~os.O_NOFOLLOW)  # whoever names a link means where it leads
         self.key, self.here = b"", []
         self.links: dict[int, tuple[bytes, bytes]] = {}
         self.last: list[tuple[bytes, bytes, list, dict]] = []

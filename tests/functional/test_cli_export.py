@@ -153,6 +153,28 @@ def test_a_damaged_pack_costs_what_needs_it_alone(
     assert {path.name for path in (place / "packs").rglob("*/*")} == packs
 
 
+def test_the_best_copy_of_a_damaged_pack_is_kept(grown: tuple[Machine, Path, Served], tmp_path: Path) -> None:
+    """Whatever the server gives later, and whatever became of the copy that was whole."""
+    machine, _, served = grown
+    victim = pack_of_data(served)
+    sound = victim.read_bytes()
+    bruised = sound[:50_000] + b"overwrit" + sound[50_008:]
+    early, late = tmp_path / "early", tmp_path / "late"
+    machine.done("export", late)
+    try:
+        victim.write_bytes(bruised)
+        damaged = machine.run("export", early).result["damaged"][0]
+        victim.write_bytes(bytes(len(sound)))
+        assert machine.run("export", early).code == 5
+        (late / "packs" / damaged[:2] / damaged).write_bytes(bruised)
+        victim.unlink()
+        assert machine.run("export", late).code == 5
+    finally:
+        victim.write_bytes(sound)
+    for place in (early, late):
+        assert (place / "packs" / damaged[:2] / f"{damaged}.damaged").read_bytes() == bruised
+
+
 def test_damaged_packs_are_named_to_people(grown: tuple[Machine, Path, Served], tmp_path: Path) -> None:
     machine, _, served = grown
     victim = pack_of_data(served)

@@ -26,7 +26,7 @@ from muniment.client.vault.history import check_history
 from muniment.client.vault.opening import OpenVault, open_heads
 from muniment.client.vault.set_aside import SetAside
 from muniment.client.vault.slots import WAYS_IN, SeenList, check_wrapped_slots, read_slot_list
-from muniment.format.pack import check_pack, open_block
+from muniment.format.pack import IndexedBlock, check_pack, open_block, read_index
 from muniment.format.tree import TreeReader
 from muniment.model.entry import PageRef
 from muniment.model.errors import DamagedObject, Interrupted, MunimentError, TargetFull
@@ -212,8 +212,10 @@ class Exporter:
         except DamagedObject:
             # An export made while the server had it right is not given up for what it says now.
             if not self._opens(pack):
+                self._set_aside(pack)
                 path.unlink(missing_ok=True)
                 raise
+            _as_it_came(path).unlink(missing_ok=True)
             self.progress.found(files=1, content=info.size)
             return 0
         self._write(path, content)
@@ -232,10 +234,36 @@ class Exporter:
             # The hash is the server's own word. What a restore will read must open, down to each chunk.
             check_pack(self.vault.keys, content, pack_id=pack)
         except DamagedObject:
-            # Its other blocks may be whole, and whoever reads an export checks every one.
-            self._write(_as_it_came(self._path_of(pack)), content)
+            self._set_aside(pack, content)
             raise
         return content
+
+    def _set_aside(self, pack: PackId, *given: bytes) -> None:
+        """Keep the best of what there is of a damaged pack: whoever reads an export checks every block.
+
+        That may be what an earlier export left, under either name: a server loses more as time goes by.
+        """
+        path = self._path_of(pack)
+        copies = [place.read_bytes() for place in (_as_it_came(path), path) if place.exists()] + [*given]
+        if copies:
+            best = max(copies, key=lambda copy: self._whole_blocks(pack, copy))
+            self._write(_as_it_came(path), best)
+
+    def _whole_blocks(self, pack: PackId, content: bytes) -> int:
+        """How many blocks of a copy open; none where its index does not."""
+        try:
+            blocks = read_index(self.vault.keys, content, pack_id=pack).blocks
+        except MunimentError:
+            return 0
+        return sum(self._is_whole(block, content) for block in blocks)
+
+    def _is_whole(self, block: IndexedBlock, content: bytes) -> bool:
+        at = block.address
+        try:
+            open_block(content[at.offset : at.offset + at.length], at, block.role, self.vault.keys)
+        except MunimentError:
+            return False
+        return True
 
     def _opens(self, pack: PackId) -> bool:
         """Whether what an earlier export left under this id is that pack."""
