@@ -180,8 +180,13 @@ class _Restore:
             self._made.leave_alone(child_directory(directory, name))
             failed.add((directory, name))
         if failed:
-            # What has such a name now is not ours: the next name of its group is written anew.
-            self._links = {group: first for group, first in self._links.items() if first not in failed}
+            # What has such a name now, or lies below it, is not ours: the next of a group is written anew.
+            below = tuple(child_directory(directory, name) for directory, name in failed)
+            self._links = {
+                group: first
+                for group, first in self._links.items()
+                if first not in failed and not first[0].startswith(below)
+            }
         self._batch_bytes = self._batch_objects = 0
         self._made.finish_before(self._position)
         self._at = None

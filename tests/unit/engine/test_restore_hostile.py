@@ -235,6 +235,30 @@ def test_a_hard_link_group_joins_no_file_that_came_between(
     assert (ground.target / "b").stat().st_ino == (ground.target / "c").stat().st_ino
 
 
+def test_a_hard_link_group_joins_nothing_in_a_directory_that_came_between(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces_module, "_WINDOW_PIECES", 1)
+    monkeypatch.setattr(restore_module, "BATCH_OBJECTS", 2)
+    place = Staging.place
+
+    def late(self: Staging, staged: bytes, *, directory: int, name: bytes, placement: Placement) -> None:
+        if name == b"d":
+            (ground.target / "d").mkdir()
+            (ground.target / "d" / "a").write_text("not ours")
+        place(self, staged, directory=directory, name=name, placement=placement)
+
+    monkeypatch.setattr(Staging, "place", late)
+    names = (b"d/a", b"e/b", b"e/c")
+    _, problems = ground.restore(
+        [directory(b"d"), directory(b"e"), *(file(name, ground.evil, link_group=9) for name in names)]
+    )
+    assert problems[b"d"] is Problem.WRITE
+    assert (ground.target / "d" / "a").read_text() == "not ours"
+    assert (ground.target / "e" / "b").read_bytes() == b"evil content"
+    assert (ground.target / "e" / "b").stat().st_ino == (ground.target / "e" / "c").stat().st_ino
+
+
 def test_a_group_whose_members_differ_is_no_group(ground: Ground) -> None:
     other = ground.pack.chunk(b"something else")
     ground.restore([file(b"a", ground.evil, link_group=1), file(b"b", other, link_group=1)])

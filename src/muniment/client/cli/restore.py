@@ -139,10 +139,10 @@ def _restore(
         progress.total_bytes = _bytes_under(invocation, vault, chosen, request.under)
     invocation.keep_buffers()
     disk = PosixTarget(os.fsencode(target))
-    free = free_bytes(os.fsencode(target))
-    if free < progress.total_bytes:
-        invocation.output.warn(_too_little(free, progress.total_bytes))
     try:
+        free = free_bytes(os.fsencode(target))
+        if free < progress.total_bytes:
+            invocation.output.warn(_too_little(free, progress.total_bytes))
         with LiveDisplay(invocation.output, progress, verb="Restoring"):
             report = restore_tree(
                 request,

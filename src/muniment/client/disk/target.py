@@ -434,7 +434,7 @@ class PosixStagedFile:
 
 def free_bytes(path: bytes) -> int:
     """What this user may still write at `path`, of which nothing needs to be there yet."""
-    while not os.path.lexists(path):
+    while not os.path.exists(path):  # what a link leads to may not be there, either
         path = os.path.dirname(path)
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize
