@@ -151,6 +151,24 @@ def test_a_change_that_was_verified_runs_by_itself_within_three_days(
     assert done.closed_at - done.verified_at <= 3 * DAY
 
 
+@pytest.mark.parametrize("kind", [Kind.ERASE, Kind.ACCESS, Kind.RESTRICT])
+def test_what_somebody_asked_besides_ends_when_they_are_erased(
+    deployment: Deployment, member: Member, clock: Clock, kind: Kind
+) -> None:
+    """It names nobody then, and staff may not touch what came by the page."""
+    first = asked(deployment, member, Kind.ERASE)
+    clock.turn(minutes=1)
+    second = asked(deployment, member, kind, verified=False)
+    clock.turn(days=3)
+    with writing():
+        verify_request(second, now=deployment.now())
+    advance_requests(deployment)
+    assert row(first).outcome == Outcome.DONE
+    clock.turn(days=3)
+    assert advance_requests(deployment).waiting == ()
+    assert (row(second).outcome, row(second).closed_at is None) == (Outcome.DONE, False)
+
+
 @pytest.mark.clause("P45")
 def test_a_deletion_that_was_verified_runs_by_itself_within_three_days(
     deployment: Deployment, member: Member, clock: Clock

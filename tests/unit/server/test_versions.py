@@ -29,9 +29,10 @@ from muniment.server.privacy.versions.acceptance import (
     accept,
     has_accepted,
 )
-from muniment.server.privacy.versions.banner import banner_for
+from muniment.server.privacy.versions.banner import Coming, banner_for
 from muniment.server.privacy.versions.history import Fate, difference
 from muniment.server.privacy.versions.in_force import (
+    NOTICE,
     NoSuchVersion,
     Version,
     days_of,
@@ -303,8 +304,15 @@ def test_who_registers_between_the_last_notices_and_the_turn_is_told_afterwards(
     _account(clock)
     assert give_notices(post, now=clock()) == 1
     assert post.told == [(late.email, 2)]
+    shown = banner_for(late, clock())
+    assert (shown.in_force, shown.coming) == (1, Coming(2, clock() + NOTICE))
+    assert ChangeNotice.objects.get(account=late).seen_at == clock()
+    recorded = entries_of(late)[0]
+    assert recorded.leaf.kind == Kind.VERSION_ANNOUNCED.value
+    assert recorded.said["effective_at"] == (clock() + NOTICE).isoformat()
     spend(clock, NOTICE_DAYS, post)
     assert in_force_for(late, clock()).number == 2
+    assert banner_for(late, clock()).coming is None
     assert len(post.told) == 1
 
 

@@ -22,6 +22,7 @@ from muniment.server.mail.messages import Message
 from muniment.server.mail.models import Letter, LetterClass
 from muniment.server.mail.send import send
 from muniment.server.privacy.consent.counted import yeses
+from muniment.server.privacy.holding import hold_person
 from muniment.server.privacy.statement import read_statement
 from muniment.server.privacy.terms import MessageClass
 from muniment.server.transactions import writing
@@ -112,6 +113,7 @@ def write(message_class: LetterClass, *, title: str, text: str, by: Any, now: da
 def approve(ref: UUID, *, by: Any, now: datetime) -> None:
     """From now on it goes out; again changes nothing. Raises NoSuchLetter, NeedsAnother."""
     with writing():
+        hold_person(by.pk)  # first: who erases them holds them, and then takes their name off letters
         letter = _locked(ref)
         if letter.written_by_id == by.pk:
             raise NeedsAnother

@@ -229,6 +229,8 @@ def run_request(deployment: Deployment, ref: UUID) -> None:
 
 
 def _run(deployment: Deployment, row: Request) -> None:
+    if _ended_with_its_person(row.ref, now=deployment.now()):
+        return
     kind = Kind(row.kind)
     if kind is Kind.ERASE:
         _run_erasure(deployment, row)
@@ -247,6 +249,20 @@ def _run(deployment: Deployment, row: Request) -> None:
             fresh.reason = "" if held else NOTHING_HELD
             said = "\n\n".join([HELD_OF_IT, *held]) if held else ""
         _close(fresh, Outcome.DONE, now=now, told=Told.DONE, kind=Record.REQUEST_DONE, said=said)
+
+
+def _ended_with_its_person(ref: UUID, *, now: datetime) -> bool:
+    """Whether another request had its person forgotten, and this one was closed: nobody is left to tell.
+
+    Only letters come without an address. Of one that lacks it, staff say whose it is.
+    """
+    with writing():
+        row = _open_row(ref)
+        is_at_work = Erasure.objects.filter(request=row).exclude(person=0).exists()
+        if is_at_work or says_whose(row) or row.channel == Channel.POST:
+            return False
+        _close(row, Outcome.DONE, now=now, told=None, kind=Record.REQUEST_DONE)
+    return True
 
 
 def _is_complete(kind: Kind, details: Mapping[str, Any]) -> bool:

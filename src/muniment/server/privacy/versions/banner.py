@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import connection
 
+from muniment.server.privacy.versions.in_force import NOTICE, in_force_for
 from muniment.server.privacy.versions.models import Acceptance, ChangeNotice, StatementVersion
 from muniment.server.transactions import writing
 
@@ -38,13 +39,22 @@ def banner_for(account: Any | None, now: datetime) -> Banner:
     known = list(rows)
     held = next((number for number, _, in_force_at in known if in_force_at is not None), None)
     if held is None or known[0][0] == held:
-        return Banner(held, None)
+        return Banner(held, None) if account is None else _told_late(account, held, now=now)
     number, effective_at, _ = known[0]
     if account is not None:
         if Acceptance.objects.filter(account=account, version_id=number).exists():
             return Banner(held, None)
         _remember_seen(account, number, now=now)
     return Banner(held, Coming(number, effective_at))
+
+
+def _told_late(account: Any, held: int | None, *, now: datetime) -> Banner:
+    """Who came shortly before it turned was told after: for them it is still to come."""
+    notice = ChangeNotice.objects.filter(account=account, version_id=held, mailed_at__gt=now - NOTICE).first()
+    if held is None or notice is None or (own := in_force_for(account, now).number) == held:
+        return Banner(held, None)
+    _remember_seen(account, held, now=now)
+    return Banner(own, Coming(held, notice.mailed_at + NOTICE))
 
 
 def _remember_seen(account: Any, number: int, *, now: datetime) -> None:

@@ -25,6 +25,7 @@ from muniment.server.privacy.ledger.leaves import Json
 from muniment.server.privacy.statement import Statement, parse_statement, shipped_texts
 from muniment.server.privacy.terms import StatementRefused
 from muniment.server.privacy.versions.in_force import (
+    NOTICE,
     Version,
     newest_change_in_force,
     newest_in_force,
@@ -218,7 +219,8 @@ def _untold(progress: Progress) -> QuerySet[Any]:
 
 
 def _give_notice(account: Any, version: Version, tell: Tell, *, now: datetime) -> None:
-    payload: dict[str, Json] = {"version": version.number, "effective_at": version.effective_at.isoformat()}
+    holds_at = max(version.effective_at, now + NOTICE)
+    payload: dict[str, Json] = {"version": version.number, "effective_at": holds_at.isoformat()}
     entry = record(Kind.VERSION_ANNOUNCED, clause="P84", payload=payload, now=now, subject=account)
     ChangeNotice.objects.create(account=account, version_id=version.number, mailed_at=now, entry=entry)
     tell(account, version)
