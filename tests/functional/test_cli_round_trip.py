@@ -184,7 +184,10 @@ def restless(tree: Path) -> Iterator[Path]:
 def test_a_file_that_keeps_changing_is_named_and_the_exit_code_says_so(
     machine: Machine, restless: Path
 ) -> None:
-    ran = machine.run("backup", restless.parent, "--set", "restless")
+    for _ in range(10):
+        ran = machine.run("backup", restless.parent, "--set", "restless")
+        if ran.code:
+            break  # a busy disk may keep the writer waiting for all of a reading: then nothing changed
     assert ran.code == 3
     assert ran.result["errors"] == 1
     assert [problem["path"] for problem in ran.result["problems"]] == [str(restless)]
